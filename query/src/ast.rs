@@ -1,0 +1,5 @@
+//! The expression tree.
+
+/// An expression.
+#[derive(Clone, Debug)]
+pub struct Expr;

@@ -1,0 +1,63 @@
+//! What a query yields.
+
+use barograph_model::{Labels, Sample};
+
+/// A value with what is to be said about it.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The value.
+    pub value: Value,
+    /// Annotations of kind warning, with Prometheus's texts and positions.
+    pub warnings: Vec<String>,
+    /// Annotations of kind info.
+    pub infos: Vec<String>,
+    /// What it took.
+    pub stats: QueryStats,
+}
+
+/// The four types of PromQL. A range vector is a matrix as well.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// A number.
+    Scalar(Sample),
+    /// A text.
+    String {
+        /// The evaluation time.
+        timestamp_ms: i64,
+        /// The text.
+        text: String,
+    },
+    /// One sample per series.
+    Vector(Vec<VectorSample>),
+    /// Samples over time per series, in order of labels.
+    Matrix(Vec<Series>),
+}
+
+/// One element of an instant vector.
+#[derive(Clone, Debug)]
+pub struct VectorSample {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its value, at the evaluation time.
+    pub sample: Sample,
+}
+
+/// One element of a matrix.
+#[derive(Clone, Debug)]
+pub struct Series {
+    /// Its labels.
+    pub labels: Labels,
+    /// Oldest first.
+    pub samples: Vec<Sample>,
+}
+
+/// What a query took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct QueryStats {
+    /// Seconds from start to end of evaluation.
+    pub eval_seconds: f64,
+    /// Samples that entered evaluation, counted once per step that used them.
+    pub total_queryable_samples: u64,
+    /// Most samples held at a time.
+    pub peak_samples: u64,
+}

@@ -1,0 +1,3 @@
+//! The `barograph` binary.
+
+fn main() {}
