@@ -1,0 +1,11 @@
+//! What the benchmark programs share: a deterministic workload, the processes under test, and how
+//! they are measured.
+//!
+//! * `load` serves the workload as scrape targets.
+//! * `compare` runs Barograph and whichever peers are installed under that load, one at a time, and
+//!   prints what each took.
+
+pub mod http;
+pub mod measure;
+pub mod systems;
+pub mod workload;

@@ -1,0 +1,152 @@
+//! The systems under test: how each is started and asked.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::http;
+
+/// A kind of server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Ours.
+    Barograph,
+    /// Prometheus, any version from 2.42.
+    Prometheus,
+    /// VictoriaMetrics, single node.
+    VictoriaMetrics,
+}
+
+/// A program that can be started.
+#[derive(Clone, Debug)]
+pub struct System {
+    /// What it is.
+    pub kind: Kind,
+    /// What the tables call it: name and version.
+    pub label: String,
+    /// The program.
+    pub binary: PathBuf,
+}
+
+impl System {
+    /// The system, if its program is there and tells its version.
+    pub fn find(kind: Kind, binary: &Path) -> Option<Self> {
+        let flag = if kind == Kind::VictoriaMetrics {
+            "-version"
+        } else {
+            "--version"
+        };
+        let output = Command::new(binary).arg(flag).output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        let version = text
+            .split(|c: char| c.is_whitespace() || c == '-' || c == ',')
+            .map(|word| word.trim_start_matches('v'))
+            .find(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'))
+            .unwrap_or("?")
+            .to_owned();
+        Some(Self {
+            kind,
+            label: format!("{kind:?} {version}"),
+            binary: binary.to_owned(),
+        })
+    }
+
+    /// Starts it on an empty or existing `data` directory, scraping as `config` says, and waits
+    /// until it answers.
+    ///
+    /// # Errors
+    /// It does not start, or does not answer within 60 s.
+    pub fn start(&self, config: &Path, data: &Path) -> io::Result<Running> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut command = Command::new(&self.binary);
+        match self.kind {
+            Kind::Barograph | Kind::Prometheus => command
+                .arg(format!("--config.file={}", config.display()))
+                .arg(format!("--storage.tsdb.path={}", data.display()))
+                .arg(format!("--web.listen-address={address}")),
+            Kind::VictoriaMetrics => command
+                .arg(format!("-promscrape.config={}", config.display()))
+                .arg(format!("-storageDataPath={}", data.display()))
+                .arg(format!("-httpListenAddr={address}"))
+                .arg("-search.disableCache"),
+        };
+        let log = fs::File::create(data.with_extension("log"))?;
+        let begun = Instant::now();
+        let child = command
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .stdin(Stdio::null())
+            .spawn()?;
+        let mut running = Running { child, address };
+        let ready = if self.kind == Kind::VictoriaMetrics {
+            "/health"
+        } else {
+            "/-/ready"
+        };
+        while begun.elapsed() < Duration::from_mins(1) {
+            if let Some(status) = running.child.try_wait()? {
+                return Err(io::Error::other(format!(
+                    "{} ended at once: {status}",
+                    self.label
+                )));
+            }
+            match http::get(address, ready, Duration::from_secs(2)) {
+                Ok(answer) if answer.status == 200 => return Ok(running),
+                _ => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+        Err(io::Error::other(format!(
+            "{} did not become ready",
+            self.label
+        )))
+    }
+}
+
+/// A started system; dropping it kills it.
+pub struct Running {
+    child: Child,
+    /// Where it answers.
+    pub address: SocketAddr,
+}
+
+impl Running {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it with SIGTERM and waits, at most 60 s.
+    ///
+    /// # Errors
+    /// Those of waiting.
+    pub fn stop(mut self) -> io::Result<()> {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id() as i32) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_mins(1) {
+            if self.child.try_wait()?.is_some() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Ends it with SIGKILL.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
