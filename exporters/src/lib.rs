@@ -2,6 +2,7 @@
 
 mod host;
 mod process;
+mod system;
 
 pub use host::{Host, HostOptions};
 pub use process::register_process_metrics;
