@@ -42,12 +42,12 @@ impl System {
         let output = Command::new(binary).arg(flag).output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned()
             + &String::from_utf8_lossy(&output.stderr);
+        // `version 2.42.0+ds`, `barograph 0.1.0`: the first run of digits and points. Debian's
+        // VictoriaMetrics says nothing.
         let version = text
-            .split(|c: char| c.is_whitespace() || c == '-' || c == ',')
-            .map(|word| word.trim_start_matches('v'))
-            .find(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'))
-            .unwrap_or("?")
-            .to_owned();
+            .split(|c: char| !(c.is_ascii_digit() || c == '.'))
+            .find(|word| word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit()))
+            .unwrap_or("(tells no version)");
         Some(Self {
             kind,
             label: format!("{kind:?} {version}"),

@@ -73,7 +73,7 @@ impl Page {
                 ["GET", "POST"][series % 2],
                 200 + series % 5,
                 series % 10,
-                family % 7,
+                family,
                 series % 50,
             );
             lines.push(line);
