@@ -1,0 +1,25 @@
+import { defineConfig } from "vite";
+
+// Where `npm run dev` finds a running server.
+const server = process.env.BAROGRAPH_URL ?? "http://127.0.0.1:9090";
+
+export default defineConfig({
+  // Relative, because the page's <base> says where the UI is mounted.
+  base: "./",
+  oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
+  build: {
+    target: "es2022",
+    // light-dark() must reach the browser as written.
+    cssTarget: ["chrome123", "firefox120", "safari17.5"],
+    modulePreload: { polyfill: false },
+    assetsInlineLimit: 0,
+    reportCompressedSize: false,
+    manifest: "manifest.json",
+    license: { fileName: "licences.md" },
+  },
+  server: {
+    proxy: Object.fromEntries(
+      ["/api", "/-/", "/render"].map((path) => [path, { target: server, changeOrigin: true }]),
+    ),
+  },
+});
