@@ -8,6 +8,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 /// More than any file read here holds on the largest hosts; a longer one is an error.
 const MAX_FILE_BYTES: usize = 16 << 20;
+/// A sysfs attribute is never longer than a page.
+const ATTRIBUTE_BYTES: usize = 4096;
 /// More entries than a directory read here has; the rest are left out.
 const MAX_ENTRIES: usize = 100_000;
 /// The first read asks for this much, which is the whole of nearly every file.
@@ -66,7 +68,16 @@ impl Root {
         file: &str,
         buffer: &'b mut Vec<u8>,
     ) -> Result<&'b str, CollectError> {
-        if let Err(source) = self.fill(file, buffer) {
+        self.read_bounded(file, MAX_FILE_BYTES, buffer)
+    }
+
+    fn read_bounded<'b>(
+        &self,
+        file: &str,
+        most_bytes: usize,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<&'b str, CollectError> {
+        if let Err(source) = self.fill(file, most_bytes, buffer) {
             buffer.clear();
             return Err(CollectError::Read {
                 path: self.path_of(file),
@@ -82,7 +93,9 @@ impl Root {
     /// [`Self::read`] of a file with one value, without the white space around it. `None` where it
     /// cannot be read: sysfs attributes come and go with drivers.
     pub(super) fn attribute<'b>(&self, file: &str, buffer: &'b mut Vec<u8>) -> Option<&'b str> {
-        self.read(file, buffer).ok().map(str::trim)
+        self.read_bounded(file, ATTRIBUTE_BYTES, buffer)
+            .ok()
+            .map(str::trim)
     }
 
     /// The names in the directory `file`, sorted.
@@ -108,26 +121,28 @@ impl Root {
         }
     }
 
-    fn fill(&self, file: &str, buffer: &mut Vec<u8>) -> io::Result<()> {
+    fn fill(&self, file: &str, most_bytes: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
         let directory = self.directory.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(directory, file, flags, Mode::empty())?;
-        if buffer.len() < FIRST_READ_BYTES {
-            buffer.resize(FIRST_READ_BYTES, 0);
-        }
+        buffer.resize(buffer.len().max(FIRST_READ_BYTES.min(most_bytes)), 0);
         let mut filled = 0;
         loop {
             match rustix::io::read(&opened, &mut buffer[filled..]) {
                 Ok(0) => break,
+                // A sysfs attribute is one page and comes whole: no need to ask for its end.
+                Ok(count) if most_bytes == ATTRIBUTE_BYTES => {
+                    filled = count;
+                    break;
+                }
                 Ok(count) => filled += count,
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             }
             if filled == buffer.len() {
-                if filled >= MAX_FILE_BYTES {
-                    return Err(io::Error::other(format!(
-                        "it is longer than {MAX_FILE_BYTES} bytes"
-                    )));
+                if filled >= most_bytes {
+                    let what = format!("it is longer than {most_bytes} bytes");
+                    return Err(io::Error::other(what));
                 }
                 buffer.resize(filled * 2, 0);
             }

@@ -31,8 +31,12 @@ pub(super) fn netclass(state: &mut State, page: &mut Encoder<'_>) -> Result<(), 
     let mut devices = state.sys.entries("class/net")?;
     // `bonding_masters` is a file among the devices.
     devices.retain(|device| device != "bonding_masters");
+    let mut flags = Vec::new();
     for (file, property, kind) in PROPERTIES {
-        write_property(state, page, &devices, (file, property, kind), |value| value);
+        let values = write_property(state, page, &devices, (file, property, kind), |value| value);
+        if file == "flags" {
+            flags = values;
+        }
     }
     // Megabits per second; -1 where the driver does not know, which node_exporter passes on.
     write_property(
@@ -49,7 +53,7 @@ pub(super) fn netclass(state: &mut State, page: &mut Encoder<'_>) -> Result<(), 
         Gauge,
         "Non-numeric data from /sys/class/net/<iface>, value is always 1.",
     );
-    for device in &devices {
+    for (device, flags) in devices.iter().zip(&flags) {
         let mut read = |file: &str| {
             let file = format!("class/net/{device}/{file}");
             state
@@ -58,10 +62,7 @@ pub(super) fn netclass(state: &mut State, page: &mut Encoder<'_>) -> Result<(), 
                 .unwrap_or_default()
                 .to_owned()
         };
-        let is_up = read("flags")
-            .strip_prefix("0x")
-            .and_then(|hex| u64::from_str_radix(hex, 16).ok())
-            .map(|flags| flags & 1 == 1);
+        let is_up = flags.map(|flags| flags & 1 == 1);
         let labels = [
             ("address", read("address")),
             (
@@ -94,29 +95,31 @@ pub(super) fn netclass(state: &mut State, page: &mut Encoder<'_>) -> Result<(), 
     Ok(())
 }
 
+/// Writes a property of every device that has it, and returns it as read.
 fn write_property(
     state: &mut State,
     page: &mut Encoder<'_>,
     devices: &[String],
     (file, property, kind): (&str, &str, MetricKind),
     scale: fn(i64) -> i64,
-) {
+) -> Vec<Option<i64>> {
     let name = format!("node_network_{property}");
     let mut begun = false;
+    let mut values = Vec::with_capacity(devices.len());
     for device in devices {
         state.path.clear();
         state.path.extend(["class/net/", device, "/", file]);
-        let Some(text) = state.sys.attribute(&state.path, &mut state.text) else {
-            continue;
-        };
-        let value = match text.strip_prefix("0x") {
-            Some(hex) => i64::from_str_radix(hex, 16),
-            None => text.parse(),
-        };
-        let Ok(value) = value else { continue };
+        let text = state.sys.attribute(&state.path, &mut state.text);
+        let value = text.and_then(|text| match text.strip_prefix("0x") {
+            Some(hex) => i64::from_str_radix(hex, 16).ok(),
+            None => text.parse().ok(),
+        });
+        values.push(value);
+        let Some(value) = value else { continue };
         if !std::mem::replace(&mut begun, true) {
             page.family(&name, kind, &format!("Network device property: {property}"));
         }
         page.sample(&name, [("device", device)], scale(value) as f64);
     }
+    values
 }
