@@ -1,118 +1,491 @@
 //! Families: one metric per combination of label values.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
-/// Label values of one family, in a fixed order. Use [`labels!`](crate::labels) to make one.
-pub trait LabelSet {
-    /// The label names.
-    const NAMES: &'static [&'static str];
-    /// Calls `visit` with each value, in the order of [`Self::NAMES`].
-    fn visit(&self, visit: &mut dyn FnMut(&str));
+use barograph_model::MetricKind;
+
+use crate::encode::{Encoder, Line, push_escaped_label};
+use crate::labels::{LabelSet, LabelValues, values_of};
+use crate::{Counter, Gauge, Histogram};
+
+/// Series a family has at most, unless [`Family::max_series`] says otherwise.
+pub const DEFAULT_MAX_SERIES: usize = 10_000;
+
+/// What a family is made of: [`Counter`], [`Gauge`] or [`Histogram`].
+pub trait Metric: Clone + Send + Sync + 'static {
+    /// What its TYPE line says.
+    const KIND: MetricKind;
+    #[doc(hidden)]
+    fn write(&self, line: &mut Line<'_, '_>);
+    #[doc(hidden)]
+    fn into_cached(self) -> Cached;
+    #[doc(hidden)]
+    fn from_cached(cached: &Cached) -> Option<&Self>;
 }
 
-impl LabelSet for () {
-    const NAMES: &'static [&'static str] = &[];
-    fn visit(&self, _visit: &mut dyn FnMut(&str)) {}
-}
-
-/// Declares a struct of label values and implements [`LabelSet`] for it. Values are anything that
-/// implements `Display`.
-#[macro_export]
-macro_rules! labels {
-    ($(#[$meta:meta])* $vis:vis struct $name:ident { $($field:ident : $type:ty),* $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Debug)]
-        $vis struct $name {
-            $(#[doc = concat!("The label `", stringify!($field), "`.")] $vis $field: $type,)*
-        }
-        impl $crate::LabelSet for $name {
-            const NAMES: &'static [&'static str] = &[$(stringify!($field)),*];
-            fn visit(&self, visit: &mut dyn FnMut(&str)) {
-                $(visit(&self.$field.to_string());)*
-            }
-        }
-    };
+/// A metric of any kind.
+#[doc(hidden)]
+pub enum Cached {
+    Counter(Counter),
+    Gauge(Gauge),
+    Histogram(Histogram),
 }
 
 /// A metric per label set. Cloning shares it.
+///
+/// A family has at most [`DEFAULT_MAX_SERIES`] series, or what [`max_series`](Self::max_series)
+/// says. Label sets beyond that count together in one more series with the one label
+/// `overflow="true"`, so that neither the sum over the family nor the process suffers; how often
+/// that happened is exposed as `metrics_series_overflow_total`.
 pub struct Family<L, M> {
-    inner: Arc<FamilyCells<M>>,
-    labels: std::marker::PhantomData<fn(L)>,
+    inner: Arc<Inner<M>>,
+    labels: PhantomData<fn(L)>,
 }
 
-struct FamilyCells<M> {
+struct Inner<M> {
+    /// Different for each family of the process.
+    id: u64,
     make: Box<dyn Fn() -> M + Send + Sync>,
-    children: RwLock<HashMap<Vec<String>, M>>,
+    names: &'static [&'static str],
+    max_series: AtomicUsize,
+    /// Rises when series are removed: what threads remember from before is void.
+    generation: AtomicU64,
+    series: RwLock<AllSeries<M>>,
+    overflow: OnceLock<M>,
+    overflows: AtomicU64,
+}
+
+struct AllSeries<M> {
+    by_key: HashMap<Box<[u8]>, usize, BuildHasherDefault<KeyHasher>>,
+    rows: Vec<Series<M>>,
+    /// Indices into `rows` in order of label values; fewer than rows when it must be made anew.
+    sorted: Vec<usize>,
+}
+
+struct Series<M> {
+    key: Box<[u8]>,
+    /// `method="GET",code="200"`: escaped once, copied at each scrape.
+    block: Box<str>,
+    metric: M,
 }
 
 impl<L, M> Clone for Family<L, M> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
-            labels: std::marker::PhantomData,
+            labels: PhantomData,
         }
     }
 }
 
-impl<L: LabelSet, M: Clone> Family<L, M> {
+impl<L: LabelSet, M: Metric> Family<L, M> {
     pub(crate) fn new(make: impl Fn() -> M + Send + Sync + 'static) -> Self {
+        static IDS: AtomicU64 = AtomicU64::new(1);
         Self {
-            inner: Arc::new(FamilyCells {
+            inner: Arc::new(Inner {
+                id: IDS.fetch_add(1, Ordering::Relaxed),
                 make: Box::new(make),
-                children: RwLock::default(),
+                names: L::NAMES,
+                max_series: AtomicUsize::new(DEFAULT_MAX_SERIES),
+                generation: AtomicU64::new(0),
+                series: RwLock::new(AllSeries {
+                    by_key: HashMap::default(),
+                    rows: Vec::new(),
+                    sorted: Vec::new(),
+                }),
+                overflow: OnceLock::new(),
+                overflows: AtomicU64::new(0),
             }),
-            labels: std::marker::PhantomData,
+            labels: PhantomData,
         }
+    }
+
+    /// Sets how many series the family may have. Those it has already stay.
+    #[must_use]
+    pub fn max_series(self, count: usize) -> Self {
+        self.inner.max_series.store(count, Ordering::Relaxed);
+        self
     }
 
     /// The metric of these label values, made at the first call. Hold it where the values are
     /// known: updating a held metric needs no look-up.
-    pub fn with(&self, labels: &L) -> M {
-        let mut key = Vec::with_capacity(L::NAMES.len());
-        labels.visit(&mut |value| key.push(value.to_owned()));
-        let children = self
-            .inner
-            .children
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(metric) = children.get(&key) {
-            return metric.clone();
-        }
-        drop(children);
-        let mut children = self
-            .inner
-            .children
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        children
-            .entry(key)
-            .or_insert_with(|| (self.inner.make)())
-            .clone()
+    pub fn with<Q: LabelSet<Schema = L::Schema>>(&self, labels: &Q) -> M {
+        self.update(labels, M::clone)
     }
 
-    /// Forgets the metric of these label values. Returns whether there was one.
-    pub fn remove(&self, labels: &L) -> bool {
-        let mut key = Vec::with_capacity(L::NAMES.len());
-        labels.visit(&mut |value| key.push(value.to_owned()));
-        let mut children = self
-            .inner
-            .children
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        children.remove(&key).is_some()
+    /// Updates the metric of these label values in place: [`with`](Self::with) without the cost
+    /// of a handle.
+    pub fn update<Q, T>(&self, labels: &Q, update: impl FnOnce(&M) -> T) -> T
+    where
+        Q: LabelSet<Schema = L::Schema>,
+    {
+        let mut update = Some(update);
+        let mut run = |metric: &M| match update.take() {
+            Some(update) => update(metric),
+            None => unreachable!("BUG: a metric is found once"),
+        };
+        let cached = CACHE.try_with(|cache| {
+            let mut cache = cache.try_borrow_mut().ok()?;
+            Some(cache.find(&self.inner, labels, &mut run))
+        });
+        if let Ok(Some(result)) = cached {
+            return result;
+        }
+        // The thread is ending, or `labels` or `update` look up a metric themselves.
+        let mut key = Vec::new();
+        labels.write(&mut LabelValues::new(&mut key));
+        run(&self.inner.find_or_make(&key).0)
     }
 
-    pub(crate) fn for_each(&self, mut visit: impl FnMut(&[String], &M)) {
-        let children = self
+    /// Forgets the metric of these label values. Returns whether there was one. Handles to it
+    /// still count, but are no longer exposed.
+    pub fn remove<Q: LabelSet<Schema = L::Schema>>(&self, labels: &Q) -> bool {
+        let mut key = Vec::new();
+        labels.write(&mut LabelValues::new(&mut key));
+        let mut series = self
             .inner
-            .children
-            .read()
+            .series
+            .write()
             .unwrap_or_else(PoisonError::into_inner);
-        let mut sorted: Vec<_> = children.iter().collect();
-        sorted.sort_by_key(|(key, _)| *key);
-        for (key, metric) in sorted {
-            visit(key, metric);
+        let Some(index) = series.by_key.remove(&key[..]) else {
+            return false;
+        };
+        series.rows.swap_remove(index);
+        series.sorted.clear();
+        let moved = series.rows.get(index).map(|moved| moved.key.clone());
+        if let Some(place) = moved.and_then(|key| series.by_key.get_mut(&key)) {
+            *place = index;
         }
+        self.inner.generation.fetch_add(1, Ordering::Release);
+        true
+    }
+
+    /// Forgets all metrics of the family.
+    pub fn clear(&self) {
+        let mut series = self
+            .inner
+            .series
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        series.by_key.clear();
+        series.rows.clear();
+        series.sorted.clear();
+        self.inner.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many series the family has.
+    pub fn series_count(&self) -> usize {
+        self.inner.read().rows.len()
+    }
+
+    /// How often label sets beyond the limit were counted in the overflow series.
+    pub(crate) fn overflows(&self) -> u64 {
+        self.inner.overflows.load(Ordering::Relaxed)
+    }
+
+    /// Writes every series in order of its label values.
+    pub(crate) fn write(&self, name: &str, encoder: &mut Encoder<'_>) {
+        let mut series = self.inner.read();
+        if series.sorted.len() != series.rows.len() {
+            drop(series);
+            self.inner.sort();
+            series = self.inner.read();
+        }
+        // A series that came since is in the next scrape.
+        for row in series
+            .sorted
+            .iter()
+            .filter_map(|index| series.rows.get(*index))
+        {
+            row.metric.write(&mut Line::new(encoder, name, &row.block));
+        }
+        if let Some(metric) = self.inner.overflow.get() {
+            metric.write(&mut Line::new(encoder, name, "overflow=\"true\""));
+        }
+    }
+}
+
+impl<M: Metric> Inner<M> {
+    fn read(&self) -> RwLockReadGuard<'_, AllSeries<M>> {
+        self.series.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The metric of `key`, and whether a thread may remember it.
+    fn find_or_make(&self, key: &[u8]) -> (M, bool) {
+        let series = self.read();
+        if let Some(index) = series.by_key.get(key) {
+            return (series.rows[*index].metric.clone(), true);
+        }
+        drop(series);
+        let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = series.by_key.get(key) {
+            return (series.rows[*index].metric.clone(), true);
+        }
+        let is_full = series.rows.len() >= self.max_series.load(Ordering::Relaxed);
+        if is_full && !self.names.is_empty() {
+            self.overflows.fetch_add(1, Ordering::Relaxed);
+            return (self.overflow.get_or_init(|| (self.make)()).clone(), false);
+        }
+        let metric = (self.make)();
+        let index = series.rows.len();
+        let (key, block) = (Box::<[u8]>::from(key), self.block_of(key));
+        series.by_key.insert(key.clone(), index);
+        series.rows.push(Series {
+            key,
+            block,
+            metric: metric.clone(),
+        });
+        (metric, true)
+    }
+
+    fn block_of(&self, key: &[u8]) -> Box<str> {
+        let mut block = String::new();
+        for (name, value) in self.names.iter().zip(values_of(key)) {
+            if !block.is_empty() {
+                block.push(',');
+            }
+            block.push_str(name);
+            block.push_str("=\"");
+            push_escaped_label(&mut block, value);
+            block.push('"');
+        }
+        block.into()
+    }
+
+    fn sort(&self) {
+        let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
+        let mut sorted: Vec<usize> = (0..series.rows.len()).collect();
+        sorted.sort_unstable_by(|a, b| {
+            values_of(&series.rows[*a].key).cmp(values_of(&series.rows[*b].key))
+        });
+        series.sorted = sorted;
+    }
+}
+
+thread_local! {
+    static CACHE: RefCell<Cache> = const { RefCell::new(Cache { key: Vec::new(), entries: Vec::new() }) };
+}
+
+/// Metrics a thread remembers, each in the one place its hash says.
+const CACHE_ENTRIES: usize = 256;
+
+/// The metrics this thread looked up last. It keeps removed metrics alive until their place is
+/// taken or the thread ends.
+struct Cache {
+    key: Vec<u8>,
+    entries: Vec<Option<Entry>>,
+}
+
+struct Entry {
+    family: u64,
+    generation: u64,
+    key: Vec<u8>,
+    metric: Cached,
+}
+
+impl Cache {
+    fn find<M: Metric, T>(
+        &mut self,
+        family: &Inner<M>,
+        labels: &impl LabelSet,
+        run: &mut impl FnMut(&M) -> T,
+    ) -> T {
+        labels.write(&mut LabelValues::new(&mut self.key));
+        if self.entries.is_empty() {
+            self.entries.resize_with(CACHE_ENTRIES, || None);
+        }
+        let place = hash(family.id, &self.key) as usize % CACHE_ENTRIES;
+        let generation = family.generation.load(Ordering::Acquire);
+        if let Some(entry) = &self.entries[place]
+            && entry.family == family.id
+            && entry.generation == generation
+            && entry.key == self.key
+            && let Some(metric) = M::from_cached(&entry.metric)
+        {
+            return run(metric);
+        }
+        let (metric, may_remember) = family.find_or_make(&self.key);
+        let result = run(&metric);
+        if may_remember {
+            let mut key = self.entries[place]
+                .take()
+                .map(|entry| entry.key)
+                .unwrap_or_default();
+            key.clear();
+            key.extend_from_slice(&self.key);
+            let metric = metric.into_cached();
+            self.entries[place] = Some(Entry {
+                family: family.id,
+                generation,
+                key,
+                metric,
+            });
+        }
+        result
+    }
+}
+
+/// Hashes a key with a secret of the process, so that who chooses label values cannot choose
+/// collisions. Multiplies 64 by 64 bits and folds the product, as wyhash and its kin do.
+fn hash(seed: u64, bytes: &[u8]) -> u64 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    static SECRET: OnceLock<u64> = OnceLock::new();
+    let secret = *SECRET.get_or_init(|| {
+        use std::hash::{BuildHasher, RandomState};
+        RandomState::new().hash_one(0u64) | 1
+    });
+    let fold = |a: u64, b: u64| {
+        let product = u128::from(a) * u128::from(b);
+        (product as u64) ^ ((product >> 64) as u64)
+    };
+    let mut state = fold(seed ^ secret, FACTOR) ^ bytes.len() as u64;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for word in words {
+        state = fold(state ^ u64::from_le_bytes(*word), secret ^ FACTOR);
+    }
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    fold(state ^ u64::from_le_bytes(last), secret ^ FACTOR)
+}
+
+/// [`hash`] for the standard map, of keys that are bytes.
+#[derive(Default)]
+struct KeyHasher {
+    state: u64,
+}
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.state = hash(self.state, bytes);
+    }
+
+    fn write_usize(&mut self, _length: usize) {
+        // The length of the one slice that follows, which `hash` covers.
+    }
+
+    fn finish(&self) -> u64 {
+        self.state
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::labels;
+
+    labels! { struct Two<'a> { one: &'a str, two: &'a str } }
+
+    fn family() -> Family<Two<'static>, Counter> {
+        Family::new(Counter::default)
+    }
+
+    fn page(family: &Family<Two<'static>, Counter>) -> String {
+        let mut page = String::new();
+        let mut encoder = Encoder::new(crate::Format::Text004, &mut page);
+        family.write("m", &mut encoder);
+        encoder.finish();
+        page
+    }
+
+    #[test]
+    fn values_with_the_same_letters_are_different_series() {
+        let family = family();
+        family
+            .with(&Two {
+                one: "ab",
+                two: "c",
+            })
+            .inc();
+        family
+            .with(&Two {
+                one: "a",
+                two: "bc",
+            })
+            .inc_by(2);
+        let want = "m{one=\"a\",two=\"bc\"} 2\nm{one=\"ab\",two=\"c\"} 1\n";
+        assert_eq!(page(&family), want);
+    }
+
+    #[test]
+    fn a_removed_series_starts_again_at_zero_also_where_it_was_remembered() {
+        let family = family();
+        let labels = Two { one: "1", two: "2" };
+        family.with(&labels).inc_by(5);
+        family
+            .with(&Two {
+                one: "other",
+                two: "",
+            })
+            .inc();
+        assert!(family.remove(&labels));
+        assert!(!family.remove(&labels));
+        assert_eq!(family.series_count(), 1);
+        family.with(&labels).inc();
+        assert!(page(&family).contains("m{one=\"1\",two=\"2\"} 1\n"));
+        family.clear();
+        assert_eq!(page(&family), "");
+        family.update(&labels, Counter::inc);
+        assert_eq!(page(&family), "m{one=\"1\",two=\"2\"} 1\n");
+    }
+
+    #[test]
+    fn label_sets_beyond_the_limit_count_together() {
+        let family = family().max_series(2);
+        for index in 0..10 {
+            family
+                .with(&Two {
+                    one: &index.to_string(),
+                    two: "x",
+                })
+                .inc();
+        }
+        assert_eq!(family.series_count(), 2);
+        assert_eq!(family.overflows(), 8);
+        assert!(page(&family).ends_with("m{overflow=\"true\"} 8\n"));
+        family.with(&Two { one: "0", two: "x" }).inc();
+        assert!(page(&family).starts_with("m{one=\"0\",two=\"x\"} 2\n"));
+    }
+
+    #[test]
+    fn an_update_may_look_up_another_metric() {
+        let family = family();
+        family.update(&Two { one: "a", two: "" }, |outer| {
+            family.with(&Two { one: "b", two: "" }).inc_by(3);
+            outer.inc();
+        });
+        assert_eq!(
+            page(&family),
+            "m{one=\"a\",two=\"\"} 1\nm{one=\"b\",two=\"\"} 3\n"
+        );
+    }
+
+    #[test]
+    fn threads_make_a_series_once() {
+        let family = family();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for index in 0..1000 {
+                        family
+                            .with(&Two {
+                                one: &(index % 50).to_string(),
+                                two: "",
+                            })
+                            .inc();
+                    }
+                });
+            }
+        });
+        assert_eq!(family.series_count(), 50);
+        let total: f64 = page(&family)
+            .lines()
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+            .sum();
+        assert_eq!(total, 8000.0);
     }
 }
