@@ -102,7 +102,7 @@ export function chartOptions(
       y: { range: (_, min, max) => valueRange(min, max, look.stacked || look.small) },
     },
     axes: [
-      { ...axis, space: look.small ? 70 : 80, size: 24, gap: 4, values: clockValues },
+      { ...axis, space: look.small ? 70 : 80, size: look.small ? 20 : 36, gap: 4, values: look.small ? clockOnly : clockValues },
       {
         ...axis,
         space: look.small ? 32 : 36,
@@ -144,7 +144,6 @@ export function oneUnit(model: ChartModel): Unit {
 
 const second = 1;
 const minute = 60;
-const hour = 3600;
 const day = 86_400;
 
 // Rows of uPlot's table: step, default, then what a new year, month, day, hour, minute or second adds; 24-hour clock.
@@ -152,10 +151,15 @@ const clockValues: uPlot.Axis["values"] = [
   [365 * day, "{YYYY}", null, null, null, null, null, null, 1],
   [28 * day, "{MMM}", "\n{YYYY}", null, null, null, null, null, 1],
   [day, "{MM}-{DD}", "\n{YYYY}", null, null, null, null, null, 1],
-  [hour, "{HH}:{mm}", "{YYYY}-{MM}-{DD}", null, "{MM}-{DD}", null, null, null, 0],
-  [minute, "{HH}:{mm}", "{YYYY}-{MM}-{DD}", null, "{MM}-{DD}", null, null, null, 0],
-  [second, "{HH}:{mm}:{ss}", "{YYYY}-{MM}-{DD}", null, "{MM}-{DD}", null, null, null, 0],
-  [0.001, "{HH}:{mm}:{ss}.{fff}", "{YYYY}-{MM}-{DD}", null, "{MM}-{DD}", null, null, null, 0],
+  [minute, "{HH}:{mm}", "\n{YYYY}-{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1],
+  [second, "{HH}:{mm}:{ss}", "\n{YYYY}-{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1],
+  [0.001, "{HH}:{mm}:{ss}.{fff}", "\n{YYYY}-{MM}-{DD}", null, "\n{MM}-{DD}", null, null, null, 1],
+];
+
+// Small charts cover minutes; the date is beside nobody's question there.
+const clockOnly: uPlot.Axis["values"] = [
+  [minute, "{HH}:{mm}", null, null, null, null, null, null, 1],
+  [second, "{HH}:{mm}:{ss}", null, null, null, null, null, null, 1],
 ];
 
 const powersOfTwo = Array.from({ length: 70 }, (_, power) => 2 ** (power - 6));

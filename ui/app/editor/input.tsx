@@ -20,6 +20,8 @@ export function loadEditor(): void {
 
 interface Props {
   text: string;
+  /** Grows when `text` comes from elsewhere than this field. A field that is typed into is ahead of `text`. */
+  revision: number;
   label: string;
   hint: string;
   autofocus: boolean;
@@ -30,7 +32,7 @@ interface Props {
 
 /** The field for one expression. */
 export function ExpressionInput(props: Props) {
-  const { text, label, hint, autofocus, invalid } = props;
+  const { text, revision, label, hint, autofocus, invalid } = props;
   const area = useRef<HTMLTextAreaElement>(null);
   const host = useRef<HTMLDivElement>(null);
   const editor = useRef<Editor | null>(null);
@@ -42,7 +44,7 @@ export function ExpressionInput(props: Props) {
     if (!code || !host.current) return;
     const field = area.current;
     const focused = field !== null && document.activeElement === field;
-    const now = latest.current.text;
+    const now = field?.value ?? latest.current.text;
     editor.current = code.createEditor({
       parent: host.current,
       text: now,
@@ -61,7 +63,10 @@ export function ExpressionInput(props: Props) {
   }, [code]);
 
   useEffect(() => {
-    editor.current?.setText(text);
+    editor.current?.setText(latest.current.text);
+  }, [revision]);
+
+  useEffect(() => {
     const field = area.current;
     if (field && !code) {
       field.style.height = "auto";

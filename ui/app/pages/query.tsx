@@ -22,12 +22,17 @@ export function QueryPage() {
   const search = url.includes("?") ? url.slice(url.indexOf("?")) : "";
   const state = useMemo(() => readState(search), [search]);
   const [drafts, setDrafts] = useState(state.expressions);
+  const [revision, setRevision] = useState(0);
   const [turn, setTurn] = useState(0);
   const [width, setWidth] = useState(() => Math.max(300, innerWidth - 80));
   const body = useRef<HTMLDivElement>(null);
   const shared = JSON.stringify(state.expressions);
 
-  useEffect(() => setDrafts(state.expressions), [shared]);
+  const replaceDrafts = (texts: string[]) => {
+    setDrafts(texts);
+    setRevision((old) => old + 1);
+  };
+  useEffect(() => replaceDrafts(state.expressions), [shared]);
   useEffect(() => {
     document.title = `${state.expressions.find((one) => one.trim() !== "") ?? "Query"} · Barograph`;
   }, [shared]);
@@ -61,7 +66,7 @@ export function QueryPage() {
     setDrafts((old) => old.map((one, position) => (position === index ? text : one)));
   const remove = (index: number) => {
     const left = drafts.filter((_, position) => position !== index);
-    setDrafts(left);
+    replaceDrafts(left);
     run(left);
   };
 
@@ -78,6 +83,7 @@ export function QueryPage() {
             )}
             <ExpressionInput
               text={text}
+              revision={revision}
               label={drafts.length > 1 ? `Expression ${letters[index]}` : "Expression"}
               hint="PromQL, such as rate(http_requests_total[5m]): Enter runs it"
               autofocus={index === 0 && empty}

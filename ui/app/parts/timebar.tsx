@@ -41,6 +41,7 @@ export function TimeBar(props: Props) {
   const { rangeMs, endMs, refreshMs, onSpan, onRefresh } = props;
   const span: Span = { rangeMs, endMs };
   const panel = useRef<HTMLDivElement>(null);
+  const button = useRef<HTMLButtonElement>(null);
   const label =
     endMs === null
       ? `Last ${formatDuration(rangeMs)}`
@@ -50,7 +51,14 @@ export function TimeBar(props: Props) {
       <button type="button" class="tool" title="Earlier" aria-label="Earlier" onClick={() => onSpan(shift(span, -1))}>
         <Icon name="left" />
       </button>
-      <button type="button" class="tool wide" data-testid="range" popovertarget="range-panel" aria-haspopup="dialog">
+      <button
+        ref={button}
+        type="button"
+        class="tool wide"
+        data-testid="range"
+        popovertarget="range-panel"
+        aria-haspopup="dialog"
+      >
         <Icon name="clock" size={16} />
         <span class="num">{label}</span>
         <Icon name="more" size={14} />
@@ -85,7 +93,15 @@ export function TimeBar(props: Props) {
           ))}
         </select>
       </label>
-      <div ref={panel} id="range-panel" popover="auto" class="popover" role="dialog" aria-label="Choose a time range">
+      <div
+        ref={panel}
+        id="range-panel"
+        popover="auto"
+        class="popover"
+        role="dialog"
+        aria-label="Choose a time range"
+        onBeforeToggle={(event) => placeUnder(event, button.current)}
+      >
         <RangePanel
           span={span}
           onSpan={(chosen) => {
@@ -163,6 +179,15 @@ export function readSpan(from: string, to: string, nowMs = Date.now()): Span | s
   if (end - start < shortestMs) return "The start must be before the end.";
   if (end - start > longestMs) return "More than ten years are too much.";
   return { rangeMs: end - start, endMs: end === nowMs ? null : end };
+}
+
+// Popovers lie above everything, so their place is theirs to find; never past the right edge.
+function placeUnder(event: Event, anchor: HTMLElement | null) {
+  const panel = event.currentTarget as HTMLElement;
+  if ((event as ToggleEvent).newState !== "open" || !anchor) return;
+  const { left, bottom } = anchor.getBoundingClientRect();
+  panel.style.top = `${bottom + 4}px`;
+  panel.style.left = `${Math.max(4, Math.min(left, innerWidth - 450))}px`;
 }
 
 function shortEnd(endMs: number, rangeMs: number): string {
