@@ -1,3 +1,6 @@
 //! The `barograph` binary.
+#![allow(dead_code)]
+mod cli;
+mod config;
 
 fn main() {}
