@@ -4,6 +4,8 @@ mod settings;
 mod size;
 mod table;
 
+use std::fmt::Write as _;
+
 use clap::{Arg, ArgAction, ArgMatches, Command, error::ContextKind, error::ErrorKind};
 
 pub(crate) use settings::Settings;
@@ -130,7 +132,7 @@ fn help(flag: &Flag) -> String {
         text.push_str(" Accepted, not built yet.");
     }
     if !flag.default.is_empty() {
-        text.push_str(&format!(" [default: {}]", flag.default));
+        let _ = write!(text, " [default: {}]", flag.default);
     }
     text
 }

@@ -6,7 +6,7 @@ use super::file::{File, Relabel};
 pub(super) fn fill_relabel(rule: &mut Relabel) {
     rule.separator.get_or_insert_with(|| ";".into());
     rule.replacement.get_or_insert_with(|| "$1".into());
-    rule.action.get_or_insert_with(|| {
+    rule.action.get_or_insert({
         super::scalar::ActionText(barograph_model::relabel::RelabelAction::Replace)
     });
 }

@@ -1,0 +1,210 @@
+//! `/query`, `/query_range`, `/format_query`.
+
+use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use barograph_model::{Clock, SystemClock};
+use barograph_query::{Cancel, Lane, Outcome, QueryOptions, RangeSteps, Value};
+use tokio::sync::oneshot;
+
+use super::error::{ApiError, ErrorKind};
+use super::json::{Reply, push_number};
+use super::params::Params;
+use crate::app::Core;
+
+/// Most steps of a range query.
+const STEPS_LIMIT: i64 = 11_000;
+/// Most warnings, and most infos, in a reply.
+const ANNOTATIONS_LIMIT: usize = 10;
+
+/// `/query`: the value of an expression at one time.
+pub(super) async fn instant(core: Core, params: Params) -> Result<Reply, ApiError> {
+    let limit = params.limit()?;
+    let time_ms = params.time_or("time", SystemClock.now_ms())?;
+    let options = options(&core, &params)?;
+    let expr = parse(&params)?;
+    let began = Instant::now();
+    let (engine, db) = (core.engine.clone(), core.db.clone());
+    let cancel = options.cancel.clone();
+    let evaluated = on_pool(&core, cancel, move || {
+        let queued = began.elapsed();
+        let outcome = engine.instant(&db.snapshot(), &expr, time_ms, &options)?;
+        Ok((outcome, queued))
+    });
+    Ok(reply(evaluated.await?, limit, began, &params))
+}
+
+/// `/query_range`: the values of an expression at many times.
+pub(super) async fn range(core: Core, params: Params) -> Result<Reply, ApiError> {
+    let limit = params.limit()?;
+    let steps = steps(&params)?;
+    let options = options(&core, &params)?;
+    let expr = parse(&params)?;
+    let began = Instant::now();
+    let (engine, db) = (core.engine.clone(), core.db.clone());
+    let cancel = options.cancel.clone();
+    let evaluated = on_pool(&core, cancel, move || {
+        let queued = began.elapsed();
+        let outcome = engine.range(&db.snapshot(), &expr, steps, &options)?;
+        Ok((outcome, queued))
+    });
+    Ok(reply(evaluated.await?, limit, began, &params))
+}
+
+/// `/format_query`: an expression in its canonical form.
+pub(super) async fn format(params: Params) -> Result<Reply, ApiError> {
+    parse(&params)?;
+    Ok(Reply::of(&params.query()?))
+}
+
+/// Runs `job` on the query pool; stops it when the caller goes away. What panics in it becomes an
+/// error of this one request.
+pub(super) async fn on_pool<T: Send + 'static>(
+    core: &Core,
+    cancel: Cancel,
+    job: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let _stop_when_dropped = CancelOnDrop(cancel);
+    let (sender, receiver) = oneshot::channel();
+    core.pool.spawn(Lane::User, move || {
+        let result = catch_unwind(AssertUnwindSafe(job)).unwrap_or_else(|payload| {
+            let error = ApiError::panic(&*payload);
+            tracing::error!(error = %error.message, "a query panicked");
+            Err(error)
+        });
+        // The receiver is gone where the client is.
+        let _ = sender.send(result);
+    })?;
+    receiver.await.unwrap_or_else(|_| {
+        let message = "BUG: the query pool dropped a query";
+        Err(ApiError::new(ErrorKind::Internal, message))
+    })
+}
+
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+fn parse(params: &Params) -> Result<barograph_query::Expr, ApiError> {
+    barograph_query::parse(params.query()?).map_err(|error| ApiError::parameter("query", error))
+}
+
+fn steps(params: &Params) -> Result<RangeSteps, ApiError> {
+    let (start_ms, end_ms) = (params.time("start")?, params.time("end")?);
+    if end_ms < start_ms {
+        return Err(ApiError::parameter(
+            "end",
+            "end timestamp must not be before start time",
+        ));
+    }
+    let step_ms = params.duration("step")?;
+    if step_ms <= 0 {
+        return Err(ApiError::parameter(
+            "step",
+            "zero or negative query resolution step widths are not accepted. Try a positive integer",
+        ));
+    }
+    if end_ms.saturating_sub(start_ms) / step_ms > STEPS_LIMIT {
+        return Err(ApiError::bad_data(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        ));
+    }
+    Ok(RangeSteps {
+        start_ms,
+        end_ms,
+        step_ms,
+    })
+}
+
+fn options(core: &Core, params: &Params) -> Result<QueryOptions, ApiError> {
+    let longest = core.engine.options().timeout;
+    let timeout = match params.duration_opt("timeout")? {
+        Some(timeout_ms) => longest.min(Duration::from_millis(timeout_ms.max(0).unsigned_abs())),
+        None => longest,
+    };
+    let lookback_ms = params.duration_opt("lookback_delta").map_err(|error| {
+        let reason = error
+            .message
+            .rsplit_once("\": ")
+            .map_or("", |(_, reason)| reason);
+        ApiError::bad_data(format!("error parsing lookback delta duration: {reason}"))
+    })?;
+    Ok(QueryOptions {
+        lookback_ms: lookback_ms.filter(|lookback_ms| *lookback_ms > 0),
+        deadline: Some(Instant::now() + timeout),
+        cancel: Cancel::default(),
+    })
+}
+
+fn reply(
+    (outcome, queued): (Outcome, Duration),
+    limit: usize,
+    began: Instant,
+    params: &Params,
+) -> Reply {
+    let stats = match params.get("stats") {
+        Some(_) => stats(&outcome, queued, began),
+        None => String::new(),
+    };
+    let mut value = outcome.value;
+    let cut = match &mut value {
+        Value::Vector(elements) if elements.len() > limit => {
+            elements.truncate(limit);
+            true
+        }
+        Value::Matrix(series) if series.len() > limit => {
+            series.truncate(limit);
+            true
+        }
+        _ => false,
+    };
+    let mut reply = Reply::value(value, &stats);
+    reply.warnings = capped(outcome.warnings, "warning");
+    reply.infos = capped(outcome.infos, "info");
+    if cut {
+        reply.warnings.push(super::series::TRUNCATED.into());
+    }
+    reply
+}
+
+fn capped(mut texts: Vec<String>, kind: &str) -> Vec<String> {
+    if texts.len() > ANNOTATIONS_LIMIT {
+        let more = texts.len() - ANNOTATIONS_LIMIT;
+        texts.truncate(ANNOTATIONS_LIMIT);
+        texts.push(format!("{more} more {kind} annotations omitted"));
+    }
+    texts
+}
+
+fn stats(outcome: &Outcome, queued: Duration, began: Instant) -> String {
+    let stats = &outcome.stats;
+    let total = began.elapsed().as_secs_f64();
+    let mut text = String::from("{\"timings\":{");
+    for (index, (name, seconds)) in [
+        ("evalTotalTime", stats.eval_seconds),
+        ("resultSortTime", 0.0),
+        ("queryPreparationTime", 0.0),
+        ("innerEvalTime", stats.eval_seconds),
+        ("execQueueTime", queued.as_secs_f64()),
+        ("execTotalTime", total),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        text.push_str(if index > 0 { ",\"" } else { "\"" });
+        text.push_str(name);
+        text.push_str("\":");
+        push_number(&mut text, seconds);
+    }
+    let _ = write!(
+        text,
+        "}},\"samples\":{{\"totalQueryableSamples\":{},\"samplesRead\":{},\"peakSamples\":{}}}}}",
+        stats.total_queryable_samples, stats.total_queryable_samples, stats.peak_samples
+    );
+    text
+}

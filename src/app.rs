@@ -1,0 +1,243 @@
+//! What handlers share: the settings, the parts of the server, how far it is.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Response};
+use barograph_alerting::{Notifier, RuleManager};
+use barograph_instrument::Registry;
+use barograph_model::{Clock, SystemClock};
+use barograph_query::{Engine, Pool};
+use barograph_scraper::Scraper;
+use barograph_tsdb::Db;
+use http::StatusCode;
+use http::request::Parts;
+use tokio::sync::{Mutex, Notify};
+
+use crate::cli::Settings;
+use crate::config::{Builtin, Collectors, Config, ConfigError};
+use crate::metrics::ServerMetrics;
+
+/// The server as a whole, from before the store is open until after it is closed.
+pub(crate) struct App {
+    /// The command line.
+    pub(crate) settings: Settings,
+    /// Metrics about the server.
+    pub(crate) registry: Registry,
+    /// Those of this crate.
+    pub(crate) metrics: ServerMetrics,
+    /// When the process began, milliseconds since the epoch.
+    pub(crate) started_ms: i64,
+    /// Set once everything runs.
+    core: OnceLock<Core>,
+    stopping: AtomicBool,
+    /// Asks the server to stop.
+    pub(crate) quit: Notify,
+}
+
+/// The parts that answer requests. Cloning shares them.
+#[derive(Clone)]
+pub(crate) struct Core {
+    /// The store.
+    pub(crate) db: Db,
+    /// Evaluates queries.
+    pub(crate) engine: Engine,
+    /// Runs them.
+    pub(crate) pool: Pool,
+    /// Fills the store.
+    pub(crate) scraper: Scraper,
+    /// Evaluates rules.
+    pub(crate) rules: RuleManager,
+    /// Sends alerts.
+    pub(crate) notifier: Notifier,
+    /// The configuration in force.
+    pub(crate) active: Arc<Active>,
+}
+
+/// The configuration in force, and how the last attempt to replace it went.
+pub(crate) struct Active {
+    config: RwLock<Arc<Config>>,
+    /// When the configuration in force was loaded, milliseconds since the epoch.
+    pub(crate) loaded_ms: AtomicI64,
+    /// Whether the last attempt went well.
+    pub(crate) last_reload_ok: AtomicBool,
+    /// What the configuration is loaded with.
+    pub(crate) builtin: Builtin,
+    /// Collectors jobs may name.
+    pub(crate) collectors: Collectors,
+    /// One reload at a time.
+    reloading: Mutex<()>,
+}
+
+impl Active {
+    /// The first configuration.
+    pub(crate) fn new(config: Config, builtin: Builtin, collectors: Collectors) -> Self {
+        Self {
+            config: RwLock::new(Arc::new(config)),
+            loaded_ms: AtomicI64::new(SystemClock.now_ms()),
+            last_reload_ok: AtomicBool::new(true),
+            builtin,
+            collectors,
+            reloading: Mutex::new(()),
+        }
+    }
+
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.config
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl App {
+    /// A server that is not ready yet.
+    pub(crate) fn new(settings: Settings, registry: Registry) -> Arc<Self> {
+        let metrics = ServerMetrics::new(&registry);
+        Arc::new(Self {
+            settings,
+            metrics,
+            registry,
+            started_ms: SystemClock.now_ms(),
+            core: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+            quit: Notify::new(),
+        })
+    }
+
+    /// Everything runs: requests are answered from now on.
+    pub(crate) fn ready(&self, core: Core) {
+        self.metrics.config_loaded(true, SystemClock.now_ms());
+        assert!(
+            self.core.set(core).is_ok(),
+            "BUG: the server became ready twice"
+        );
+        self.metrics.ready.set(1.0);
+    }
+
+    /// Requests are refused from now on.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Relaxed);
+        self.metrics.ready.set(0.0);
+    }
+
+    /// Whether the server is going down.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    /// The parts, once they run and until they stop.
+    pub(crate) fn core(&self) -> Option<&Core> {
+        self.core.get().filter(|_| !self.is_stopping())
+    }
+
+    /// Loads the configuration anew and puts it in force; keeps the old one where the new does not
+    /// fit.
+    ///
+    /// # Errors
+    /// Why the new one does not fit.
+    pub(crate) async fn reload(&self) -> Result<(), ReloadError> {
+        let core = self.core().ok_or(ReloadError::NotReady)?;
+        let active = core.active.clone();
+        let _one_at_a_time = active.reloading.lock().await;
+        let (settings, from) = (self.settings.clone(), active.clone());
+        let loaded = tokio::task::spawn_blocking(move || {
+            Config::load(&settings, &from.builtin, &from.collectors)
+        })
+        .await
+        .map_err(|_| ReloadError::Panicked)?;
+        active.last_reload_ok.store(loaded.is_ok(), Relaxed);
+        self.metrics
+            .config_loaded(loaded.is_ok(), SystemClock.now_ms());
+        let config = match loaded {
+            Ok(config) => Arc::new(config),
+            Err(error) => {
+                tracing::error!(error = %error, "the new configuration does not load: the old one stays in force");
+                return Err(error.into());
+            }
+        };
+        log_notices(&config);
+        core.apply(&config, &self.settings).await;
+        active.loaded_ms.store(SystemClock.now_ms(), Relaxed);
+        *active
+            .config
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = config;
+        tracing::info!("configuration loaded");
+        Ok(())
+    }
+}
+
+/// Why the configuration in force was not replaced.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReloadError {
+    /// The new one does not fit.
+    #[error("failed to reload config: {0}\nthe old configuration stays in force")]
+    Config(#[from] ConfigError),
+    /// The server is starting or stopping.
+    #[error("the server is not ready: nothing was reloaded")]
+    NotReady,
+    /// A mistake of ours.
+    #[error("BUG: loading the configuration panicked: the old one stays in force")]
+    Panicked,
+}
+
+impl Core {
+    /// Tells every part what the configuration wants of it. Alert destinations first, so that no
+    /// alert of the new rules goes to an old one.
+    pub(crate) async fn apply(&self, config: &Config, settings: &Settings) {
+        self.notifier
+            .apply(
+                config.alertmanagers.clone(),
+                config.routing.clone(),
+                config.alert_relabel.clone(),
+                config.external_labels.clone(),
+                settings.external_url.clone(),
+            )
+            .await;
+        self.scraper.apply(config.jobs.clone()).await;
+        let options = barograph_alerting::RuleManagerOptions {
+            default_interval_ms: config.evaluation_interval_ms,
+            default_query_offset_ms: config.rule_query_offset_ms,
+            external_labels: config.external_labels.clone(),
+            external_url: settings.external_url.clone(),
+            outage_tolerance_ms: settings.outage_tolerance_ms,
+            for_grace_period_ms: settings.for_grace_period_ms,
+            resend_delay_ms: settings.resend_delay_ms,
+        };
+        self.rules.apply(config.rules.clone(), options).await;
+    }
+}
+
+/// Says what the configuration asks for and does not get.
+pub(crate) fn log_notices(config: &Config) {
+    for notice in &config.notices {
+        if notice.loud {
+            tracing::error!("{}", notice.text);
+        } else {
+            tracing::warn!("{}", notice.text);
+        }
+    }
+}
+
+/// Handlers that need the parts take them; before they run, the answer is 503.
+impl FromRequestParts<Arc<App>> for Core {
+    type Rejection = Response;
+
+    async fn from_request_parts(_parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
+        app.core().cloned().ok_or_else(|| not_ready(app))
+    }
+}
+
+/// The answer while starting and stopping.
+pub(crate) fn not_ready(app: &App) -> Response {
+    let stopping = if app.is_stopping() { "true" } else { "false" };
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        [("X-Prometheus-Stopping", stopping)],
+        "Service Unavailable",
+    )
+        .into_response()
+}
