@@ -1,6 +1,6 @@
 //! Prometheus durations: `1h30m`, `15s`, `100ms`.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 const UNITS: [(&str, i64); 7] = [
     ("y", 365 * 24 * 3_600_000),
@@ -96,7 +96,7 @@ pub fn format_duration_ms(duration_ms: i64) -> String {
         let unit_ms = unit_ms.unsigned_abs();
         let exact_only = matches!(unit, "y" | "w");
         if left_ms >= unit_ms && (!exact_only || left_ms.is_multiple_of(unit_ms)) {
-            text.push_str(&format!("{}{unit}", left_ms / unit_ms));
+            let _ = write!(text, "{}{unit}", left_ms / unit_ms);
             left_ms %= unit_ms;
         }
     }

@@ -42,7 +42,7 @@ impl Labels {
 
     /// The value of `name`, or `""` where the label is absent: PromQL does not tell the two apart.
     pub fn get(&self, name: &str) -> &str {
-        for (have, value) in self.iter() {
+        for (have, value) in self {
             match have.cmp(name) {
                 Ordering::Less => {}
                 Ordering::Equal => return value,
@@ -101,7 +101,7 @@ impl Labels {
     #[must_use]
     pub fn without(&self, mut drop: impl FnMut(&str) -> bool) -> Self {
         let mut text = String::with_capacity(self.text.len());
-        for (name, value) in self.iter() {
+        for (name, value) in self {
             if !drop(name) {
                 push_part(&mut text, name);
                 push_part(&mut text, value);
@@ -115,7 +115,7 @@ impl Labels {
     #[cfg(feature = "matching")]
     pub fn stable_hash(&self) -> u64 {
         let mut hasher = xxhash_rust::xxh64::Xxh64::new(0);
-        for (name, value) in self.iter() {
+        for (name, value) in self {
             for part in [name, value] {
                 hasher.update(part.as_bytes());
                 hasher.update(&[0xff]);

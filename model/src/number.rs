@@ -74,7 +74,7 @@ fn push_special(out: &mut String, value: f64) -> bool {
 struct Digits {
     negative: bool,
     /// ASCII digits without leading or trailing zeros; one `0` for zero.
-    digits: [u8; 20],
+    ascii: [u8; 20],
     count: usize,
     point: i32,
 }
@@ -90,7 +90,7 @@ impl Digits {
         let whole = mantissa.find('.').unwrap_or(mantissa.len());
         let mut this = Self {
             negative: value.is_sign_negative(),
-            digits: [0; 20],
+            ascii: [0; 20],
             count: 0,
             point: whole as i32 + exponent,
         };
@@ -118,12 +118,12 @@ impl Digits {
     }
 
     fn push(&mut self, digit: u8) {
-        self.digits[self.count] = digit;
+        self.ascii[self.count] = digit;
         self.count += 1;
     }
 
     fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.digits[..self.count]).unwrap_or_default()
+        std::str::from_utf8(&self.ascii[..self.count]).unwrap_or_default()
     }
 
     fn push_positional(&self, out: &mut String) {

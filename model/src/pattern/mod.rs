@@ -1,23 +1,22 @@
 //! Regular expressions, always anchored at both ends, `.` matching every character.
 //!
-//! Prometheus's patterns are RE2's as Go understands them. The syntax front end is `regex-syntax`
-//! with its Unicode perl classes turned to ASCII, which covers the patterns people write; the
-//! known differences are listed in `docs/` until a front end of our own replaces it.
+//! Prometheus's patterns are RE2's as Go understands them: [`syntax`] reads them, and
+//! `regex-automata` runs them in linear time.
+
+mod class;
+mod syntax;
 
 use std::fmt;
 use std::sync::Arc;
 
 use regex_automata::meta::Regex;
 use regex_automata::util::captures::Captures;
-use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Hir, HirKind, Look};
 
 /// Longest pattern accepted, bytes.
 pub const PATTERN_LIMIT_BYTES: usize = 64 * 1024;
 /// Most memory one compiled pattern may take, bytes.
 const COMPILED_LIMIT_BYTES: usize = 10 << 20;
-/// Deepest nesting accepted.
-const NESTING_LIMIT: u32 = 250;
 /// Most literal alternatives that are kept as a set.
 const LITERALS_LIMIT: usize = 1_000;
 
@@ -47,6 +46,7 @@ impl std::error::Error for PatternError {}
 pub struct Pattern {
     text: Arc<str>,
     regex: Regex,
+    names: Arc<[(String, u32)]>,
     /// Where the pattern is an alternation of plain words, the words.
     literals: Option<Arc<[String]>>,
 }
@@ -64,22 +64,28 @@ impl Pattern {
         if text.len() > PATTERN_LIMIT_BYTES {
             return Err(fail(format!("longer than {PATTERN_LIMIT_BYTES} bytes")));
         }
-        let hir = ParserBuilder::new()
-            .dot_matches_new_line(true)
-            .nest_limit(NESTING_LIMIT)
-            .build()
-            .parse(text)
-            .map_err(|error| fail(last_line(&error.to_string())))?;
-        let literals = literals_of(&hir);
-        let anchored = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
+        let parsed = syntax::parse(text).map_err(|reason| {
+            if reason == syntax::MISSING_PAREN {
+                fail(syntax::fail(&reason, text))
+            } else {
+                fail(reason)
+            }
+        })?;
+        let literals = literals_of(&parsed.hir).map(Into::into);
+        let anchored = Hir::concat(vec![
+            Hir::look(Look::Start),
+            parsed.hir,
+            Hir::look(Look::End),
+        ]);
         let regex = Regex::builder()
             .configure(Regex::config().nfa_size_limit(Some(COMPILED_LIMIT_BYTES)))
             .build_from_hir(&anchored)
-            .map_err(|error| fail(error.to_string()))?;
+            .map_err(|_| fail(syntax::fail("expression too large", text)))?;
         Ok(Self {
             text: text.into(),
             regex,
-            literals: literals.map(Into::into),
+            names: parsed.names.into(),
+            literals,
         })
     }
 
@@ -108,7 +114,40 @@ impl Pattern {
         self.regex.captures(text, &mut captures);
         captures
             .is_match()
-            .then(|| expand(template, text, &captures))
+            .then(|| self.expand(template, text, &captures))
+    }
+
+    fn expand(&self, template: &str, text: &str, captures: &Captures) -> String {
+        let mut out = String::with_capacity(template.len() + text.len());
+        let mut rest = template;
+        while let Some(at) = rest.find('$') {
+            out.push_str(&rest[..at]);
+            rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix('$') {
+                out.push('$');
+                rest = after;
+                continue;
+            }
+            let Some((name, after)) = group_name(rest) else {
+                out.push('$');
+                continue;
+            };
+            rest = after;
+            let span = match name.parse::<usize>() {
+                Ok(index) => captures.get_group(index),
+                // The first group of that name that took part in the match.
+                Err(_) => self
+                    .names
+                    .iter()
+                    .filter(|(have, _)| have == name)
+                    .find_map(|(_, index)| captures.get_group(*index as usize)),
+            };
+            if let Some(span) = span {
+                out.push_str(&text[span.range()]);
+            }
+        }
+        out.push_str(rest);
+        out
     }
 }
 
@@ -124,34 +163,6 @@ impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pattern({:?})", self.text)
     }
-}
-
-fn expand(template: &str, text: &str, captures: &Captures) -> String {
-    let mut out = String::with_capacity(template.len() + text.len());
-    let mut rest = template;
-    while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix('$') {
-            out.push('$');
-            rest = after;
-            continue;
-        }
-        let Some((name, after)) = group_name(rest) else {
-            out.push('$');
-            continue;
-        };
-        rest = after;
-        let span = match name.parse::<usize>() {
-            Ok(index) => captures.get_group(index),
-            Err(_) => captures.get_group_by_name(name),
-        };
-        if let Some(span) = span {
-            out.push_str(&text[span.range()]);
-        }
-    }
-    out.push_str(rest);
-    out
 }
 
 /// The group a `$` refers to, and what follows: a braced name, or the longest run of word
@@ -200,13 +211,6 @@ fn literals_of(hir: &Hir) -> Option<Vec<String>> {
         }
         HirKind::Class(_) | HirKind::Look(_) | HirKind::Repetition(_) => None,
     }
-}
-
-/// `regex-syntax` prints the pattern with a marker before its verdict; the verdict is the last
-/// line.
-fn last_line(text: &str) -> String {
-    let line = text.lines().last().unwrap_or(text);
-    line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
 #[cfg(test)]
@@ -267,11 +271,69 @@ mod tests {
             );
         }
         assert_eq!(pattern.replace("nothing", "$1"), None);
+        let pattern = Pattern::new("(?P<n>a)|(?P<n>b)").expect("names may repeat");
+        assert_eq!(pattern.replace("b", "<$n>").as_deref(), Some("<b>"));
     }
 
     #[test]
-    fn errors_name_the_pattern() {
-        let error = Pattern::new("a(").expect_err("unclosed group");
-        assert!(error.to_string().contains("a("), "{error}");
+    fn errors_are_go_s() {
+        for (text, want) in [
+            ("a(", "missing closing ): `a(`"),
+            ("a)", "unexpected ): `a)`"),
+            ("[a", "missing closing ]: `[a`"),
+            ("a**", "invalid nested repetition operator: `**`"),
+            ("*", "missing argument to repetition operator: `*`"),
+            ("a{1001}", "invalid repeat count: `{1001}`"),
+            ("(a{100}){11}", "invalid repeat count: `{11}`"),
+            ("(?x)a", "invalid or unsupported Perl syntax: `(?x`"),
+            (r"\8", r"invalid escape sequence: `\8`"),
+            (r"\<", ""),
+            ("[b-a]", "invalid character class range: `b-a`"),
+            (r"\p{Nope}", r"invalid character class range: `\p{Nope}`"),
+            ("(?P<n->a)", "invalid named capture: `(?P<n->`"),
+            ("\\", "trailing backslash at end of expression: ``"),
+        ] {
+            let got = Pattern::new(text).map_or_else(|e| e.reason, |_| String::new());
+            assert_eq!(got, want, "{text}");
+        }
+    }
+
+    #[test]
+    fn syntax_is_go_s() {
+        for (text, yes, no) in [
+            ("{gid}", "{gid}", "gid"),
+            (r"[\w-,]+", "a-,", "é"),
+            (r"\Qa.b\E+", "a.bb", "axb"),
+            ("[[a]", "[", "b"),
+            ("a{,5}", "a{,5}", "aaa"),
+            (r"\101", "A", "101"),
+            (r"\d", "7", "٣"),
+            (r"\w", "_", "é"),
+            ("[a&&b]", "&", "c"),
+            ("(?i)straSSe", "STRASSE", "strase"),
+            ("(?i)k", "\u{212a}", "x"),
+            ("[^a]", "\n", "a"),
+            ("(?-s).", "x", "\n"),
+            ("[]a]", "]", "b"),
+            ("[a-]", "-", "b"),
+            (r"\pL+\p{^Greek}", "aé", "aα"),
+            ("[[:^alpha:]]", "1", "b"),
+            (r"\x{1F600}", "😀", "x"),
+            ("a(?i)b|c", "C", "AB"),
+            ("x*?y", "xxy", "x"),
+            ("(?m)a$\n^b", "a\nb", "ab"),
+        ] {
+            let pattern = Pattern::new(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert!(pattern.is_match(yes), "{text} matches {yes:?}");
+            assert!(!pattern.is_match(no), "{text} does not match {no:?}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_and_not_a_crash() {
+        for depth in [200, 251, 100_000] {
+            let text = format!("{}a{}", "(".repeat(depth / 2), ")".repeat(depth / 2));
+            assert_eq!(Pattern::new(&text).is_ok(), depth / 2 < 250, "{depth}");
+        }
     }
 }
