@@ -8,8 +8,8 @@ use crate::histogram::Bounds;
 
 /// Writes families of samples in one format.
 ///
-/// What would make the page unreadable is left out and counted: a name that is none, a sample that
-/// does not belong to the family begun last. A family without samples leaves no trace.
+/// What would make the page unreadable is left out and counted: a name that is none, a label twice,
+/// a sample that does not belong to the family begun last. A family without samples leaves no trace.
 pub struct Encoder<'a> {
     out: &'a mut String,
     format: Format,
@@ -20,6 +20,8 @@ pub struct Encoder<'a> {
     begins: usize,
     samples_begin: usize,
     left_out: u64,
+    /// Where the names of the current sample's labels are in `out`.
+    label_names: Vec<std::ops::Range<usize>>,
     counts: Vec<u64>,
     own_counts: Vec<u64>,
 }
@@ -36,6 +38,7 @@ impl<'a> Encoder<'a> {
             begins,
             samples_begin: begins,
             left_out: 0,
+            label_names: Vec::new(),
             counts: Vec::new(),
             own_counts: Vec::new(),
         }
@@ -82,19 +85,27 @@ impl<'a> Encoder<'a> {
             return;
         };
         self.out.extend([name, suffix]);
+        self.label_names.clear();
         let mut open = false;
         for (label, text) in labels {
             if text.as_ref().is_empty() {
                 continue;
             }
-            if !is_legacy_label_name(label.as_ref()) {
+            let label = label.as_ref();
+            let is_repeated = self
+                .label_names
+                .iter()
+                .any(|range| &self.out[range.clone()] == label);
+            if is_repeated || !is_legacy_label_name(label) {
                 self.out.truncate(mark);
                 self.left_out += 1;
                 return;
             }
             self.out.push(if open { ',' } else { '{' });
             open = true;
-            self.out.push_str(label.as_ref());
+            self.label_names
+                .push(self.out.len()..self.out.len() + label.len());
+            self.out.push_str(label);
             self.out.push_str("=\"");
             push_escaped_label(self.out, text.as_ref());
             self.out.push('"');
@@ -364,10 +375,11 @@ mod tests {
             encoder.family("a", MetricKind::Gauge, "h");
             encoder.sample("a", [("no label", "x")], 1.0);
             encoder.sample("b", NONE, 1.0);
+            encoder.sample("a", [("x", "1"), ("y", "2"), ("x", "3")], 1.0);
             encoder.sample("a", [("ok", "x")], 1.0);
             encoder.family("last", MetricKind::Histogram, "h");
             encoder.sample("last", NONE, 1.0);
-            assert_eq!(encoder.take_left_out(), 6);
+            assert_eq!(encoder.take_left_out(), 7);
         });
         assert_eq!(page, "# HELP a h\n# TYPE a gauge\na{ok=\"x\"} 1\n");
     }

@@ -24,6 +24,11 @@
 //! cheap to clone and to update; where label values are known beforehand, look the metric up once
 //! and hold it.
 
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod cells;
 mod counter;
 mod encode;
