@@ -168,6 +168,7 @@ fn hash_mod(source: &str, modulus: u64) -> u64 {
 mod tests {
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "the rows read better")]
     fn check(rule: RelabelRule, before: &[(&str, &str)], after: Option<&[(&str, &str)]>) {
         let mut labels = LabelsBuilder::new();
         for (name, value) in before {

@@ -62,6 +62,7 @@ pub(super) fn parse(pattern: &str) -> Result<Parsed, String> {
 
 /// The flags `(?imsU)` sets.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one of RE2's flags")]
 struct Flags {
     fold_case: bool,
     multi_line: bool,
