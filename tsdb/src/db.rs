@@ -1,79 +1,67 @@
 //! The store's front: open, register, append, snapshot.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use barograph_instrument::Registry;
-use barograph_model::{Labels, Sample};
+use barograph_model::{Clock, Labels, SystemClock};
 
-use crate::batch::{Appended, Batch, GroupId, RejectReason, Rejected, SeriesRef};
+use crate::batch::{Appended, Batch, GroupId, SeriesRef};
+use crate::disk::{Disk, Lock, SystemDisk};
 use crate::error::{AppendError, CloseError, OpenError, RegisterError};
+use crate::head::Head;
+use crate::head_file::HeadFiles;
+use crate::metrics::{self, Figures};
+use crate::options::{Options, WalSync};
 use crate::snapshot::Snapshot;
+use crate::stats::{self, Stats};
+use crate::view::View;
+use crate::wal::writer::Wal;
 
-/// How a store is opened.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The data directory; made where absent.
-    pub path: PathBuf,
-    /// How long samples are kept, milliseconds; 0 keeps them for ever.
-    pub retention_ms: i64,
-    /// Most series in memory.
-    pub series_limit: usize,
-}
-
-impl Options {
-    /// The defaults: 15 days, ten million series.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            retention_ms: 15 * 24 * 3_600_000,
-            series_limit: 10_000_000,
-        }
-    }
-}
-
-/// Figures about the store, for `/api/v1/status/tsdb`.
-#[derive(Clone, Debug, Default)]
-pub struct Stats {
-    /// The part in memory.
-    pub head: HeadStats,
-    /// Series per metric name, largest first.
-    pub series_by_metric: Vec<(String, u64)>,
-    /// Distinct values per label name, largest first.
-    pub values_by_label: Vec<(String, u64)>,
-    /// Bytes of label values per label name, largest first.
-    pub bytes_by_label: Vec<(String, u64)>,
-    /// Series per `name=value`, largest first.
-    pub series_by_pair: Vec<(String, u64)>,
-}
-
-/// Figures about the part in memory.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct HeadStats {
-    /// Series in memory.
-    pub series: u64,
-    /// Distinct label pairs.
-    pub label_pairs: u64,
-    /// Sealed and open pages.
-    pub pages: u64,
-    /// Oldest sample, or `None` while empty.
-    pub min_time_ms: Option<i64>,
-    /// Newest sample, or `None` while empty.
-    pub max_time_ms: Option<i64>,
-}
-
-/// The store. Cloning shares it.
+/// The store. Cloning shares it; the last clone to go closes it.
 #[derive(Clone)]
 pub struct Db {
-    inner: Arc<Mutex<Memory>>,
+    shared: Arc<Shared>,
 }
 
-#[derive(Default)]
-struct Memory {
-    groups: u32,
-    slots: Vec<Labels>,
-    series: BTreeMap<Labels, (u32, Arc<Vec<Sample>>)>,
+struct Shared {
+    inner: Arc<Inner>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// What the store's threads share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) options: Options,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn ClockDebug>,
+    pub(crate) head: Arc<Head>,
+    pub(crate) wal: Wal,
+    pub(crate) view: ArcSwap<View>,
+    pub(crate) figures: Figures,
+    /// Held by whoever does maintenance.
+    pub(crate) maintenance: Mutex<Maintenance>,
+    closed: AtomicBool,
+    stop: (Mutex<bool>, Condvar),
+    lock: Mutex<Option<Lock>>,
+}
+
+/// A clock that can be printed, for the sake of [`Inner`]'s own printing.
+pub(crate) trait ClockDebug: Clock + std::fmt::Debug {}
+impl<T: Clock + std::fmt::Debug> ClockDebug for T {}
+
+/// What maintenance remembers between its rounds.
+#[derive(Debug)]
+pub(crate) struct Maintenance {
+    pub(crate) head_files: HeadFiles,
+    pub(crate) checkpointed: Instant,
+    /// Views that blocks replaced, and the instant up to which the head keeps data for them.
+    pub(crate) old_views: Vec<(Arc<View>, i64)>,
+    pub(crate) swept: Instant,
 }
 
 impl Db {
@@ -83,22 +71,38 @@ impl Db {
     /// # Errors
     /// The directory is locked, unreadable, unwritable or of a newer format.
     pub fn open(options: Options, registry: &Registry) -> Result<Self, OpenError> {
-        let _ = (options, registry);
+        Self::open_with(options, registry, Arc::new(SystemDisk), SystemClock)
+    }
+
+    /// [`Db::open`] on a disk and a clock of the caller's.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn open_with(
+        options: Options,
+        registry: &Registry,
+        disk: Arc<dyn Disk>,
+        clock: impl Clock + std::fmt::Debug,
+    ) -> Result<Self, OpenError> {
+        let inner = Arc::new(crate::open::open(options, disk, Arc::new(clock))?);
+        metrics::register(registry, &inner);
+        let threads = start_threads(&inner)?;
         Ok(Self {
-            inner: Arc::default(),
+            shared: Arc::new(Shared {
+                inner,
+                threads: Mutex::new(threads),
+            }),
         })
     }
 
     /// Begins a group. Close it when its writer goes away.
     pub fn open_group(&self) -> GroupId {
-        let mut memory = self.lock();
-        memory.groups += 1;
-        GroupId(memory.groups)
+        self.inner().head.open_group()
     }
 
     /// Ends a group: its pages may be sealed and its memory released.
     pub fn close_group(&self, group: GroupId) {
-        let _ = group;
+        self.inner().head.close_group(group);
     }
 
     /// The reference of a series, made where there is none.
@@ -106,80 +110,38 @@ impl Db {
     /// # Errors
     /// Too many series.
     pub fn register(&self, group: GroupId, labels: &Labels) -> Result<SeriesRef, RegisterError> {
-        let _ = group;
-        let mut memory = self.lock();
-        if let Some((slot, _)) = memory.series.get(labels) {
-            return Ok(SeriesRef {
-                slot: *slot,
-                generation: 0,
-            });
-        }
-        let slot = memory.slots.len() as u32;
-        memory.slots.push(labels.clone());
-        memory.series.insert(labels.clone(), (slot, Arc::default()));
-        Ok(SeriesRef {
-            slot,
-            generation: 0,
-        })
+        self.inner().head.register(group, labels)
     }
 
     /// Stores a batch: when this returns `Ok`, the accepted samples survive a crash of the process.
     ///
     /// # Errors
-    /// The log cannot be written, or the store is closed. Nothing is stored then.
+    /// The log cannot be written, or the store is closed. Nothing is stored then, unless the batch
+    /// has several samples of one series or series of several groups: then a part may be. Appending
+    /// the same batch again is safe, since a sample that is already stored is accepted again.
     pub fn append(&self, batch: &Batch) -> Result<Appended, AppendError> {
-        let mut memory = self.lock();
-        let memory = &mut *memory;
-        let mut appended = Appended::default();
-        for (index, entry) in batch.entries().iter().enumerate() {
-            let reject = |reason| Rejected { index, reason };
-            let Some(labels) = memory.slots.get(entry.series.slot as usize) else {
-                appended.rejected.push(reject(RejectReason::RetiredSeries));
-                continue;
-            };
-            let Some((_, samples)) = memory.series.get_mut(labels) else {
-                continue;
-            };
-            let sample = Sample {
-                timestamp_ms: entry.timestamp_ms,
-                value: entry.value,
-            };
-            match samples.last() {
-                Some(last) if last.timestamp_ms > entry.timestamp_ms => {
-                    appended.rejected.push(reject(RejectReason::OutOfOrder));
-                }
-                Some(last) if last.timestamp_ms == entry.timestamp_ms => {
-                    if *last != sample {
-                        appended
-                            .rejected
-                            .push(reject(RejectReason::DuplicateTimestamp));
-                    }
-                }
-                _ => {
-                    Arc::make_mut(samples).push(sample);
-                    appended.accepted += 1;
-                }
-            }
+        let inner = self.inner();
+        if inner.closed.load(Ordering::Acquire) {
+            return Err(AppendError::Closed);
         }
-        Ok(appended)
+        inner.head.append(&inner.wal, batch)
     }
 
     /// An immutable view of everything appended before the call.
     pub fn snapshot(&self) -> Snapshot {
-        let memory = self.lock();
-        Snapshot::new(
-            memory
-                .series
-                .iter()
-                .map(|(l, (_, s))| (l.clone(), s.clone()))
-                .collect(),
-        )
+        let inner = self.inner();
+        Snapshot::new(inner.head.clone(), inner.view.load_full())
     }
 
     /// Figures about the store; at most `top` rows per list.
     pub fn stats(&self, top: usize) -> Stats {
-        let _ = top;
-        Stats::default()
+        stats::collect(&self.inner().head, top)
+    }
+
+    /// Does now what the background thread does from time to time: writes sealed pages to head
+    /// files, cuts blocks, applies the retention, checkpoints when it is time.
+    pub fn maintain(&self) {
+        self.inner().maintain(false);
     }
 
     /// Writes out what closing wants written and releases the directory. Appends fail afterwards.
@@ -187,10 +149,133 @@ impl Db {
     /// # Errors
     /// The disk refuses; what was acknowledged is in the log nevertheless.
     pub fn close(&self) -> Result<(), CloseError> {
-        Ok(())
+        self.shared.close()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn inner(&self) -> &Inner {
+        &self.shared.inner
     }
+}
+
+impl Shared {
+    fn close(&self) -> Result<(), CloseError> {
+        let inner = &self.inner;
+        if inner.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.stop_threads();
+        // Appends that began before hold their group's writer until they are logged; the
+        // checkpoint takes each of these locks after them.
+        let result = inner.finish();
+        inner
+            .lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        result.map_err(|(path, source)| CloseError { path, source })
+    }
+
+    fn stop_threads(&self) {
+        let (stop, wake) = &self.inner.stop;
+        *stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        wake.notify_all();
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("BUG: a thread of the store panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Shared {
+    /// Dropping is not closing: it ends like a crash, with everything acknowledged in the log.
+    fn drop(&mut self) {
+        self.stop_threads();
+    }
+}
+
+impl Inner {
+    #[expect(clippy::too_many_arguments, reason = "one call, from opening")]
+    pub(crate) fn new(
+        options: Options,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn ClockDebug>,
+        head: Arc<Head>,
+        wal: Wal,
+        view: View,
+        head_files: HeadFiles,
+        figures: Figures,
+        lock: Lock,
+    ) -> Self {
+        Self {
+            options,
+            disk,
+            clock,
+            head,
+            wal,
+            view: ArcSwap::from_pointee(view),
+            figures,
+            maintenance: Mutex::new(Maintenance {
+                head_files,
+                checkpointed: Instant::now(),
+                old_views: Vec::new(),
+                swept: Instant::now(),
+            }),
+            closed: AtomicBool::new(false),
+            stop: (Mutex::new(false), Condvar::new()),
+            lock: Mutex::new(Some(lock)),
+        }
+    }
+
+    /// The data directory's part for the log and checkpoints.
+    pub(crate) fn wal_directory(&self) -> PathBuf {
+        self.options.path.join("wal")
+    }
+
+    /// Waits; `true` where the store is to stop.
+    fn wait(&self, time: Duration) -> bool {
+        let (stop, wake) = &self.stop;
+        let stop = stop.lock().unwrap_or_else(PoisonError::into_inner);
+        if *stop {
+            return true;
+        }
+        match wake.wait_timeout(stop, time) {
+            Ok((stop, _)) => *stop,
+            Err(poisoned) => *poisoned.into_inner().0,
+        }
+    }
+}
+
+fn start_threads(inner: &Arc<Inner>) -> Result<Vec<JoinHandle<()>>, OpenError> {
+    let mut threads = Vec::new();
+    let start = |name: &str, interval: Duration, work: fn(&Inner)| {
+        let inner = inner.clone();
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                while !inner.wait(interval) {
+                    work(&inner);
+                }
+            });
+        thread.map_err(|source| OpenError::Io {
+            path: name.into(),
+            action: "start the thread",
+            source,
+        })
+    };
+    if let WalSync::Interval(interval) = inner.options.wal_sync {
+        threads.push(start("tsdb-sync", interval, |inner| {
+            // Failures are counted and logged where they happen.
+            inner.wal.sync().ok();
+        })?);
+    }
+    if !inner.options.maintenance_interval.is_zero() {
+        let interval = inner.options.maintenance_interval;
+        threads.push(start("tsdb-maintain", interval, |inner| {
+            inner.maintain(false)
+        })?);
+    }
+    Ok(threads)
 }

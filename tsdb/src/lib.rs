@@ -4,13 +4,42 @@
 //! * [`Batch`] is one row of one group: what a scrape, a rule group's evaluation or a sender's
 //!   request brings. It is acknowledged as a whole, after its log record is written.
 //! * [`Snapshot`] is an immutable view: a query reads from it and cannot disturb ingestion.
+//!
+//! The formats on disk are specified byte by byte in `docs/format/`.
 
+mod append;
+mod assemble;
 mod batch;
+mod block;
+mod bytes;
+mod catalog;
+mod checkpoint;
+mod chunk;
 mod db;
+pub mod disk;
 mod error;
+mod head;
+mod head_file;
+mod head_index;
+mod maintain;
+mod map;
+mod metrics;
+mod open;
+mod options;
+mod page;
+mod postings;
+mod replay;
+mod select;
 mod snapshot;
+mod stats;
+mod symbols;
+mod track;
+mod view;
+mod wal;
 
 pub use batch::{Appended, Batch, Entry, GroupId, RejectReason, Rejected, SeriesRef};
-pub use db::{Db, HeadStats, Options, Stats};
+pub use db::Db;
 pub use error::{AppendError, CloseError, OpenError, ReadError, RegisterError, SelectError};
+pub use options::{Options, WalSync};
 pub use snapshot::{Column, Selection, Snapshot};
+pub use stats::{HeadStats, Stats};

@@ -1,21 +1,56 @@
 //! Reading: an immutable view of the store.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use barograph_model::{Labels, Matcher, Sample, TimeRange};
+use barograph_model::{Labels, Matcher, TimeRange};
+use roaring::RoaringBitmap;
 
+use crate::assemble::{Assembly, ColumnKey, Timestamps};
+use crate::batch::SeriesRef;
+use crate::block::BlockSeries;
+use crate::catalog::{Catalog, UNPLACED};
+use crate::chunk::{self, Chunk, ChunkPage};
 use crate::error::{ReadError, SelectError};
+use crate::head::{Group, Head};
+use crate::head_index::HeadIndex;
+use crate::select;
+use crate::view::View;
 
 /// An immutable view of the store. Cheap to clone, safe to hold for as long as a query runs.
 #[derive(Clone)]
 pub struct Snapshot {
-    series: Arc<Vec<(Labels, Arc<Vec<Sample>>)>>,
+    head: Arc<Head>,
+    /// Blocks, and from where on the head counts. Holding it keeps the head from dropping what
+    /// the blocks of this view do not have.
+    view: Arc<View>,
+    /// Committed rows of every track.
+    marks: Arc<[u32]>,
 }
 
 /// The series of one selection, in order of their labels.
 pub struct Selection {
-    series: Vec<(Labels, Arc<Vec<Sample>>)>,
+    snapshot: Snapshot,
+    groups: Vec<Arc<Group>>,
+    series: Vec<Picked>,
+    timestamps: Mutex<Timestamps>,
+}
+
+/// A series and where its samples are.
+struct Picked {
+    labels: Labels,
+    head: Option<HeadSeries>,
+    blocks: Vec<BlockSeries>,
+}
+
+/// A series of the head.
+struct HeadSeries {
+    series: SeriesRef,
+    /// Index of the group in the selection, index of the track in the group.
+    track: (u32, u32),
+    position: u32,
+    /// Tracks it was on before.
+    former: Box<[(u32, u32)]>,
 }
 
 /// Samples of one series, oldest first. Reuse it between reads.
@@ -29,10 +64,9 @@ pub struct Column {
 }
 
 impl Snapshot {
-    pub(crate) fn new(series: Vec<(Labels, Arc<Vec<Sample>>)>) -> Self {
-        Self {
-            series: Arc::new(series),
-        }
+    pub(crate) fn new(head: Arc<Head>, view: Arc<View>) -> Self {
+        let marks = head.marks().rows.as_slice().into();
+        Self { head, view, marks }
     }
 
     /// The series that fit every matcher and may have samples in `range`.
@@ -40,15 +74,20 @@ impl Snapshot {
     /// # Errors
     /// A damaged index.
     pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Selection, SelectError> {
-        let fits = |labels: &Labels| matchers.iter().all(|m| m.matches(labels.get(m.name())));
-        let inside = |samples: &[Sample]| samples.iter().any(|s| range.contains(s.timestamp_ms));
-        let series = self
-            .series
-            .iter()
-            .filter(|(l, s)| fits(l) && inside(s))
-            .cloned()
-            .collect();
-        Ok(Selection { series })
+        let mut groups = Vec::new();
+        let mut series = self.select_head(matchers, range, &mut groups);
+        for (number, block) in self.view.blocks.iter().enumerate() {
+            if block.range().overlaps(&range) {
+                let found = block.select(number as u32, matchers, range)?;
+                series = merge(series, found);
+            }
+        }
+        Ok(Selection {
+            snapshot: self.clone(),
+            groups,
+            series,
+            timestamps: Mutex::default(),
+        })
     }
 
     /// Label names in use by the series that fit, sorted.
@@ -60,13 +99,29 @@ impl Snapshot {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<Vec<String>, SelectError> {
-        let selection = self.select(matchers, range)?;
-        let names: BTreeSet<&str> = selection
-            .series
+        let mut names = BTreeSet::new();
+        if self.head_overlaps(range) {
+            let catalog = self.head.catalog();
+            let slots = (!matchers.is_empty()).then(|| self.head_slots(&catalog, matchers));
+            for (name, pairs) in catalog.names() {
+                let used = slots.as_ref().is_none_or(|slots| {
+                    let mut has = |pair: &u32| intersects(&catalog, *pair, slots);
+                    pairs.iter().any(&mut has)
+                });
+                if used {
+                    names.insert(name.to_owned());
+                }
+            }
+        }
+        for block in self
+            .view
+            .blocks
             .iter()
-            .flat_map(|(l, _)| l.iter().map(|(n, _)| n))
-            .collect();
-        Ok(names.into_iter().map(str::to_owned).collect())
+            .filter(|b| b.range().overlaps(&range))
+        {
+            block.label_names(matchers, &mut names)?;
+        }
+        Ok(names.into_iter().collect())
     }
 
     /// Values of the label `name` among the series that fit, sorted.
@@ -79,14 +134,92 @@ impl Snapshot {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<Vec<String>, SelectError> {
-        let selection = self.select(matchers, range)?;
-        let values: BTreeSet<&str> = selection
-            .series
+        let mut values = BTreeSet::new();
+        if self.head_overlaps(range) {
+            let catalog = self.head.catalog();
+            let slots = (!matchers.is_empty()).then(|| self.head_slots(&catalog, matchers));
+            for pair in catalog.pairs_of(name) {
+                let used = slots
+                    .as_ref()
+                    .is_none_or(|slots| intersects(&catalog, *pair, slots));
+                if used {
+                    values.insert(catalog.texts(*pair).1.to_owned());
+                }
+            }
+        }
+        for block in self
+            .view
+            .blocks
             .iter()
-            .map(|(l, _)| l.get(name))
-            .filter(|v| !v.is_empty())
-            .collect();
-        Ok(values.into_iter().map(str::to_owned).collect())
+            .filter(|b| b.range().overlaps(&range))
+        {
+            block.label_values(name, matchers, &mut values)?;
+        }
+        Ok(values.into_iter().collect())
+    }
+
+    fn head_overlaps(&self, range: TimeRange) -> bool {
+        use std::sync::atomic::Ordering::Relaxed;
+        let start_ms = self.head.min_ms.load(Relaxed).max(self.view.head_start_ms);
+        start_ms <= range.end_ms && range.start_ms <= self.head.max_ms.load(Relaxed)
+    }
+
+    fn head_slots(&self, catalog: &Catalog, matchers: &[Matcher]) -> RoaringBitmap {
+        match select::select(&HeadIndex(catalog), matchers) {
+            Ok(slots) => slots,
+            Err(never) => match never {},
+        }
+    }
+
+    fn select_head(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        groups: &mut Vec<Arc<Group>>,
+    ) -> Vec<Picked> {
+        if !self.head_overlaps(range) {
+            return Vec::new();
+        }
+        let catalog = self.head.catalog();
+        let slots = self.head_slots(&catalog, matchers);
+        let all = self
+            .head
+            .groups
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut indices: HashMap<u32, u32> = HashMap::new();
+        let mut index_of = |number: u32| {
+            let index = indices.get(&number).copied();
+            index.or_else(|| {
+                groups.push(all.get(&number)?.clone());
+                indices.insert(number, groups.len() as u32 - 1);
+                Some(groups.len() as u32 - 1)
+            })
+        };
+        let mut picked = Vec::with_capacity(slots.len() as usize);
+        for slot in in_label_order(&catalog, &slots) {
+            let location = catalog.location_of_slot(slot);
+            if location.track == UNPLACED {
+                continue;
+            }
+            let Some(group) = index_of(location.group) else {
+                continue;
+            };
+            let former = catalog.history(slot).iter();
+            picked.push(Picked {
+                labels: catalog.labels(slot),
+                head: Some(HeadSeries {
+                    series: catalog.reference(slot),
+                    track: (group, location.track),
+                    position: location.position,
+                    former: former
+                        .filter_map(|(number, track)| Some((index_of(*number)?, *track)))
+                        .collect(),
+                }),
+                blocks: Vec::new(),
+            });
+        }
+        picked
     }
 }
 
@@ -103,7 +236,7 @@ impl Selection {
 
     /// The labels of series `index`.
     pub fn labels(&self, index: usize) -> &Labels {
-        &self.series[index].0
+        &self.series[index].labels
     }
 
     /// Reads the samples of series `index` inside `range` into `column`, replacing what it holds.
@@ -116,15 +249,191 @@ impl Selection {
         range: TimeRange,
         column: &mut Column,
     ) -> Result<(), ReadError> {
-        let samples = || {
-            self.series[index]
-                .1
-                .iter()
-                .filter(|s| range.contains(s.timestamp_ms))
-        };
-        column.timestamps_ms = samples().map(|s| s.timestamp_ms).collect();
         column.values.clear();
-        column.values.extend(samples().map(|s| s.value));
+        let mut assembly = Assembly::new(&mut column.values, &self.timestamps);
+        let series = &self.series[index];
+        for at in &series.blocks {
+            let block = &self.snapshot.view.blocks[at.block as usize];
+            if block.range().overlaps(&range) {
+                block.read(at, range, &mut assembly)?;
+            }
+        }
+        if let Some(series) = &series.head {
+            let start_ms = range.start_ms.max(self.snapshot.view.head_start_ms);
+            if start_ms <= range.end_ms {
+                self.read_head(series, TimeRange { start_ms, ..range }, &mut assembly)?;
+            }
+        }
+        column.timestamps_ms = assembly.finish();
         Ok(())
+    }
+
+    fn read_head(
+        &self,
+        series: &HeadSeries,
+        range: TimeRange,
+        assembly: &mut Assembly<'_>,
+    ) -> Result<(), ReadError> {
+        let tracks = series.former.iter().chain([&series.track]);
+        for (group, index) in tracks {
+            let group = &self.groups[*group as usize];
+            // Copy what may change; decode without a lock.
+            let (chunks, open, limit, track_id);
+            {
+                let state = group.read();
+                let Some(track) = state.track(*index) else {
+                    continue;
+                };
+                let mark = track.mark as usize;
+                limit = self.snapshot.marks.get(mark).copied().unwrap_or(0);
+                track_id = track.id;
+                chunks = track.chunks.clone();
+                let position = series.position as usize;
+                let here = track.ids.get(position) == Some(&series.series);
+                let page = (here && limit > track.first_row && track.last_ms >= range.start_ms)
+                    .then(|| track.open_page(&self.snapshot.head.slab(group.number), position));
+                open = page.flatten().map(|page| {
+                    let key = head_key(track.id, track.first_row);
+                    let rows = (limit - track.first_row) as usize;
+                    let rows = rows.min(track.timestamps_ms.len());
+                    let column = assembly.column(key, || track.timestamps_ms[..rows].into());
+                    (page, track.first_row, key, column)
+                });
+            }
+            let chunks = chunks.iter().filter(|chunk| {
+                chunk.max_ms >= range.start_ms
+                    && chunk.min_ms <= range.end_ms
+                    && chunk.first_row < limit
+            });
+            for chunk in chunks {
+                read_chunk(chunk, series.series, limit, range, assembly)
+                    .map_err(|error| damaged_head(track_id, error))?;
+            }
+            if let Some(((start, end, page), _, key, column)) = open {
+                let page = ChunkPage {
+                    start,
+                    end,
+                    page: &page,
+                };
+                read_page(page, key, &column, range, assembly)
+                    .map_err(|error| damaged_head(track_id, error))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_chunk(
+    chunk: &Chunk,
+    series: SeriesRef,
+    limit: u32,
+    range: TimeRange,
+    assembly: &mut Assembly<'_>,
+) -> Result<(), crate::bytes::Malformed> {
+    let bytes = chunk.bytes();
+    let bytes = bytes.as_slice();
+    let Some(page) = chunk::find_page(bytes, series)? else {
+        return Ok(());
+    };
+    let key = head_key(chunk.track, chunk.first_row);
+    let rows = limit.min(chunk.end_row()) - chunk.first_row;
+    let mut failure = None;
+    let column = assembly.column(key, || match chunk::timestamps_of(bytes) {
+        Ok(mut column) => {
+            column.truncate(rows as usize);
+            column.into()
+        }
+        Err(error) => {
+            failure = Some(error);
+            Arc::default()
+        }
+    });
+    match failure {
+        Some(error) => Err(error),
+        None => read_page(page, key, &column, range, assembly),
+    }
+}
+
+fn read_page(
+    page: ChunkPage<'_>,
+    key: ColumnKey,
+    column: &Arc<[i64]>,
+    range: TimeRange,
+    assembly: &mut Assembly<'_>,
+) -> Result<(), crate::bytes::Malformed> {
+    let start = column.partition_point(|t| *t < range.start_ms) as u32;
+    let end = column.partition_point(|t| *t <= range.end_ms) as u32;
+    let (values, runs) = assembly.parts();
+    chunk::decode_page(page, start..end, values, |first, count| {
+        runs.push(key, column, first, count);
+    })
+}
+
+/// Rows of a track before a snapshot's limit never change, sealed or not: one key for both.
+fn head_key(track: u32, first_row: u32) -> ColumnKey {
+    ColumnKey::Head { track, first_row }
+}
+
+fn damaged_head(track: u32, error: crate::bytes::Malformed) -> ReadError {
+    ReadError::Corrupt {
+        path: format!("head (track {track})").into(),
+        offset: error.offset as u64,
+        what: error.what.to_owned(),
+    }
+}
+
+fn intersects(catalog: &Catalog, pair: u32, slots: &RoaringBitmap) -> bool {
+    let mut some = slots.clone();
+    catalog.postings(pair).intersect(&mut some);
+    !some.is_empty()
+}
+
+/// Slots in order of their labels. Pairs that occur are ranked once; series then compare as lists
+/// of numbers.
+fn in_label_order(catalog: &Catalog, slots: &RoaringBitmap) -> Vec<u32> {
+    let mut ranks: HashMap<u32, u32> = HashMap::new();
+    for slot in slots {
+        for pair in catalog.label_ids(slot) {
+            ranks.entry(*pair).or_default();
+        }
+    }
+    let mut pairs: Vec<u32> = ranks.keys().copied().collect();
+    pairs.sort_unstable_by(|a, b| catalog.texts(*a).cmp(&catalog.texts(*b)));
+    for (rank, pair) in pairs.iter().enumerate() {
+        ranks.insert(*pair, rank as u32);
+    }
+    let rank = |pair: &u32| ranks[pair];
+    let mut order: Vec<(Box<[u32]>, u32)> = slots
+        .iter()
+        .map(|slot| (catalog.label_ids(slot).iter().map(rank).collect(), slot))
+        .collect();
+    order.sort_unstable();
+    order.into_iter().map(|(_, slot)| slot).collect()
+}
+
+/// Joins two lists of series in label order.
+fn merge(a: Vec<Picked>, b: Vec<(Labels, BlockSeries)>) -> Vec<Picked> {
+    let mut merged = Vec::with_capacity(a.len().max(b.len()));
+    let (mut a, mut b) = (a.into_iter().peekable(), b.into_iter().peekable());
+    loop {
+        let order = match (a.peek(), b.peek()) {
+            (None, None) => return merged,
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some(x), Some(y)) => x.labels.cmp(&y.0),
+        };
+        let mut one = if order.is_gt() { None } else { a.next() };
+        if order.is_ge()
+            && let Some((labels, series)) = b.next()
+        {
+            one.get_or_insert_with(|| Picked {
+                labels,
+                head: None,
+                blocks: Vec::new(),
+            })
+            .blocks
+            .push(series);
+        }
+        merged.extend(one);
     }
 }

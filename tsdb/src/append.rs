@@ -1,0 +1,591 @@
+//! Appending a batch: which row of which track each sample becomes.
+//!
+//! Nearly every batch is one row of one track, in the track's order; that path does no look-up.
+//! The other path sorts out exporter timestamps, new series, series that another group made, and
+//! several samples of one series.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::batch::{Appended, Batch, Entry, RejectReason, Rejected, SeriesRef};
+use crate::catalog::{Catalog, Location, UNPLACED};
+use crate::chunk::Chunk;
+use crate::error::AppendError;
+use crate::head::{Group, GroupState, Head};
+use crate::track::{Row, Track};
+use crate::wal::record::{Join, kind};
+use crate::wal::writer::Wal;
+
+/// A track without new rows for so many of its intervals may take in series of other instants.
+const IDLE_INTERVALS: i64 = 3;
+
+/// A sample of the slow path.
+#[derive(Clone, Copy)]
+struct Item {
+    index: usize,
+    entry: Entry,
+}
+
+/// A series that needs another track.
+struct Mover {
+    series: SeriesRef,
+    bits: u64,
+    from: Option<(u32, usize)>,
+}
+
+/// What an append does, decided before the log is written and done afterwards.
+#[derive(Default)]
+struct Plan {
+    seals: Vec<u32>,
+    new_tracks: Vec<(u32, Box<Track>)>,
+    joins: Vec<(u32, Vec<Mover>)>,
+    rows: Vec<(u32, Row)>,
+}
+
+impl Head {
+    /// Stores a batch.
+    pub(crate) fn append(&self, wal: &Wal, batch: &Batch) -> Result<Appended, AppendError> {
+        let group = self
+            .handle(batch.group())
+            .ok_or(AppendError::UnknownGroup)?;
+        let mut appended = Appended::default();
+        if batch.is_empty() || self.append_row(wal, &group, batch, &mut appended)? {
+            return Ok(appended);
+        }
+        self.append_any(wal, &group, batch, &mut appended)?;
+        appended.rejected.sort_unstable_by_key(|r| r.index);
+        self.count(&appended);
+        Ok(appended)
+    }
+
+    /// The common case: one new row of one track. `false` where it is not that, and nothing was
+    /// done.
+    fn append_row(
+        &self,
+        wal: &Wal,
+        group: &Group,
+        batch: &Batch,
+        appended: &mut Appended,
+    ) -> Result<bool, AppendError> {
+        let mut writer = group.writer();
+        let writer = &mut *writer;
+        let entries = batch.entries();
+        let timestamp_ms = entries[0].timestamp_ms;
+        let seal;
+        {
+            let state = group.read();
+            let first = entries[0].series;
+            let begins = |track: &Track| track.ids.first() == Some(&first);
+            if !state.track(writer.hint).is_some_and(begins) {
+                match self.catalog().locate(first) {
+                    Some(at) if at.group == group.number => writer.hint = at.track,
+                    _ => return Ok(false),
+                }
+            }
+            let Some(track) = state.track(writer.hint) else {
+                return Ok(false);
+            };
+            if timestamp_ms <= track.last_ms || timestamp_ms < self.floor_ms.load(Ordering::Acquire)
+            {
+                return Ok(false);
+            }
+            writer.row.reset(timestamp_ms, track.ids.len());
+            if !self.fill_row(group.number, writer.hint, track, entries, &mut writer.row) {
+                return Ok(false);
+            }
+            writer.record.clear();
+            seal = track.timestamps_ms.len() as u32 >= track.seal_at;
+            if seal {
+                writer
+                    .record
+                    .operation(kind::SEAL, |out| put_seal(out, track));
+            }
+            let row = &mut writer.row;
+            writer
+                .record
+                .operation(kind::ROW, |out| track.encode_row(row, out));
+        }
+        wal.append(&mut writer.record).map_err(log_error)?;
+        let mut state = group.write();
+        let Some(track) = state.track_mut(writer.hint) else {
+            unreachable!("BUG: a track vanished under its writer");
+        };
+        let mut slab = self.slab(group.number);
+        if seal {
+            self.sealed(track.seal(&mut slab));
+        }
+        track.apply(&mut slab, &writer.row);
+        drop(slab);
+        self.marks().rows[track.mark as usize] = track.next_row();
+        drop(state);
+        self.cover(timestamp_ms, timestamp_ms);
+        appended.accepted = entries.len();
+        self.count(appended);
+        Ok(true)
+    }
+
+    /// Puts entries into a row by position; `false` where one does not belong there.
+    fn fill_row(
+        &self,
+        group: u32,
+        index: u32,
+        track: &Track,
+        entries: &[Entry],
+        row: &mut Row,
+    ) -> bool {
+        let mut guess = 0;
+        let mut catalog = None;
+        for entry in entries {
+            if entry.timestamp_ms != row.timestamp_ms {
+                return false;
+            }
+            if track.ids.get(guess) != Some(&entry.series) {
+                let catalog = catalog.get_or_insert_with(|| self.catalog());
+                match catalog.locate(entry.series) {
+                    Some(at) if (at.group, at.track) == (group, index) => {
+                        guess = at.position as usize;
+                    }
+                    _ => return false,
+                }
+            }
+            if !row.set(guess, entry.value.to_bits()) {
+                return false;
+            }
+            guess += 1;
+        }
+        true
+    }
+
+    /// The general case. Samples of one series go in one after the other; each round takes at most
+    /// one per series.
+    fn append_any(
+        &self,
+        wal: &Wal,
+        handle: &Arc<Group>,
+        batch: &Batch,
+        appended: &mut Appended,
+    ) -> Result<(), AppendError> {
+        let items = batch.entries().iter().enumerate();
+        let mut left: Vec<Item> = items
+            .map(|(index, entry)| Item {
+                index,
+                entry: *entry,
+            })
+            .collect();
+        while !left.is_empty() {
+            let mut by_group: BTreeMap<u32, Vec<Item>> = BTreeMap::new();
+            {
+                let catalog = self.catalog();
+                for item in left.drain(..) {
+                    match catalog.locate(item.entry.series) {
+                        Some(at) => by_group.entry(at.group).or_default().push(item),
+                        None => appended.rejected.push(Rejected {
+                            index: item.index,
+                            reason: RejectReason::RetiredSeries,
+                        }),
+                    }
+                }
+            }
+            for (number, items) in by_group {
+                let group = if number == handle.number {
+                    Some(handle.clone())
+                } else {
+                    self.group(number)
+                };
+                match group {
+                    Some(group) => {
+                        left.append(&mut self.append_round(wal, &group, &items, appended)?);
+                    }
+                    None => appended.rejected.extend(items.iter().map(|item| Rejected {
+                        index: item.index,
+                        reason: RejectReason::RetiredSeries,
+                    })),
+                }
+            }
+            left.sort_unstable_by_key(|item| item.index);
+        }
+        Ok(())
+    }
+
+    /// Stores at most one sample per series of a group; returns the others.
+    fn append_round(
+        &self,
+        wal: &Wal,
+        group: &Group,
+        items: &[Item],
+        appended: &mut Appended,
+    ) -> Result<Vec<Item>, AppendError> {
+        let mut writer = group.writer();
+        let mut later = Vec::new();
+        let mut verdict = Appended::default();
+        let mut plan;
+        {
+            let state = group.read();
+            let catalog = self.catalog();
+            plan = self.plan(group, &state, &catalog, items, &mut verdict, &mut later);
+            writer.record.clear();
+            encode(group, &state, &catalog, &mut plan, &mut writer.record);
+        }
+        if !writer.record.is_empty()
+            && let Err(error) = wal.append(&mut writer.record)
+        {
+            for (_, track) in plan.new_tracks {
+                self.drop_track(group.number, track);
+            }
+            return Err(log_error(error));
+        }
+        self.carry_out(group, plan);
+        appended.accepted += verdict.accepted;
+        appended.rejected.append(&mut verdict.rejected);
+        Ok(later)
+    }
+
+    fn plan(
+        &self,
+        group: &Group,
+        state: &GroupState,
+        catalog: &Catalog,
+        items: &[Item],
+        verdict: &mut Appended,
+        later: &mut Vec<Item>,
+    ) -> Plan {
+        let floor_ms = self.floor_ms.load(Ordering::Acquire);
+        let mut claims: HashMap<u32, Row> = HashMap::new();
+        let mut movers: BTreeMap<i64, Vec<Mover>> = BTreeMap::new();
+        let mut fresh: Vec<(i64, Mover)> = Vec::new();
+        let mut seen = HashSet::with_capacity(items.len());
+        for item in items {
+            let Entry {
+                series,
+                timestamp_ms,
+                value,
+            } = item.entry;
+            let mut reject = |reason| {
+                verdict.rejected.push(Rejected {
+                    index: item.index,
+                    reason,
+                });
+            };
+            let location = match catalog.locate(series) {
+                None => {
+                    reject(RejectReason::RetiredSeries);
+                    continue;
+                }
+                Some(at) if at.group != group.number || !seen.insert(series.slot) => {
+                    later.push(*item);
+                    continue;
+                }
+                Some(at) => at,
+            };
+            let bits = value.to_bits();
+            let position = location.position as usize;
+            let track = state.track(location.track);
+            if let Some(last_ms) = track.and_then(|t| t.last_sample_ms(position)) {
+                let same = track.is_some_and(|t| t.last_bits(position) == bits);
+                if timestamp_ms == last_ms && same {
+                    verdict.accepted += 1;
+                    continue;
+                }
+                if timestamp_ms <= last_ms {
+                    reject(if timestamp_ms == last_ms {
+                        RejectReason::DuplicateTimestamp
+                    } else {
+                        RejectReason::OutOfOrder
+                    });
+                    continue;
+                }
+            }
+            if timestamp_ms < floor_ms {
+                reject(RejectReason::TooOld);
+                continue;
+            }
+            verdict.accepted += 1;
+            let Some(track) = track else {
+                let from = None;
+                fresh.push((timestamp_ms, Mover { series, bits, from }));
+                continue;
+            };
+            if timestamp_ms > track.last_ms {
+                let claim = claims.entry(location.track).or_insert_with(|| {
+                    let mut row = Row::default();
+                    row.reset(timestamp_ms, track.ids.len());
+                    row
+                });
+                if claim.timestamp_ms == timestamp_ms {
+                    claim.set(position, bits);
+                    continue;
+                }
+            }
+            let from = Some((location.track, position));
+            let mover = Mover { series, bits, from };
+            movers.entry(timestamp_ms).or_default().push(mover);
+        }
+        self.place(state, claims, movers, fresh)
+    }
+
+    /// Finds tracks for the series that need one.
+    fn place(
+        &self,
+        state: &GroupState,
+        mut claims: HashMap<u32, Row>,
+        mut movers: BTreeMap<i64, Vec<Mover>>,
+        fresh: Vec<(i64, Mover)>,
+    ) -> Plan {
+        let mut plan = Plan::default();
+        for movers in movers.values() {
+            for (index, _) in movers.iter().filter_map(|mover| mover.from) {
+                if !plan.seals.contains(&index) {
+                    plan.seals.push(index);
+                }
+            }
+        }
+        let mut joiners: BTreeMap<u32, Vec<Mover>> = BTreeMap::new();
+        for (timestamp_ms, mover) in fresh {
+            let claimed = claims
+                .iter()
+                .filter(|(_, row)| row.timestamp_ms == timestamp_ms)
+                .map(|(index, _)| *index)
+                .min();
+            let index = claimed.or_else(|| {
+                let idle = |index: &u32| {
+                    !claims.contains_key(index)
+                        && state
+                            .track(*index)
+                            .is_some_and(|track| is_idle(track, timestamp_ms))
+                };
+                let index = (0..state.tracks.len() as u32).find(idle)?;
+                let mut row = Row::default();
+                row.reset(timestamp_ms, state.track(index)?.ids.len());
+                claims.insert(index, row);
+                Some(index)
+            });
+            match index {
+                Some(index) => joiners.entry(index).or_default().push(mover),
+                None => movers.entry(timestamp_ms).or_default().push(mover),
+            }
+        }
+        for (timestamp_ms, movers) in movers {
+            let index = state.free_index(plan.new_tracks.len());
+            plan.new_tracks.push((index, self.new_track()));
+            let mut row = Row::default();
+            row.reset(timestamp_ms, 0);
+            claims.insert(index, row);
+            joiners.insert(index, movers);
+        }
+        for (index, movers) in joiners {
+            let Some(row) = claims.get_mut(&index) else {
+                unreachable!("BUG: series join a track that gets no row");
+            };
+            let first = row.positions;
+            row.grow(first + movers.len());
+            for (at, mover) in movers.iter().enumerate() {
+                row.set(first + at, mover.bits);
+            }
+            plan.joins.push((index, movers));
+        }
+        plan.rows = claims.into_iter().collect();
+        plan.rows.sort_unstable_by_key(|(index, _)| *index);
+        for (index, _) in &plan.rows {
+            let full = state
+                .track(*index)
+                .is_some_and(|t| t.timestamps_ms.len() as u32 >= t.seal_at);
+            if full && !plan.seals.contains(index) {
+                plan.seals.push(*index);
+            }
+        }
+        plan
+    }
+
+    /// Does what was planned and logged.
+    fn carry_out(&self, group: &Group, plan: Plan) {
+        let mut state = group.write();
+        for (index, track) in plan.new_tracks {
+            state.put(index, track);
+        }
+        let mut slab = self.slab(group.number);
+        for index in plan.seals {
+            if let Some(track) = state.track_mut(index) {
+                self.sealed(track.seal(&mut slab));
+            }
+        }
+        if !plan.joins.is_empty() {
+            let mut catalog = self.catalog_mut();
+            for (index, movers) in &plan.joins {
+                join(&mut state, &mut catalog, group.number, *index, movers);
+            }
+        }
+        let mut commits = Vec::with_capacity(plan.rows.len());
+        for (index, row) in &plan.rows {
+            let Some(track) = state.track_mut(*index) else {
+                unreachable!("BUG: a row for a track that is not there");
+            };
+            track.apply(&mut slab, row);
+            commits.push((track.mark, track.next_row()));
+            self.cover(row.timestamp_ms, row.timestamp_ms);
+        }
+        drop(slab);
+        let mut marks = self.marks();
+        for (mark, row) in commits {
+            marks.rows[mark as usize] = row;
+        }
+    }
+
+    /// Seals a track now. Used by maintenance, which holds the group's writer.
+    pub(crate) fn seal_logged(
+        &self,
+        wal: &Wal,
+        group: &Group,
+        record: &mut crate::wal::record::RecordBuilder,
+        index: u32,
+    ) -> Result<(), AppendError> {
+        record.clear();
+        {
+            let state = group.read();
+            match state.track(index) {
+                Some(track) if !track.timestamps_ms.is_empty() => {
+                    record.operation(kind::SEAL, |out| put_seal(out, track));
+                }
+                _ => return Ok(()),
+            }
+        }
+        wal.append(record).map_err(log_error)?;
+        let mut state = group.write();
+        if let Some(track) = state.track_mut(index) {
+            self.sealed(track.seal(&mut self.slab(group.number)));
+        }
+        Ok(())
+    }
+
+    /// Queues a sealed chunk for its head file.
+    pub(crate) fn sealed(&self, chunk: Option<Arc<Chunk>>) {
+        if let Some(chunk) = chunk {
+            self.pending().push(chunk);
+        }
+    }
+
+    fn count(&self, appended: &Appended) {
+        let figures = &self.figures;
+        figures
+            .samples
+            .fetch_add(appended.accepted as u64, Ordering::Relaxed);
+        for rejected in &appended.rejected {
+            let counter = match rejected.reason {
+                RejectReason::OutOfOrder => &figures.out_of_order,
+                RejectReason::DuplicateTimestamp => &figures.duplicates,
+                RejectReason::TooOld => &figures.too_old,
+                RejectReason::RetiredSeries => &figures.retired,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Adds series to a track and ends their membership elsewhere.
+fn join(state: &mut GroupState, catalog: &mut Catalog, group: u32, index: u32, movers: &[Mover]) {
+    for (from, position) in movers.iter().filter_map(|mover| mover.from) {
+        if let Some(track) = state.track_mut(from) {
+            track.leave(position);
+            track.had_leavers = true;
+        }
+    }
+    let Some(track) = state.track_mut(index) else {
+        unreachable!("BUG: series join a track that is not there");
+    };
+    let first = track.ids.len() as u32;
+    track.join(movers.iter().map(|mover| mover.series));
+    for (position, mover) in (first..).zip(movers) {
+        let location = Location {
+            group,
+            track: index,
+            position,
+        };
+        catalog.place(mover.series, location);
+    }
+}
+
+/// Whether series may move in: nobody seems to write the track any more.
+fn is_idle(track: &Track, timestamp_ms: i64) -> bool {
+    if track.last_ms >= timestamp_ms {
+        return false;
+    }
+    let rows = &track.timestamps_ms;
+    match rows.len().checked_sub(2) {
+        _ if track.live == 0 => true,
+        Some(before) => {
+            let interval = rows[before + 1] - rows[before];
+            timestamp_ms - track.last_ms > interval.saturating_mul(IDLE_INTERVALS)
+        }
+        None => false,
+    }
+}
+
+/// Writes a plan's operations.
+fn encode(
+    group: &Group,
+    state: &GroupState,
+    catalog: &Catalog,
+    plan: &mut Plan,
+    record: &mut crate::wal::record::RecordBuilder,
+) {
+    for index in &plan.seals {
+        if let Some(track) = state.track(*index)
+            && !track.timestamps_ms.is_empty()
+        {
+            record.operation(kind::SEAL, |out| put_seal(out, track));
+        }
+    }
+    let find = |tracks: &[(u32, Box<Track>)], index: u32| {
+        tracks.iter().position(|(have, _)| *have == index)
+    };
+    for (index, movers) in &plan.joins {
+        let track = match find(&plan.new_tracks, *index) {
+            Some(at) => Some(&*plan.new_tracks[at].1),
+            None => state.track(*index),
+        };
+        let Some(track) = track else {
+            unreachable!("BUG: series join a track that is not there");
+        };
+        let named = |mover: &Mover| {
+            let labels = mover.from.is_none() && !is_placed(catalog, mover.series);
+            (
+                mover.series,
+                labels.then(|| catalog.labels(mover.series.slot)),
+            )
+        };
+        let join = Join {
+            group: group.number,
+            track: track.id,
+            first_row: track.first_row,
+            position: track.ids.len() as u32,
+            series: movers.iter().map(named).collect(),
+        };
+        record.operation(kind::JOIN, |out| join.write(out));
+    }
+    for (index, row) in &mut plan.rows {
+        let track = match find(&plan.new_tracks, *index) {
+            Some(at) => Some(&*plan.new_tracks[at].1),
+            None => state.track(*index),
+        };
+        let Some(track) = track else {
+            unreachable!("BUG: a row for a track that is not there");
+        };
+        record.operation(kind::ROW, |out| track.encode_row(row, out));
+    }
+}
+
+fn is_placed(catalog: &Catalog, series: SeriesRef) -> bool {
+    catalog
+        .locate(series)
+        .is_some_and(|at| at.track != UNPLACED)
+}
+
+/// Body of a seal: the track, and one past its newest row.
+pub(crate) fn put_seal(out: &mut Vec<u8>, track: &Track) {
+    crate::bytes::put_varint(out, u64::from(track.id));
+    crate::bytes::put_varint(out, u64::from(track.next_row()));
+}
+
+fn log_error((path, source): (std::path::PathBuf, std::io::Error)) -> AppendError {
+    AppendError::Log { path, source }
+}

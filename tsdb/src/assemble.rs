@@ -1,0 +1,137 @@
+//! Putting a series' samples together from pages, sharing timestamp columns between series.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Which timestamp column a page refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ColumnKey {
+    /// Rows of a track from one on.
+    Head { track: u32, first_row: u32 },
+    /// A column of a block.
+    Block { block: u32, column: u32 },
+}
+
+/// Columns a selection has seen: each is decoded once, and series with the same rows get the same
+/// assembled column.
+#[derive(Debug, Default)]
+pub(crate) struct Timestamps {
+    decoded: HashMap<ColumnKey, Arc<[i64]>>,
+    assembled: HashMap<Vec<(ColumnKey, u32, u32)>, Arc<[i64]>>,
+}
+
+/// Most columns kept of either kind.
+const COLUMNS_LIMIT: usize = 16 * 1024;
+/// A series of more stretches than this is not likely to share them.
+const SHARED_RUNS_LIMIT: usize = 512;
+
+/// Rows of columns, in the order in which their values were decoded.
+#[derive(Debug, Default)]
+pub(crate) struct Runs {
+    runs: Vec<(ColumnKey, u32, u32)>,
+    columns: Vec<Arc<[i64]>>,
+    last_ms: Option<i64>,
+    /// Whether some rows are not later than those before them.
+    overlap: bool,
+}
+
+impl Runs {
+    /// Notes `count` rows of a column, from row `first`.
+    pub(crate) fn push(&mut self, key: ColumnKey, column: &Arc<[i64]>, first: u32, count: u32) {
+        let rows = &column[first as usize..(first + count) as usize];
+        let (Some(from), Some(to)) = (rows.first(), rows.last()) else {
+            return;
+        };
+        self.overlap |= self.last_ms.is_some_and(|last| *from <= last);
+        self.last_ms = Some(*to);
+        self.runs.push((key, first, count));
+        self.columns.push(column.clone());
+    }
+}
+
+/// The samples of one series being collected.
+pub(crate) struct Assembly<'a> {
+    values: &'a mut Vec<f64>,
+    runs: Runs,
+    timestamps: &'a Mutex<Timestamps>,
+}
+
+impl<'a> Assembly<'a> {
+    pub(crate) fn new(values: &'a mut Vec<f64>, timestamps: &'a Mutex<Timestamps>) -> Self {
+        Self {
+            values,
+            runs: Runs::default(),
+            timestamps,
+        }
+    }
+
+    /// A column, decoded by `decode` where it was not seen before.
+    pub(crate) fn column(&self, key: ColumnKey, decode: impl FnOnce() -> Arc<[i64]>) -> Arc<[i64]> {
+        let mut seen = self
+            .timestamps
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(column) = seen.decoded.get(&key) {
+            return column.clone();
+        }
+        let column = decode();
+        if seen.decoded.len() >= COLUMNS_LIMIT {
+            seen.decoded.clear();
+        }
+        seen.decoded.insert(key, column.clone());
+        column
+    }
+
+    /// Where values and rows go.
+    pub(crate) fn parts(&mut self) -> (&mut Vec<f64>, &mut Runs) {
+        (self.values, &mut self.runs)
+    }
+
+    /// The timestamps of the values.
+    pub(crate) fn finish(self) -> Arc<[i64]> {
+        let runs = self.runs;
+        if runs.overlap {
+            return in_order(&runs, self.values);
+        }
+        let shared = runs.runs.len() <= SHARED_RUNS_LIMIT;
+        let mut seen = self
+            .timestamps
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(column) = seen.assembled.get(&runs.runs) {
+            return column.clone();
+        }
+        let column: Arc<[i64]> = match (&runs.runs[..], &runs.columns[..]) {
+            // The whole of one column: no copy.
+            ([(_, 0, count)], [only]) if *count as usize == only.len() => only.clone(),
+            _ => rows_of(&runs).collect(),
+        };
+        if shared {
+            if seen.assembled.len() >= COLUMNS_LIMIT {
+                seen.assembled.clear();
+            }
+            seen.assembled.insert(runs.runs, column.clone());
+        }
+        column
+    }
+}
+
+fn rows_of(runs: &Runs) -> impl Iterator<Item = i64> + '_ {
+    runs.runs
+        .iter()
+        .zip(&runs.columns)
+        .flat_map(|((_, first, count), column)| {
+            column[*first as usize..(*first + *count) as usize].iter()
+        })
+        .copied()
+}
+
+/// Sorts samples that came from overlapping places; of several at one instant, the first counts.
+fn in_order(runs: &Runs, values: &mut Vec<f64>) -> Arc<[i64]> {
+    let mut samples: Vec<(i64, f64)> = rows_of(runs).zip(values.iter().copied()).collect();
+    samples.sort_by_key(|(timestamp_ms, _)| *timestamp_ms);
+    samples.dedup_by_key(|(timestamp_ms, _)| *timestamp_ms);
+    values.clear();
+    values.extend(samples.iter().map(|(_, value)| *value));
+    samples.into_iter().map(|(t, _)| t).collect()
+}

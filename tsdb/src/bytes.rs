@@ -1,0 +1,184 @@
+//! Little-endian fields and variable-length integers, written to vectors and read with checks.
+
+/// The bytes ended, or do not mean anything, at this offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed {
+    /// Where in the slice that was read.
+    pub(crate) offset: usize,
+    /// What is wrong there.
+    pub(crate) what: &'static str,
+}
+
+/// Appends an unsigned integer, seven bits a byte, least significant first.
+#[inline]
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Appends a signed integer whose magnitude is likely small.
+#[inline]
+pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
+    put_varint(out, zigzag(value));
+}
+
+/// Appends a text behind its length.
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_varint(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Folds the sign into bit 0: 0, −1, 1, −2 … become 0, 1, 2, 3 …
+#[inline]
+pub(crate) fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}
+
+/// Undoes [`zigzag`].
+#[inline]
+pub(crate) fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
+/// Reads fields one after the other; every read is checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    pub(crate) fn offset(&self) -> usize {
+        self.at
+    }
+
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
+    pub(crate) fn fail(&self, what: &'static str) -> Malformed {
+        Malformed {
+            offset: self.at,
+            what,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+        match self.bytes.get(self.at..).and_then(|rest| rest.get(..count)) {
+            Some(taken) => {
+                self.at += count;
+                Ok(taken)
+            }
+            None => Err(self.fail("ends too early")),
+        }
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N)?);
+        Ok(array)
+    }
+
+    #[inline]
+    pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {
+        match self.bytes.get(self.at) {
+            Some(byte) => {
+                self.at += 1;
+                Ok(*byte)
+            }
+            None => Err(self.fail("ends too early")),
+        }
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, Malformed> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, Malformed> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(crate) fn i64(&mut self) -> Result<i64, Malformed> {
+        self.array().map(i64::from_le_bytes)
+    }
+
+    #[inline]
+    pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
+        let first = self.u8()?;
+        if first < 0x80 {
+            return Ok(u64::from(first));
+        }
+        let mut value = u64::from(first & 0x7f);
+        let mut shift = 7;
+        loop {
+            let byte = self.u8()?;
+            if shift == 63 && byte > 1 {
+                return Err(self.fail("integer beyond 64 bits"));
+            }
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+            shift += 7;
+        }
+    }
+
+    pub(crate) fn varint_u32(&mut self) -> Result<u32, Malformed> {
+        let value = self.varint()?;
+        u32::try_from(value).map_err(|_| self.fail("integer beyond 32 bits"))
+    }
+
+    /// A count of things that take at least `each` bytes: bounded by what is left, so that a
+    /// damaged count cannot ask for memory.
+    pub(crate) fn count(&mut self, each: usize) -> Result<usize, Malformed> {
+        let value = self.varint()?;
+        let left = self.bytes.len() - self.at;
+        match usize::try_from(value) {
+            Ok(count) if count.saturating_mul(each) <= left => Ok(count),
+            _ => Err(self.fail("count beyond the bytes left")),
+        }
+    }
+
+    pub(crate) fn signed(&mut self) -> Result<i64, Malformed> {
+        self.varint().map(unzigzag)
+    }
+
+    pub(crate) fn text(&mut self) -> Result<&'a str, Malformed> {
+        let length = self.count(1)?;
+        let bytes = self.take(length)?;
+        std::str::from_utf8(bytes).map_err(|_| self.fail("text that is not UTF-8"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_survive_and_excess_is_refused() {
+        for value in [0, 1, 127, 128, 1 << 35, u64::MAX - 1, u64::MAX] {
+            let mut out = Vec::new();
+            put_varint(&mut out, value);
+            assert_eq!(Reader::new(&out).varint(), Ok(value));
+            assert!(Reader::new(&out[..out.len() - 1]).varint().is_err());
+        }
+        for value in [0, -1, 1, i64::MIN, i64::MAX] {
+            assert_eq!(unzigzag(zigzag(value)), value);
+        }
+        assert!(Reader::new(&[0xff; 11]).varint().is_err());
+        assert!(Reader::new(&[0xff, 0xff, 3, 0, 0]).count(4).is_err());
+    }
+}

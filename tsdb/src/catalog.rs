@@ -1,0 +1,445 @@
+//! The series in memory: their labels, how to find them, and where their samples are.
+
+use std::collections::HashMap;
+
+use barograph_model::Labels;
+use hashbrown::HashTable;
+use roaring::RoaringBitmap;
+
+use crate::batch::SeriesRef;
+use crate::postings::Postings;
+use crate::symbols::{Symbol, Symbols};
+
+/// A label pair in use.
+pub(crate) type PairId = u32;
+
+/// Where a series' samples go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Location {
+    /// Number of the group.
+    pub(crate) group: u32,
+    /// Index of the track in the group, or [`UNPLACED`].
+    pub(crate) track: u32,
+    /// Position in the track.
+    pub(crate) position: u32,
+}
+
+/// The track of a series that has no sample yet.
+pub(crate) const UNPLACED: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    generation: u32,
+    labels_at: u32,
+    labels_count: u16,
+    live: bool,
+    /// Whether a past sweep saw it without a sample.
+    idle: bool,
+    location: Location,
+}
+
+#[derive(Debug, Default)]
+struct Pair {
+    name: Symbol,
+    value: Symbol,
+    postings: Postings,
+}
+
+/// All series in memory. Texts, pairs and label lists are each stored once.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    symbols: Symbols,
+    pairs: Vec<Pair>,
+    pair_lookup: HashTable<PairId>,
+    free_pairs: Vec<PairId>,
+    by_name: HashMap<Symbol, Vec<PairId>>,
+    slots: Vec<Slot>,
+    series_lookup: HashTable<u32>,
+    free_slots: Vec<u32>,
+    /// Label lists of all series, in order of label name.
+    label_arena: Vec<PairId>,
+    garbage: usize,
+    everything: RoaringBitmap,
+    /// Tracks that hold earlier samples of series that moved: (group, index of track).
+    history: HashMap<u32, Vec<(u32, u32)>>,
+    /// Generation of series made from now on.
+    generation: u32,
+}
+
+impl Catalog {
+    /// The series of these labels, where it is in memory.
+    pub(crate) fn find(&self, labels: &Labels) -> Option<SeriesRef> {
+        let mut ids = Vec::with_capacity(16);
+        for (name, value) in labels {
+            ids.push(self.find_pair(name, value)?);
+        }
+        let slot = self.find_slot(&ids)?;
+        Some(self.reference(slot))
+    }
+
+    /// Adds a series whose labels are new, with a given reference when restoring.
+    pub(crate) fn insert(
+        &mut self,
+        labels: &Labels,
+        group: u32,
+        restored: Option<SeriesRef>,
+    ) -> SeriesRef {
+        let slot = match restored {
+            Some(reference) => self.reserve(reference.slot),
+            None => self.free_slots.pop().unwrap_or_else(|| self.grow()),
+        };
+        let labels_at = self.label_arena.len() as u32;
+        for (name, value) in labels {
+            let pair = self.acquire_pair(name, value);
+            self.pairs[pair as usize].postings.insert(slot);
+            self.label_arena.push(pair);
+        }
+        let labels_count = (self.label_arena.len() - labels_at as usize) as u16;
+        self.slots[slot as usize] = Slot {
+            generation: restored.map_or(self.generation, |r| r.generation),
+            labels_at,
+            labels_count,
+            live: true,
+            idle: false,
+            location: Location {
+                group,
+                track: UNPLACED,
+                position: 0,
+            },
+        };
+        let hash = hash(self.label_ids(slot));
+        let (arena, slots) = (&self.label_arena, &self.slots);
+        self.series_lookup
+            .insert_unique(hash, slot, |slot| self::hash(list(arena, slots, *slot)));
+        self.everything.insert(slot);
+        self.reference(slot)
+    }
+
+    /// Removes series: their references are rejected from now on, their slots used again.
+    pub(crate) fn retire(&mut self, gone: &RoaringBitmap) {
+        if gone.is_empty() {
+            return;
+        }
+        let mut touched = RoaringBitmap::new();
+        for slot in gone {
+            touched.extend(self.label_ids(slot).iter().copied());
+            let hash = hash(self.label_ids(slot));
+            if let Ok(entry) = self.series_lookup.find_entry(hash, |have| *have == slot) {
+                entry.remove();
+            }
+            let state = &mut self.slots[slot as usize];
+            self.garbage += usize::from(state.labels_count);
+            state.live = false;
+            state.labels_count = 0;
+            self.history.remove(&slot);
+            self.free_slots.push(slot);
+        }
+        // Low slots first, so that postings stay dense.
+        self.free_slots.sort_unstable_by(|a, b| b.cmp(a));
+        self.everything -= gone;
+        for pair in &touched {
+            self.pairs[pair as usize].postings.remove(gone);
+            if self.pairs[pair as usize].postings.len() == 0 {
+                self.free_pair(pair);
+            }
+        }
+        self.generation += 1;
+        if self.garbage > self.label_arena.len() / 2 && self.garbage > 1 << 16 {
+            self.compact_arena();
+        }
+    }
+
+    /// Where a series is, or `None` for a reference that is retired.
+    #[inline]
+    pub(crate) fn locate(&self, reference: SeriesRef) -> Option<Location> {
+        let slot = self.slots.get(reference.slot as usize)?;
+        (slot.live && slot.generation == reference.generation).then_some(slot.location)
+    }
+
+    /// Places a series on a track; remembers the track it leaves.
+    pub(crate) fn place(&mut self, reference: SeriesRef, location: Location) {
+        let slot = &mut self.slots[reference.slot as usize];
+        let old = std::mem::replace(&mut slot.location, location);
+        if old.track != UNPLACED && (old.group, old.track) != (location.group, location.track) {
+            self.remember(reference.slot, (old.group, old.track));
+        }
+    }
+
+    /// Notes that a track holds earlier samples of a series.
+    pub(crate) fn remember(&mut self, slot: u32, track: (u32, u32)) {
+        let tracks = self.history.entry(slot).or_default();
+        if !tracks.contains(&track) {
+            tracks.push(track);
+        }
+    }
+
+    /// Forgets a track that is gone.
+    pub(crate) fn forget_track(&mut self, track: (u32, u32)) {
+        self.history.retain(|_, tracks| {
+            tracks.retain(|have| *have != track);
+            !tracks.is_empty()
+        });
+    }
+
+    /// Tracks that hold earlier samples of a series, oldest first.
+    pub(crate) fn history(&self, slot: u32) -> &[(u32, u32)] {
+        self.history.get(&slot).map_or(&[], Vec::as_slice)
+    }
+
+    /// Where the live series of a slot is.
+    pub(crate) fn location_of_slot(&self, slot: u32) -> Location {
+        self.slots[slot as usize].location
+    }
+
+    /// The reference of the live series of a slot.
+    pub(crate) fn reference(&self, slot: u32) -> SeriesRef {
+        SeriesRef {
+            slot,
+            generation: self.slots[slot as usize].generation,
+        }
+    }
+
+    /// The live series of a slot, if any.
+    pub(crate) fn occupant(&self, slot: u32) -> Option<SeriesRef> {
+        let state = self.slots.get(slot as usize)?;
+        state.live.then(|| self.reference(slot))
+    }
+
+    /// Series without a sample that were so at the last call too; they may be retired.
+    pub(crate) fn sweep_unplaced(&mut self) -> RoaringBitmap {
+        let mut gone = RoaringBitmap::new();
+        for slot in &self.everything {
+            let state = &mut self.slots[slot as usize];
+            if state.location.track != UNPLACED {
+                continue;
+            }
+            if state.idle {
+                gone.insert(slot);
+            }
+            state.idle = true;
+        }
+        gone
+    }
+
+    /// The labels of a series.
+    pub(crate) fn labels(&self, slot: u32) -> Labels {
+        Labels::from_sorted(self.label_ids(slot).iter().map(|pair| self.texts(*pair)))
+    }
+
+    /// The pair ids of a series, in order of label name.
+    pub(crate) fn label_ids(&self, slot: u32) -> &[PairId] {
+        list(&self.label_arena, &self.slots, slot)
+    }
+
+    /// Name and value of a pair.
+    pub(crate) fn texts(&self, pair: PairId) -> (&str, &str) {
+        let pair = &self.pairs[pair as usize];
+        (self.symbols.get(pair.name), self.symbols.get(pair.value))
+    }
+
+    /// Series with a pair.
+    pub(crate) fn postings(&self, pair: PairId) -> &Postings {
+        &self.pairs[pair as usize].postings
+    }
+
+    /// The pair of these texts, where a series has it.
+    pub(crate) fn find_pair(&self, name: &str, value: &str) -> Option<PairId> {
+        let (name, value) = (self.symbols.find(name)?, self.symbols.find(value)?);
+        self.pair_lookup
+            .find(hash_pair(name, value), |pair| {
+                let pair = &self.pairs[*pair as usize];
+                (pair.name, pair.value) == (name, value)
+            })
+            .copied()
+    }
+
+    /// The pairs of a label name, in no order.
+    pub(crate) fn pairs_of(&self, name: &str) -> &[PairId] {
+        let pairs = self
+            .symbols
+            .find(name)
+            .and_then(|name| self.by_name.get(&name));
+        pairs.map_or(&[], Vec::as_slice)
+    }
+
+    /// Label names in use with their pairs, in no order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, &[PairId])> {
+        self.by_name
+            .iter()
+            .map(|(name, pairs)| (self.symbols.get(*name), pairs.as_slice()))
+    }
+
+    /// Every series, by slot.
+    pub(crate) fn everything(&self) -> &RoaringBitmap {
+        &self.everything
+    }
+
+    /// How many series.
+    pub(crate) fn len(&self) -> usize {
+        self.everything.len() as usize
+    }
+
+    /// Number of pairs in use.
+    pub(crate) fn pair_count(&self) -> usize {
+        self.pairs.len() - self.free_pairs.len()
+    }
+
+    /// Bytes of symbol text.
+    pub(crate) fn symbol_bytes(&self) -> usize {
+        self.symbols.size_bytes()
+    }
+
+    /// Generation of series made from now on.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Moves the generation past one that was seen in a file.
+    pub(crate) fn raise_generation(&mut self, at_least: u32) {
+        self.generation = self.generation.max(at_least);
+    }
+
+    /// Ends restoring: slots that stayed empty become free.
+    pub(crate) fn finish_restore(&mut self) {
+        self.free_slots = (0..self.slots.len() as u32)
+            .rev()
+            .filter(|slot| !self.slots[*slot as usize].live)
+            .collect();
+        for pair in &mut self.pairs {
+            if let Postings::Many(bitmap) = &mut pair.postings {
+                bitmap.optimize();
+            }
+        }
+    }
+
+    fn find_slot(&self, ids: &[PairId]) -> Option<u32> {
+        self.series_lookup
+            .find(hash(ids), |slot| self.label_ids(*slot) == ids)
+            .copied()
+    }
+
+    fn grow(&mut self) -> u32 {
+        self.slots.push(Slot {
+            generation: 0,
+            labels_at: 0,
+            labels_count: 0,
+            live: false,
+            idle: false,
+            location: Location {
+                group: 0,
+                track: UNPLACED,
+                position: 0,
+            },
+        });
+        self.slots.len() as u32 - 1
+    }
+
+    fn reserve(&mut self, slot: u32) -> u32 {
+        while self.slots.len() <= slot as usize {
+            self.grow();
+        }
+        slot
+    }
+
+    fn acquire_pair(&mut self, name: &str, value: &str) -> PairId {
+        if let Some(pair) = self.find_pair(name, value) {
+            return pair;
+        }
+        let pair = Pair {
+            name: self.symbols.acquire(name),
+            value: self.symbols.acquire(value),
+            postings: Postings::Empty,
+        };
+        let (name, hash) = (pair.name, hash_pair(pair.name, pair.value));
+        let id = if let Some(id) = self.free_pairs.pop() {
+            self.pairs[id as usize] = pair;
+            id
+        } else {
+            self.pairs.push(pair);
+            self.pairs.len() as u32 - 1
+        };
+        let pairs = &self.pairs;
+        self.pair_lookup.insert_unique(hash, id, |id| {
+            let pair = &pairs[*id as usize];
+            hash_pair(pair.name, pair.value)
+        });
+        self.by_name.entry(name).or_default().push(id);
+        id
+    }
+
+    fn free_pair(&mut self, id: PairId) {
+        let (name, value) = (self.pairs[id as usize].name, self.pairs[id as usize].value);
+        if let Ok(entry) = self
+            .pair_lookup
+            .find_entry(hash_pair(name, value), |have| *have == id)
+        {
+            entry.remove();
+        }
+        if let Some(pairs) = self.by_name.get_mut(&name) {
+            pairs.retain(|have| *have != id);
+            if pairs.is_empty() {
+                self.by_name.remove(&name);
+            }
+        }
+        self.symbols.release(name);
+        self.symbols.release(value);
+        self.free_pairs.push(id);
+    }
+
+    fn compact_arena(&mut self) {
+        let mut arena = Vec::with_capacity(self.label_arena.len() - self.garbage);
+        for slot in &mut self.slots {
+            let start = slot.labels_at as usize;
+            slot.labels_at = arena.len() as u32;
+            arena.extend_from_slice(
+                &self.label_arena[start..start + usize::from(slot.labels_count)],
+            );
+        }
+        self.label_arena = arena;
+        self.garbage = 0;
+    }
+}
+
+fn list<'a>(arena: &'a [PairId], slots: &[Slot], slot: u32) -> &'a [PairId] {
+    let slot = &slots[slot as usize];
+    &arena[slot.labels_at as usize..][..usize::from(slot.labels_count)]
+}
+
+fn hash(ids: &[PairId]) -> u64 {
+    let mut hash = 0u64;
+    for id in ids {
+        hash = (hash.rotate_left(23) ^ u64::from(*id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+    hash ^ (hash >> 32)
+}
+
+fn hash_pair(name: Symbol, value: Symbol) -> u64 {
+    hash(&[name, value])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(metric: &str, instance: &str) -> Labels {
+        Labels::from_pairs([("__name__", metric), ("instance", instance)])
+    }
+
+    #[test]
+    fn series_are_found_and_retired_ones_are_not() {
+        let mut catalog = Catalog::default();
+        let a = catalog.insert(&labels("up", "a"), 1, None);
+        let b = catalog.insert(&labels("up", "b"), 1, None);
+        assert_eq!(catalog.find(&labels("up", "a")), Some(a));
+        assert_eq!(catalog.labels(b.slot), labels("up", "b"));
+        catalog.retire(&[a.slot].into_iter().collect());
+        assert_eq!(catalog.find(&labels("up", "a")), None);
+        assert_eq!(catalog.locate(a), None);
+        assert_eq!(catalog.find_pair("instance", "a"), None);
+        let c = catalog.insert(&labels("up", "c"), 1, None);
+        assert_eq!(c.slot, a.slot, "the slot is used again");
+        assert_eq!(catalog.locate(a), None, "the old reference stays retired");
+        assert!(catalog.locate(c).is_some() && catalog.locate(b).is_some());
+        assert_eq!(catalog.len(), 2);
+    }
+}

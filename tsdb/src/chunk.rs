@@ -1,0 +1,324 @@
+//! A chunk: consecutive rows of one track, sealed. The same bytes in memory and in a head file.
+//!
+//! Layout (little-endian): track u32, first row u32, rows u32, series u32, least time i64,
+//! greatest time i64, timestamp bytes u32, page bytes u32; the timestamp column; one directory
+//! entry per series in ascending order of (slot, generation); the pages.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::batch::SeriesRef;
+use crate::bytes::{Malformed, Reader};
+use crate::map::Region;
+use crate::page::timestamps;
+use crate::page::token::{self, State, Step};
+
+const HEADER_BYTES: usize = 40;
+const ENTRY_BYTES: usize = 20;
+
+/// A sealed chunk.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) track: u32,
+    pub(crate) first_row: u32,
+    pub(crate) rows: u32,
+    pub(crate) min_ms: i64,
+    pub(crate) max_ms: i64,
+    bytes: RwLock<ChunkBytes>,
+}
+
+/// Where the bytes of a chunk are.
+#[derive(Clone, Debug)]
+pub(crate) enum ChunkBytes {
+    /// In memory, not yet in a head file.
+    Memory(Arc<[u8]>),
+    /// In a head file.
+    Mapped {
+        /// The mapped prefix of the file.
+        region: Arc<Region>,
+        /// Where in it.
+        offset: usize,
+        /// How long.
+        length: usize,
+    },
+}
+
+impl ChunkBytes {
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Memory(bytes) => bytes,
+            Self::Mapped {
+                region,
+                offset,
+                length,
+            } => &region.as_slice()[*offset..*offset + *length],
+        }
+    }
+}
+
+/// One series of a chunk under construction.
+pub(crate) struct ChunkEntry<'a> {
+    pub(crate) series: SeriesRef,
+    /// First row with a sample, counted from the chunk's first.
+    pub(crate) start: u16,
+    /// One past the last row with a sample.
+    pub(crate) end: u16,
+    /// The value stream; after it, the last value repeats until `end`.
+    pub(crate) page: &'a [u8],
+    /// For a page without bytes: the constant.
+    pub(crate) constant: u64,
+}
+
+/// Writes a chunk. `entries` ascend by series.
+pub(crate) fn write<'a>(
+    track: u32,
+    first_row: u32,
+    timestamps_ms: &[i64],
+    entries: impl Iterator<Item = ChunkEntry<'a>>,
+) -> Chunk {
+    let mut column = Vec::new();
+    timestamps::encode(timestamps_ms, &mut column);
+    let (mut directory, mut pages, mut series) = (Vec::new(), Vec::new(), 0u32);
+    for entry in entries {
+        let offset = pages.len() as u32;
+        if entry.page.is_empty() {
+            token::put_value_or_zero(&mut pages, entry.constant);
+        } else {
+            pages.extend_from_slice(entry.page);
+        }
+        directory.extend_from_slice(&entry.series.slot.to_le_bytes());
+        directory.extend_from_slice(&entry.series.generation.to_le_bytes());
+        directory.extend_from_slice(&offset.to_le_bytes());
+        directory.extend_from_slice(&(pages.len() as u32 - offset).to_le_bytes());
+        directory.extend_from_slice(&entry.start.to_le_bytes());
+        directory.extend_from_slice(&entry.end.to_le_bytes());
+        series += 1;
+    }
+    let (min_ms, max_ms) = (
+        timestamps_ms.first().copied().unwrap_or_default(),
+        timestamps_ms.last().copied().unwrap_or_default(),
+    );
+    let rows = timestamps_ms.len() as u32;
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + column.len() + directory.len() + pages.len());
+    for field in [track, first_row, rows, series] {
+        bytes.extend_from_slice(&field.to_le_bytes());
+    }
+    bytes.extend_from_slice(&min_ms.to_le_bytes());
+    bytes.extend_from_slice(&max_ms.to_le_bytes());
+    bytes.extend_from_slice(&(column.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&(pages.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&column);
+    bytes.extend_from_slice(&directory);
+    bytes.extend_from_slice(&pages);
+    Chunk {
+        track,
+        first_row,
+        rows,
+        min_ms,
+        max_ms,
+        bytes: RwLock::new(ChunkBytes::Memory(bytes.into())),
+    }
+}
+
+impl Chunk {
+    /// A chunk whose bytes are in a file; their checksum was verified.
+    pub(crate) fn open(bytes: ChunkBytes) -> Result<Self, Malformed> {
+        let header = Header::read(bytes.as_slice())?;
+        Ok(Self {
+            track: header.track,
+            first_row: header.first_row,
+            rows: header.rows,
+            min_ms: header.min_ms,
+            max_ms: header.max_ms,
+            bytes: RwLock::new(bytes),
+        })
+    }
+
+    /// One past its last row.
+    pub(crate) fn end_row(&self) -> u32 {
+        self.first_row + self.rows
+    }
+
+    /// The bytes; valid for as long as the result is held.
+    pub(crate) fn bytes(&self) -> ChunkBytes {
+        self.bytes
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Exchanges the bytes in memory for the same bytes in a file.
+    pub(crate) fn replace(&self, bytes: ChunkBytes) {
+        *self.bytes.write().unwrap_or_else(PoisonError::into_inner) = bytes;
+    }
+}
+
+/// A page of a chunk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChunkPage<'a> {
+    /// First row with a sample, counted from the chunk's first.
+    pub(crate) start: u32,
+    /// One past the last row with a sample.
+    pub(crate) end: u32,
+    /// The value stream.
+    pub(crate) page: &'a [u8],
+}
+
+struct Header {
+    track: u32,
+    first_row: u32,
+    rows: u32,
+    series: u32,
+    min_ms: i64,
+    max_ms: i64,
+    column_bytes: usize,
+    page_bytes: usize,
+}
+
+impl Header {
+    fn read(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let header = Self {
+            track: reader.u32()?,
+            first_row: reader.u32()?,
+            rows: reader.u32()?,
+            series: reader.u32()?,
+            min_ms: reader.i64()?,
+            max_ms: reader.i64()?,
+            column_bytes: reader.u32()? as usize,
+            page_bytes: reader.u32()? as usize,
+        };
+        let want = HEADER_BYTES
+            + header.column_bytes
+            + header.series as usize * ENTRY_BYTES
+            + header.page_bytes;
+        if want != bytes.len() || header.first_row.checked_add(header.rows).is_none() {
+            return Err(reader.fail("a chunk whose parts do not add up"));
+        }
+        Ok(header)
+    }
+
+    fn directory_at(&self) -> usize {
+        HEADER_BYTES + self.column_bytes
+    }
+
+    fn pages_at(&self) -> usize {
+        self.directory_at() + self.series as usize * ENTRY_BYTES
+    }
+}
+
+/// The timestamps of a chunk.
+pub(crate) fn timestamps_of(bytes: &[u8]) -> Result<Vec<i64>, Malformed> {
+    let header = Header::read(bytes)?;
+    let mut column = Vec::with_capacity(header.rows as usize);
+    let mut reader = Reader::new(&bytes[HEADER_BYTES..header.directory_at()]);
+    timestamps::decode(&mut reader, header.rows as usize, &mut column)?;
+    Ok(column)
+}
+
+/// The page of a series, where it has samples in the chunk.
+pub(crate) fn find_page(
+    bytes: &[u8],
+    series: SeriesRef,
+) -> Result<Option<ChunkPage<'_>>, Malformed> {
+    let header = Header::read(bytes)?;
+    let (mut low, mut high) = (0, header.series as usize);
+    while low < high {
+        let middle = low.midpoint(high);
+        let (have, _) = entry(bytes, &header, middle)?;
+        match have.cmp(&series) {
+            std::cmp::Ordering::Less => low = middle + 1,
+            std::cmp::Ordering::Greater => high = middle,
+            std::cmp::Ordering::Equal => {
+                return entry(bytes, &header, middle).map(|(_, p)| Some(p));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The series of a chunk.
+pub(crate) fn series_of(bytes: &[u8]) -> Result<Vec<SeriesRef>, Malformed> {
+    let header = Header::read(bytes)?;
+    (0..header.series as usize)
+        .map(|index| entry(bytes, &header, index).map(|(series, _)| series))
+        .collect()
+}
+
+fn entry<'a>(
+    bytes: &'a [u8],
+    header: &Header,
+    index: usize,
+) -> Result<(SeriesRef, ChunkPage<'a>), Malformed> {
+    let mut reader = Reader::new(&bytes[header.directory_at() + index * ENTRY_BYTES..]);
+    let series = SeriesRef {
+        slot: reader.u32()?,
+        generation: reader.u32()?,
+    };
+    let (offset, length) = (reader.u32()? as usize, reader.u32()? as usize);
+    let (start, end) = (u32::from(reader.u16()?), u32::from(reader.u16()?));
+    let page = bytes[header.pages_at()..]
+        .get(offset..)
+        .and_then(|rest| rest.get(..length));
+    match page {
+        Some(page) if start < end && end <= header.rows => {
+            Ok((series, ChunkPage { start, end, page }))
+        }
+        _ => Err(reader.fail("a page outside its chunk")),
+    }
+}
+
+/// Decodes the rows `rows.start..rows.end` of a page that begins at row `start` and ends before
+/// `end`: calls `run` with the first row and the number of rows of each stretch without gaps.
+/// Values are appended in order.
+pub(crate) fn decode_page(
+    page: ChunkPage<'_>,
+    rows: std::ops::Range<u32>,
+    values: &mut Vec<f64>,
+    mut run: impl FnMut(u32, u32),
+) -> Result<(), Malformed> {
+    let end = page.end.min(rows.end);
+    let mut reader = Reader::new(page.page);
+    let (mut state, mut at) = (State::default(), page.start);
+    // The stretch being collected.
+    let (mut from, mut until) = (0, 0);
+    let mut put = |values: &mut Vec<f64>, at: u32, count: u32, bits: u64| {
+        let (first, last) = (at.max(rows.start), at.saturating_add(count).min(end));
+        if first >= last {
+            return;
+        }
+        let count = (last - first) as usize;
+        let value = f64::from_bits(bits);
+        if count == 1 {
+            values.push(value);
+        } else {
+            values.resize(values.len() + count, value);
+        }
+        if first != until {
+            if from < until {
+                run(from, until - from);
+            }
+            from = first;
+        }
+        until = last;
+    };
+    while at < end && !reader.is_at_end() {
+        match token::next(&mut reader, &mut state)? {
+            Step::Value => {
+                put(values, at, 1, state.last);
+                at += 1;
+            }
+            Step::Run(count) => {
+                put(values, at, count, state.last);
+                at = at.saturating_add(count);
+            }
+            Step::Gap(count) => at = at.saturating_add(count),
+        }
+    }
+    if at < end {
+        put(values, at, end - at, state.last);
+    }
+    if from < until {
+        run(from, until - from);
+    }
+    Ok(())
+}

@@ -1,0 +1,272 @@
+//! Head files: sealed chunks on disk, mapped, until a block has their samples.
+//!
+//! A file is a header and frames (length u32, checksum u32, chunk). It only grows; what is mapped
+//! is a prefix that was written and synced.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::bytes::Reader;
+use crate::chunk::{Chunk, ChunkBytes};
+use crate::disk::{Disk, DiskFile};
+use crate::map::Region;
+use crate::wal::record::checksum;
+
+/// First bytes of a head file.
+const MAGIC: [u8; 8] = *b"BAROHED\n";
+const VERSION: u32 = 1;
+/// Magic, version, salt.
+const HEADER_BYTES: usize = 16;
+const FRAME_BYTES: usize = 8;
+/// A file is closed at this size.
+const FILE_LIMIT_BYTES: u64 = 64 << 20;
+
+/// Writes head files.
+#[derive(Debug)]
+pub(crate) struct HeadFiles {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    current: Option<Current>,
+    next_number: u64,
+    /// Finished and current files, with the newest instant in each.
+    files: Vec<(u64, i64)>,
+}
+
+#[derive(Debug)]
+struct Current {
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    salt: u32,
+    offset: u64,
+}
+
+/// What opening the directory found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) chunks: Vec<Arc<Chunk>>,
+    /// Files with bytes that are no chunk, not counting the torn end of the last write.
+    pub(crate) damaged: u64,
+}
+
+fn file_name(number: u64) -> String {
+    format!("{number:08}.head")
+}
+
+fn file_number(name: &str) -> Option<u64> {
+    name.strip_suffix(".head")?.parse().ok()
+}
+
+impl HeadFiles {
+    /// Opens the files of a directory. A damaged frame ends a file: the log has what follows.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        directory: PathBuf,
+    ) -> Result<(Self, Found), (PathBuf, OpenFailure)> {
+        let mut files = Self {
+            disk,
+            directory,
+            current: None,
+            next_number: 1,
+            files: Vec::new(),
+        };
+        let mut found = Found::default();
+        let names = files
+            .disk
+            .list(&files.directory)
+            .map_err(|e| (files.directory.clone(), OpenFailure::Io(e)))?;
+        for number in names.iter().filter_map(|name| file_number(name)) {
+            files.next_number = files.next_number.max(number + 1);
+            let path = files.directory.join(file_name(number));
+            let newest = files
+                .load(&path, &mut found)
+                .map_err(|failure| (path.clone(), failure))?;
+            files.files.push((number, newest));
+        }
+        Ok((files, found))
+    }
+
+    /// Writes chunks and exchanges their bytes in memory for mapped ones.
+    pub(crate) fn write(&mut self, chunks: &[Arc<Chunk>]) -> Result<(), (PathBuf, io::Error)> {
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|c| c.offset >= FILE_LIMIT_BYTES)
+        {
+            self.current = None;
+        }
+        if self.current.is_none() {
+            self.current = Some(self.begin()?);
+        }
+        let Some(current) = &mut self.current else {
+            unreachable!("BUG: the file was just made");
+        };
+        let mut bytes = Vec::new();
+        let mut places = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            let content = chunk.bytes();
+            let content = content.as_slice();
+            let length = content.len() as u32;
+            bytes.extend_from_slice(&length.to_le_bytes());
+            bytes.extend_from_slice(&checksum(current.salt, length, content).to_le_bytes());
+            places.push((current.offset as usize + bytes.len(), content.len()));
+            bytes.extend_from_slice(content);
+        }
+        let end = current.offset + bytes.len() as u64;
+        let written = current
+            .file
+            .write_at(&bytes, current.offset)
+            .and_then(|()| current.file.sync_data())
+            .and_then(|()| self.disk.map(&current.path, end));
+        let region = match written {
+            Ok(mapping) => Arc::new(mapping.0),
+            // The end has not moved: the next attempt overwrites, nothing beyond it is mapped.
+            Err(error) => return Err((current.path.clone(), error)),
+        };
+        current.offset = end;
+        let number = self.next_number - 1;
+        for (chunk, (offset, length)) in chunks.iter().zip(places) {
+            chunk.replace(ChunkBytes::Mapped {
+                region: region.clone(),
+                offset,
+                length,
+            });
+            if let Some((_, newest)) = self.files.iter_mut().find(|(n, _)| *n == number) {
+                *newest = (*newest).max(chunk.max_ms);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes files that hold nothing at or after `floor_ms`. Maps of them stay readable.
+    pub(crate) fn remove_before(&mut self, floor_ms: i64) -> Result<(), (PathBuf, io::Error)> {
+        let current = self.current.as_ref().map(|_| self.next_number - 1);
+        let gone: Vec<u64> = self
+            .files
+            .iter()
+            .filter(|(number, newest)| *newest < floor_ms && Some(*number) != current)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in gone {
+            let path = self.directory.join(file_name(number));
+            self.disk.remove_file(&path).map_err(|e| (path, e))?;
+            self.files.retain(|(have, _)| *have != number);
+        }
+        Ok(())
+    }
+
+    /// Begins a new file with the next write, so that the present one can be removed later.
+    pub(crate) fn rotate(&mut self) {
+        self.current = None;
+    }
+
+    fn begin(&mut self) -> Result<Current, (PathBuf, io::Error)> {
+        let number = self.next_number;
+        let path = self.directory.join(file_name(number));
+        let salt = crate::wal::writer::new_salt();
+        let mut header = MAGIC.to_vec();
+        header.extend_from_slice(&VERSION.to_le_bytes());
+        header.extend_from_slice(&salt.to_le_bytes());
+        let made = self.disk.create(&path, 0).and_then(|file| {
+            let ready = file
+                .write_at(&header, 0)
+                .and_then(|()| self.disk.sync_dir(&self.directory));
+            if ready.is_err() {
+                self.disk.remove_file(&path).ok();
+            }
+            ready.map(|()| file)
+        });
+        let file = made.map_err(|error| (path.clone(), error))?;
+        self.next_number += 1;
+        self.files.push((number, i64::MIN));
+        Ok(Current {
+            file,
+            path,
+            salt,
+            offset: HEADER_BYTES as u64,
+        })
+    }
+
+    fn load(&self, path: &Path, found: &mut Found) -> Result<i64, OpenFailure> {
+        let length = self.disk.size_bytes(path).map_err(OpenFailure::Io)?;
+        if (length as usize) < HEADER_BYTES {
+            return Ok(i64::MIN);
+        }
+        let mapping = self.disk.map(path, length).map_err(OpenFailure::Io)?;
+        let region: Arc<Region> = Arc::new(mapping.0);
+        let bytes = region.as_slice();
+        if bytes[..8] != MAGIC {
+            found.damaged += 1;
+            tracing::error!(path = %path.display(), "not a head file; its chunks come from the log where it still has them");
+            return Ok(i64::MIN);
+        }
+        let mut reader = Reader::new(&bytes[8..]);
+        let (version, salt) = (reader.u32(), reader.u32());
+        let (Ok(version), Ok(salt)) = (version, salt) else {
+            return Ok(i64::MIN);
+        };
+        if version != VERSION {
+            return Err(OpenFailure::Version(version));
+        }
+        let (mut at, mut newest) = (HEADER_BYTES, i64::MIN);
+        while at < bytes.len() {
+            let frame = frame_at(bytes, at, salt);
+            let Some((offset, length)) = frame else {
+                // A frame that is damaged inside, or the torn end.
+                match skip(bytes, at, salt) {
+                    Some(next) => {
+                        found.damaged += 1;
+                        tracing::error!(path = %path.display(), offset = at, "a damaged chunk is skipped");
+                        at = next;
+                        continue;
+                    }
+                    None => break,
+                }
+            };
+            at = offset + length;
+            let chunk = Chunk::open(ChunkBytes::Mapped {
+                region: region.clone(),
+                offset,
+                length,
+            });
+            match chunk {
+                Ok(chunk) => {
+                    newest = newest.max(chunk.max_ms);
+                    found.chunks.push(Arc::new(chunk));
+                }
+                Err(error) => {
+                    found.damaged += 1;
+                    tracing::error!(path = %path.display(), offset, what = error.what, "a chunk makes no sense");
+                }
+            }
+        }
+        Ok(newest)
+    }
+}
+
+/// Why a head file stops the store from opening.
+#[derive(Debug)]
+pub(crate) enum OpenFailure {
+    Io(io::Error),
+    Version(u32),
+}
+
+/// Offset and length of the content of an intact frame.
+fn frame_at(bytes: &[u8], at: usize, salt: u32) -> Option<(usize, usize)> {
+    let mut reader = Reader::new(bytes.get(at..)?);
+    let length = reader.u32().ok()?;
+    let sum = reader.u32().ok()?;
+    let content = reader.take(length as usize).ok()?;
+    (length > 0 && checksum(salt, length, content) == sum)
+        .then_some((at + FRAME_BYTES, content.len()))
+}
+
+/// The frame after a damaged one, where its length still leads there.
+fn skip(bytes: &[u8], at: usize, salt: u32) -> Option<usize> {
+    let length = Reader::new(&bytes[at..]).u32().ok()? as usize;
+    let next = at.checked_add(FRAME_BYTES + length)?;
+    frame_at(bytes, next, salt).map(|_| next)
+}

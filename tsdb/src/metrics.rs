@@ -1,0 +1,268 @@
+//! The store's metrics about itself, under Prometheus's names where the meaning matches.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use barograph_instrument::{Encoder, MetricKind, Registry};
+
+use crate::db::Inner;
+use crate::stats::head_stats;
+
+/// Counts that no other part keeps.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) wal_corruptions: AtomicU64,
+    pub(crate) wal_rows_lost: AtomicU64,
+    pub(crate) wal_truncations: AtomicU64,
+    pub(crate) checkpoints: AtomicU64,
+    pub(crate) checkpoints_failed: AtomicU64,
+    pub(crate) blocks_cut: AtomicU64,
+    pub(crate) blocks_failed: AtomicU64,
+    pub(crate) retention_deletions: AtomicU64,
+    pub(crate) head_file_failures: AtomicU64,
+}
+
+/// Registers everything. The registry may outlive the store; it then reads zeros.
+pub(crate) fn register(registry: &Registry, inner: &Arc<Inner>) {
+    let weak = Arc::downgrade(inner);
+    registry.collector("prometheus_tsdb", move |encoder| {
+        if let Some(inner) = Weak::upgrade(&weak) {
+            write(&inner, encoder);
+        }
+    });
+}
+
+fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
+    let head = head_stats(&inner.head);
+    let view = inner.view.load_full();
+    let own = &inner.figures;
+    let wal = &inner.wal.figures;
+    let samples = &inner.head.figures;
+    let count = |value: &AtomicU64| value.load(Ordering::Relaxed) as f64;
+    let block_bytes: u64 = view.blocks.iter().map(|b| b.size_bytes()).sum();
+    let lowest_ms = view
+        .blocks
+        .iter()
+        .map(|block| block.range().start_ms)
+        .chain(head.min_time_ms)
+        .min();
+    let mut one = |name: &str, kind, help: &str, value: f64| {
+        encoder.family(name, kind, help);
+        encoder.sample(name, std::iter::empty::<(&str, &str)>(), value);
+    };
+    use MetricKind::{Counter, Gauge};
+    one(
+        "prometheus_tsdb_blocks_loaded",
+        Gauge,
+        "Blocks that are open.",
+        view.blocks.len() as f64,
+    );
+    one(
+        "prometheus_tsdb_compactions_total",
+        Counter,
+        "Blocks written.",
+        count(&own.blocks_cut),
+    );
+    one(
+        "prometheus_tsdb_compactions_failed_total",
+        Counter,
+        "Blocks that could not be written.",
+        count(&own.blocks_failed),
+    );
+    one(
+        "prometheus_tsdb_head_chunks",
+        Gauge,
+        "Pages in memory and head files.",
+        head.pages as f64,
+    );
+    one(
+        "prometheus_tsdb_head_max_time",
+        Gauge,
+        "Newest instant in the head, milliseconds.",
+        head.max_time_ms.unwrap_or(i64::MIN) as f64,
+    );
+    one(
+        "prometheus_tsdb_head_min_time",
+        Gauge,
+        "Oldest instant in the head, milliseconds.",
+        head.min_time_ms.unwrap_or(i64::MAX) as f64,
+    );
+    one(
+        "prometheus_tsdb_head_max_time_seconds",
+        Gauge,
+        "Newest instant in the head, seconds.",
+        head.max_time_ms.unwrap_or(0) as f64 / 1e3,
+    );
+    one(
+        "prometheus_tsdb_head_min_time_seconds",
+        Gauge,
+        "Oldest instant in the head, seconds.",
+        head.min_time_ms.unwrap_or(0) as f64 / 1e3,
+    );
+    one(
+        "prometheus_tsdb_head_series",
+        Gauge,
+        "Series in memory.",
+        head.series as f64,
+    );
+    one(
+        "prometheus_tsdb_head_series_created_total",
+        Counter,
+        "Series made.",
+        count(&samples.series_created),
+    );
+    one(
+        "prometheus_tsdb_head_series_removed_total",
+        Counter,
+        "Series that left memory.",
+        count(&samples.series_removed),
+    );
+    one(
+        "prometheus_tsdb_lowest_timestamp",
+        Gauge,
+        "Oldest instant stored, milliseconds.",
+        lowest_ms.unwrap_or(0) as f64,
+    );
+    one(
+        "prometheus_tsdb_lowest_timestamp_seconds",
+        Gauge,
+        "Oldest instant stored, seconds.",
+        lowest_ms.unwrap_or(0) as f64 / 1e3,
+    );
+    one(
+        "prometheus_tsdb_storage_blocks_bytes",
+        Gauge,
+        "Bytes of all blocks.",
+        block_bytes as f64,
+    );
+    one(
+        "prometheus_tsdb_symbol_table_size_bytes",
+        Gauge,
+        "Bytes of label texts in memory.",
+        inner.head.catalog().symbol_bytes() as f64,
+    );
+    one(
+        "prometheus_tsdb_time_retentions_total",
+        Counter,
+        "Blocks removed because of their age.",
+        count(&own.retention_deletions),
+    );
+    one(
+        "prometheus_tsdb_too_old_samples_total",
+        Counter,
+        "Samples older than what is still accepted.",
+        count(&samples.too_old),
+    );
+    one(
+        "prometheus_tsdb_wal_corruptions_total",
+        Counter,
+        "Damaged places met in the log.",
+        count(&own.wal_corruptions),
+    );
+    one(
+        "prometheus_tsdb_wal_fsync_failed_total",
+        Counter,
+        "Times the log could not be made durable.",
+        count(&wal.syncs_failed),
+    );
+    one(
+        "prometheus_tsdb_wal_segment_current",
+        Gauge,
+        "Number of the log segment being written.",
+        count(&wal.segment),
+    );
+    one(
+        "prometheus_tsdb_wal_truncations_total",
+        Counter,
+        "Times covered log segments were removed.",
+        count(&own.wal_truncations),
+    );
+    one(
+        "prometheus_tsdb_wal_writes_failed_total",
+        Counter,
+        "Records that could not be written.",
+        count(&wal.writes_failed),
+    );
+    one(
+        "prometheus_tsdb_checkpoint_creations_total",
+        Counter,
+        "Checkpoints written.",
+        count(&own.checkpoints),
+    );
+    one(
+        "prometheus_tsdb_checkpoint_creations_failed_total",
+        Counter,
+        "Checkpoints that could not be written.",
+        count(&own.checkpoints_failed),
+    );
+    one(
+        "barograph_tsdb_ingestion_stopped",
+        Gauge,
+        "1 while the log cannot be written and samples are refused.",
+        f64::from(u8::from(wal.failing.load(Ordering::Relaxed))),
+    );
+    one(
+        "barograph_tsdb_wal_written_bytes_total",
+        Counter,
+        "Bytes of log records written.",
+        count(&wal.written_bytes),
+    );
+    one(
+        "barograph_tsdb_wal_syncs_total",
+        Counter,
+        "Times the log was made durable.",
+        count(&wal.syncs),
+    );
+    one(
+        "barograph_tsdb_wal_rows_lost_total",
+        Counter,
+        "Logged rows that depended on a damaged record.",
+        count(&own.wal_rows_lost),
+    );
+    one(
+        "barograph_tsdb_head_file_failures_total",
+        Counter,
+        "Times sealed pages could not be written to a head file.",
+        count(&own.head_file_failures),
+    );
+    one(
+        "barograph_tsdb_open_page_bytes",
+        Gauge,
+        "Bytes of open pages in memory.",
+        inner.head.slab_bytes() as f64,
+    );
+    let labelled: [(&str, &str, &str, &str, &AtomicU64); 4] = [
+        (
+            "prometheus_tsdb_head_samples_appended_total",
+            "Samples stored.",
+            "type",
+            "float",
+            &samples.samples,
+        ),
+        (
+            "prometheus_tsdb_out_of_order_samples_total",
+            "Samples older than their series' newest.",
+            "type",
+            "float",
+            &samples.out_of_order,
+        ),
+        (
+            "barograph_tsdb_duplicate_samples_total",
+            "Samples that differ from the stored one of their instant.",
+            "type",
+            "float",
+            &samples.duplicates,
+        ),
+        (
+            "barograph_tsdb_retired_references_total",
+            "Samples of series that had left memory; their writers register them again.",
+            "type",
+            "float",
+            &samples.retired,
+        ),
+    ];
+    for (name, help, label, value, counter) in labelled {
+        encoder.family(name, Counter, help);
+        encoder.sample(name, [(label, value)], count(counter));
+    }
+}

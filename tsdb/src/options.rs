@@ -1,0 +1,44 @@
+//! How a store is opened.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use crate::wal::writer::WalSync;
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data directory; made where absent.
+    pub path: PathBuf,
+    /// How long samples are kept, milliseconds; 0 keeps them for ever.
+    pub retention_ms: i64,
+    /// Most series in memory.
+    pub series_limit: usize,
+    /// When the log is made to survive a power cut.
+    pub wal_sync: WalSync,
+    /// Size of a log segment, bytes, reserved when it is begun.
+    pub wal_segment_bytes: u64,
+    /// Span of a block cut from the head, milliseconds.
+    pub block_span_ms: i64,
+    /// How often the background thread looks for work; zero starts none, and
+    /// [`Db::maintain`](crate::Db::maintain) is the caller's to call.
+    pub maintenance_interval: Duration,
+    /// How often a checkpoint of the head is written, beside those after a block is cut.
+    pub checkpoint_interval: Duration,
+}
+
+impl Options {
+    /// The defaults: 15 days, ten million series, the log durable every 200 ms, blocks of 2 h.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            retention_ms: 15 * 24 * 3_600_000,
+            series_limit: 10_000_000,
+            wal_sync: WalSync::Interval(Duration::from_millis(200)),
+            wal_segment_bytes: 64 << 20,
+            block_span_ms: 2 * 3_600_000,
+            maintenance_interval: Duration::from_secs(5),
+            checkpoint_interval: Duration::from_secs(300),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Pages: the values of one series over consecutive rows, and the timestamps they share.
+
+pub(crate) mod slab;
+pub(crate) mod timestamps;
+pub(crate) mod token;

@@ -1,0 +1,243 @@
+//! The value stream: how a series' next value is told from its last.
+//!
+//! One stream serves the log and the open pages. A value that is a decimal of few digits is a
+//! difference of integers at the stream's decimal scale; a repeated value is part of a run; the
+//! staleness marker is an event; everything else is its 64 bits. Every step checks that the value
+//! comes back with the same bits, so that −0, NaN payloads and infinities survive.
+//!
+//! Bytes: a variable-length integer `u ≥ 1` is the difference `unzigzag(u − 1)`; a zero byte
+//! announces a control byte (the constants below).
+
+use barograph_model::STALE_NAN_BITS;
+
+use crate::bytes::{Malformed, Reader, put_varint, unzigzag, zigzag};
+
+/// Longest run one control byte tells.
+pub(crate) const RUN_LIMIT: u8 = 200;
+const RAW: u8 = 201;
+const STALE: u8 = 202;
+const RESET: u8 = 203;
+const GAP: u8 = 204;
+const SCALE: u8 = 210;
+/// Largest decimal scale: ten to this power divides the integers.
+pub(crate) const SCALE_LIMIT: u8 = 9;
+
+/// Most bytes one value can take: a reset, a scale and ten bytes of difference.
+pub(crate) const VALUE_LIMIT_BYTES: usize = 14;
+
+const POWERS: [f64; SCALE_LIMIT as usize + 1] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+/// Integers below this are exact as floats.
+const EXACT_LIMIT: f64 = 9_007_199_254_740_992.0;
+
+/// What the next difference refers to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    /// Bits of the last value; +0.0 at the start.
+    pub(crate) last: u64,
+    /// Decimal scale of the differences.
+    pub(crate) scale: u8,
+}
+
+/// One step of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The next row has the value now in [`State::last`].
+    Value,
+    /// As many further rows repeat the last value.
+    Run(u32),
+    /// The series has no sample in as many rows.
+    Gap(u32),
+}
+
+/// The integer that is `bits` times ten to the `scale`, where dividing gives the same bits back.
+#[inline]
+pub(crate) fn mantissa(bits: u64, scale: u8) -> Option<i64> {
+    let value = f64::from_bits(bits);
+    if scale == 0 {
+        let whole = value as i64;
+        return ((whole as f64).to_bits() == bits && value.abs() < EXACT_LIMIT).then_some(whole);
+    }
+    let power = POWERS[usize::from(scale)];
+    let scaled = value * power;
+    // NaN fails this too.
+    if !(scaled.abs() < EXACT_LIMIT) {
+        return None;
+    }
+    let whole = (scaled + 0.5f64.copysign(scaled)) as i64;
+    (decimal(whole, scale) == bits).then_some(whole)
+}
+
+/// The value of an integer at a scale.
+#[inline]
+pub(crate) fn decimal(whole: i64, scale: u8) -> u64 {
+    (whole as f64 / POWERS[usize::from(scale)]).to_bits()
+}
+
+/// Appends the step to a value other than the last.
+#[inline]
+pub(crate) fn put_value(out: &mut Vec<u8>, state: &mut State, bits: u64) {
+    if let (Some(old), Some(new)) = (
+        mantissa(state.last, state.scale),
+        mantissa(bits, state.scale),
+    ) {
+        put_varint(out, zigzag(new - old) + 1);
+        state.last = bits;
+        return;
+    }
+    put_value_slow(out, state, bits);
+}
+
+/// Appends a first value, which may be the +0.0 that a stream starts from.
+pub(crate) fn put_value_or_zero(out: &mut Vec<u8>, bits: u64) {
+    put_value(out, &mut State::default(), bits);
+}
+
+/// Appends the news that `rows` further rows repeat the last value.
+pub(crate) fn put_run(out: &mut Vec<u8>, mut rows: u32) {
+    while rows > 0 {
+        let part = rows.min(u32::from(RUN_LIMIT));
+        out.extend_from_slice(&[0, part as u8]);
+        rows -= part;
+    }
+}
+
+/// Appends the news that the series is absent from `rows` rows.
+pub(crate) fn put_gap(out: &mut Vec<u8>, rows: u32) {
+    out.extend_from_slice(&[0, GAP]);
+    put_varint(out, u64::from(rows));
+}
+
+/// Reads the next step.
+#[inline]
+pub(crate) fn next(reader: &mut Reader<'_>, state: &mut State) -> Result<Step, Malformed> {
+    loop {
+        let unsigned = reader.varint()?;
+        if unsigned > 0 {
+            let Some(old) = mantissa(state.last, state.scale) else {
+                return Err(reader.fail("a difference from a value that is no decimal"));
+            };
+            let new = old.wrapping_add(unzigzag(unsigned - 1));
+            state.last = decimal(new, state.scale);
+            return Ok(Step::Value);
+        }
+        match reader.u8()? {
+            rows @ 1..=RUN_LIMIT => return Ok(Step::Run(u32::from(rows))),
+            RAW => {
+                state.last = reader.u64()?;
+                return Ok(Step::Value);
+            }
+            STALE => {
+                state.last = STALE_NAN_BITS;
+                return Ok(Step::Value);
+            }
+            RESET => state.last = 0,
+            GAP => return reader.varint_u32().map(Step::Gap),
+            scale @ SCALE..=219 => state.scale = scale - SCALE,
+            _ => return Err(reader.fail("an unknown control byte")),
+        }
+    }
+}
+
+#[cold]
+fn put_value_slow(out: &mut Vec<u8>, state: &mut State, bits: u64) {
+    if bits == STALE_NAN_BITS {
+        out.extend_from_slice(&[0, STALE]);
+        state.last = bits;
+        return;
+    }
+    let exact = (0..=SCALE_LIMIT).find(|scale| mantissa(bits, *scale).is_some());
+    let Some(least) = exact else {
+        out.extend_from_slice(&[0, RAW]);
+        out.extend_from_slice(&bits.to_le_bytes());
+        state.last = bits;
+        return;
+    };
+    let both = (least..=SCALE_LIMIT)
+        .find(|s| mantissa(bits, *s).is_some() && mantissa(state.last, *s).is_some());
+    let scale = if let Some(scale) = both {
+        scale
+    } else {
+        out.extend_from_slice(&[0, RESET]);
+        state.last = 0;
+        least
+    };
+    if scale != state.scale {
+        out.extend_from_slice(&[0, SCALE + scale]);
+        state.scale = scale;
+    }
+    let old = mantissa(state.last, scale).unwrap_or_default();
+    let new = mantissa(bits, scale).unwrap_or_default();
+    put_varint(out, zigzag(new - old) + 1);
+    state.last = bits;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(values: &[u64]) {
+        let (mut out, mut state) = (Vec::new(), State::default());
+        for bits in values {
+            let before = out.len();
+            put_value(&mut out, &mut state, *bits);
+            assert!(out.len() - before <= VALUE_LIMIT_BYTES);
+        }
+        let (mut reader, mut state) = (Reader::new(&out), State::default());
+        for bits in values {
+            assert_eq!(next(&mut reader, &mut state), Ok(Step::Value));
+            assert_eq!(state.last, *bits, "{:?}", f64::from_bits(*bits));
+        }
+        assert!(reader.is_at_end());
+    }
+
+    #[test]
+    fn odd_values_keep_their_bits() {
+        let odd = [
+            0.0,
+            -0.0,
+            1.0,
+            -1.0,
+            0.1,
+            0.3,
+            1e300,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            f64::NAN,
+            f64::from_bits(STALE_NAN_BITS),
+            f64::from_bits(0x7ff8_dead_beef_0001),
+            9_007_199_254_740_991.0,
+            9_007_199_254_740_992.0,
+            -9_007_199_254_740_991.0,
+            5e-324,
+            123.456,
+            0.1 + 0.2,
+        ];
+        for a in odd {
+            for b in odd {
+                for c in odd {
+                    check(&[a.to_bits(), b.to_bits(), c.to_bits()]);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bits_survive(values in prop::collection::vec(any::<u64>(), 0..50)) {
+            check(&values);
+        }
+
+        #[test]
+        fn decimals_survive(values in prop::collection::vec((any::<i32>(), 0u8..9), 0..50)) {
+            let bits: Vec<u64> = values.iter().map(|(m, s)| decimal(i64::from(*m), *s)).collect();
+            check(&bits);
+        }
+
+        #[test]
+        fn garbage_is_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let (mut reader, mut state) = (Reader::new(&bytes), State::default());
+            while next(&mut reader, &mut state).is_ok() {}
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Postings of the head: which series have a label pair.
+
+use roaring::RoaringBitmap;
+
+/// Series in memory, by slot.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Postings {
+    /// None.
+    #[default]
+    Empty,
+    /// `count` slots in a row from `first`: a target's own labels look like this.
+    Range { first: u32, count: u32 },
+    /// A few, ascending.
+    Few(Box<[u32]>),
+    /// Many.
+    Many(Box<RoaringBitmap>),
+}
+
+/// Longest list kept as an array. Beyond it a bitmap is smaller.
+const FEW_LIMIT: usize = 32;
+
+impl Postings {
+    /// Adds a slot.
+    pub(crate) fn insert(&mut self, slot: u32) {
+        match self {
+            Self::Empty => {
+                *self = Self::Range {
+                    first: slot,
+                    count: 1,
+                }
+            }
+            Self::Range { first, count } => {
+                let end = *first + *count;
+                if slot == end {
+                    *count += 1;
+                } else if slot < *first || slot > end {
+                    let mut bitmap = RoaringBitmap::new();
+                    bitmap.insert_range(*first..end);
+                    bitmap.insert(slot);
+                    *self = Self::from_bitmap(bitmap);
+                }
+            }
+            Self::Few(slots) => {
+                let Err(at) = slots.binary_search(&slot) else {
+                    return;
+                };
+                let mut list = std::mem::take(slots).into_vec();
+                list.insert(at, slot);
+                *self = if list.len() > FEW_LIMIT {
+                    Self::Many(Box::new(list.into_iter().collect()))
+                } else {
+                    Self::Few(list.into_boxed_slice())
+                };
+            }
+            Self::Many(bitmap) => {
+                bitmap.insert(slot);
+            }
+        }
+    }
+
+    /// Removes every slot of `gone`.
+    pub(crate) fn remove(&mut self, gone: &RoaringBitmap) {
+        let mut bitmap = self.to_bitmap();
+        bitmap -= gone;
+        bitmap.optimize();
+        *self = Self::from_bitmap(bitmap);
+    }
+
+    /// How many.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Range { count, .. } => u64::from(*count),
+            Self::Few(slots) => slots.len() as u64,
+            Self::Many(bitmap) => bitmap.len(),
+        }
+    }
+
+    /// As a bitmap.
+    pub(crate) fn to_bitmap(&self) -> RoaringBitmap {
+        let mut bitmap = RoaringBitmap::new();
+        self.add_to(&mut bitmap);
+        bitmap
+    }
+
+    /// Adds all of these to `set`.
+    pub(crate) fn add_to(&self, set: &mut RoaringBitmap) {
+        match self {
+            Self::Empty => {}
+            Self::Range { first, count } => {
+                set.insert_range(*first..*first + *count);
+            }
+            Self::Few(slots) => set.extend(slots.iter().copied()),
+            Self::Many(bitmap) => *set |= &**bitmap,
+        }
+    }
+
+    /// Keeps in `set` what is also here.
+    pub(crate) fn intersect(&self, set: &mut RoaringBitmap) {
+        match self {
+            Self::Many(bitmap) => *set &= &**bitmap,
+            other => *set &= other.to_bitmap(),
+        }
+    }
+
+    fn from_bitmap(bitmap: RoaringBitmap) -> Self {
+        let count = bitmap.len();
+        match (bitmap.min(), bitmap.max()) {
+            (Some(first), Some(last)) if u64::from(last - first) + 1 == count => Self::Range {
+                first,
+                count: count as u32,
+            },
+            (None, _) => Self::Empty,
+            _ if count as usize <= FEW_LIMIT => Self::Few(bitmap.into_iter().collect()),
+            _ => Self::Many(Box::new(bitmap)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    proptest! {
+        #[test]
+        fn like_a_set(
+            added in prop::collection::vec(0u32..200, 0..120),
+            gone in prop::collection::vec(0u32..200, 0..120),
+        ) {
+            let (mut postings, mut model) = (Postings::default(), BTreeSet::new());
+            for slot in added {
+                postings.insert(slot);
+                model.insert(slot);
+                prop_assert_eq!(postings.len(), model.len() as u64);
+            }
+            postings.remove(&gone.iter().copied().collect());
+            model.retain(|slot| !gone.contains(slot));
+            prop_assert!(postings.to_bitmap().iter().eq(model.iter().copied()));
+            let mut set: RoaringBitmap = (0..100).collect();
+            postings.intersect(&mut set);
+            prop_assert!(set.iter().eq(model.iter().copied().filter(|s| *s < 100)));
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Rebuilding the head from a checkpoint and the log after it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use barograph_model::Labels;
+use roaring::RoaringBitmap;
+
+use crate::batch::SeriesRef;
+use crate::bytes::{Malformed, Reader};
+use crate::catalog::Location;
+use crate::chunk::Chunk;
+use crate::head::{Group, Head};
+use crate::track::{DEAD, Logged, ROWS_LIMIT, Row, Track};
+use crate::wal::record::{Counters, Join, kind, operations};
+
+/// Applies records, in order.
+pub(crate) struct Replay<'a> {
+    head: &'a Head,
+    /// Group and index of each track.
+    tracks: HashMap<u32, (Arc<Group>, u32)>,
+    /// Chunks found in head files, by track, oldest first.
+    stored: HashMap<u32, Vec<Arc<Chunk>>>,
+    row: Row,
+    /// What happened.
+    pub(crate) outcome: ReplayOutcome,
+}
+
+/// What a replay met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReplayOutcome {
+    pub(crate) rows: u64,
+    pub(crate) samples: u64,
+    /// Rows that depended on a record that is lost.
+    pub(crate) rows_lost: u64,
+    /// Operations that made no sense.
+    pub(crate) malformed: u64,
+    /// Whether a checkpoint's end was seen.
+    pub(crate) ended: bool,
+}
+
+impl<'a> Replay<'a> {
+    pub(crate) fn new(head: &'a Head, stored: Vec<Arc<Chunk>>) -> Self {
+        let mut by_track: HashMap<u32, Vec<Arc<Chunk>>> = HashMap::new();
+        for chunk in stored {
+            by_track.entry(chunk.track).or_default().push(chunk);
+        }
+        for chunks in by_track.values_mut() {
+            chunks.sort_by_key(|chunk| (chunk.first_row, chunk.end_row()));
+            chunks.dedup_by_key(|chunk| chunk.first_row);
+        }
+        Self {
+            head,
+            tracks: HashMap::new(),
+            stored: by_track,
+            row: Row::default(),
+            outcome: ReplayOutcome::default(),
+        }
+    }
+
+    /// Applies one record.
+    pub(crate) fn record(&mut self, payload: &[u8]) {
+        for operation in operations(payload) {
+            let done = operation.and_then(|(kind, body)| self.operation(kind, body));
+            if let Err(error) = done {
+                self.outcome.malformed += 1;
+                tracing::warn!(
+                    offset = error.offset,
+                    what = error.what,
+                    "a log record passes its checksum but makes no sense; skipped"
+                );
+                return;
+            }
+        }
+    }
+
+    /// Ends the replay: publishes all rows, makes the next row of every track self-contained.
+    pub(crate) fn finish(self) -> ReplayOutcome {
+        let mut former: Vec<(SeriesRef, (u32, u32))> = Vec::new();
+        for (group, index) in self.tracks.values() {
+            let mut state = group.write();
+            let Some(track) = state.track_mut(*index) else {
+                continue;
+            };
+            track.force_key();
+            self.head.marks().rows[track.mark as usize] = track.next_row();
+            for chunk in track.chunks.iter() {
+                self.head.cover(chunk.min_ms, chunk.max_ms);
+            }
+            if let (Some(first), Some(last)) =
+                (track.timestamps_ms.first(), track.timestamps_ms.last())
+            {
+                self.head.cover(*first, *last);
+            }
+            if track.had_leavers {
+                for chunk in track.chunks.iter() {
+                    let series = crate::chunk::series_of(chunk.bytes().as_slice());
+                    for series in series.unwrap_or_default() {
+                        former.push((series, (group.number, *index)));
+                    }
+                }
+            }
+        }
+        let mut catalog = self.head.catalog_mut();
+        for (series, track) in former {
+            let now = catalog.locate(series).map(|at| (at.group, at.track));
+            if now.is_some_and(|now| now != track) {
+                catalog.remember(series.slot, track);
+            }
+        }
+        catalog.finish_restore();
+        self.outcome
+    }
+
+    fn operation(&mut self, kind: u8, body: &[u8]) -> Result<(), Malformed> {
+        let mut reader = Reader::new(body);
+        match kind {
+            kind::ROW => self.row(&mut reader),
+            kind::JOIN => {
+                let join = Join::read(&mut reader)?;
+                self.join(&join);
+                Ok(())
+            }
+            kind::SEAL => self.seal(&mut reader),
+            kind::TRACK => self.track(&mut reader),
+            kind::COUNTERS => {
+                self.counters(Counters::read(&mut reader)?);
+                Ok(())
+            }
+            kind::END => {
+                self.outcome.ended = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn counters(&mut self, counters: Counters) {
+        use std::sync::atomic::Ordering::Relaxed;
+        let head = self.head;
+        head.next_track.fetch_max(counters.next_track, Relaxed);
+        head.next_group.fetch_max(counters.next_group, Relaxed);
+        head.floor_ms.fetch_max(counters.floor_ms, Relaxed);
+        head.catalog_mut().raise_generation(counters.generation);
+    }
+
+    fn row(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        let track = reader.varint_u32()?;
+        let Some((group, index)) = self.tracks.get(&track) else {
+            self.outcome.rows_lost += 1;
+            return Ok(());
+        };
+        let mut state = group.write();
+        let Some(track) = state.track_mut(*index) else {
+            return Ok(());
+        };
+        let number = match track.decode_row(reader, &mut self.row)? {
+            Logged::Row { number } => number,
+            Logged::Known => return Ok(()),
+            Logged::Lost => {
+                self.outcome.rows_lost += 1;
+                return Ok(());
+            }
+        };
+        let mut slab = self.head.slab(group.number);
+        let gap = number > track.next_row();
+        if gap || track.timestamps_ms.len() as u32 >= ROWS_LIMIT {
+            self.head.sealed(track.seal(&mut slab));
+            track.skip_to(number);
+        }
+        if self.row.timestamp_ms <= track.last_ms {
+            self.outcome.rows_lost += 1;
+            return Ok(());
+        }
+        track.apply(&mut slab, &self.row);
+        self.outcome.rows += 1;
+        self.outcome.samples += self.row.len() as u64;
+        Ok(())
+    }
+
+    fn seal(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        let (id, end_row) = (reader.varint_u32()?, reader.varint_u32()?);
+        let Some((group, index)) = self.tracks.get(&id) else {
+            return Ok(());
+        };
+        let mut state = group.write();
+        let Some(track) = state.track_mut(*index) else {
+            return Ok(());
+        };
+        if end_row <= track.first_row {
+            return Ok(());
+        }
+        let Some(chunk) = track.seal(&mut self.head.slab(group.number)) else {
+            return Ok(());
+        };
+        // The head file may have it already.
+        let stored = self.stored.get(&id).and_then(|chunks| {
+            let at = chunks.binary_search_by_key(&chunk.first_row, |c| c.first_row);
+            at.ok().map(|at| chunks[at].clone())
+        });
+        match stored {
+            Some(stored) if stored.bytes().as_slice() == chunk.bytes().as_slice() => {
+                let chunks = Arc::make_mut(&mut track.chunks);
+                chunks.pop();
+                chunks.push(stored);
+            }
+            _ => self.head.sealed(Some(chunk)),
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, join: &Join) {
+        use std::sync::atomic::Ordering::Relaxed;
+        self.head.next_group.fetch_max(join.group + 1, Relaxed);
+        let (group, index) = self.track_of(join);
+        let mut state = group.write();
+        let mut catalog = self.head.catalog_mut();
+        for (position, (series, labels)) in (join.position..).zip(&join.series) {
+            let known = state.track(index).map_or(0, |t| t.ids.len() as u32);
+            if position < known {
+                continue;
+            }
+            let series = if *series == DEAD {
+                DEAD
+            } else {
+                known_series(&mut catalog, *series, labels.as_ref(), group.number)
+            };
+            if series != DEAD {
+                let old = catalog.locate(series);
+                let old = old.and_then(|old| Some((state.track_mut(old.track)?, old.position)));
+                if let Some((track, position)) = old {
+                    track.leave(position as usize);
+                    track.had_leavers = true;
+                }
+            }
+            let Some(track) = state.track_mut(index) else {
+                return;
+            };
+            let missing = (position - known) as usize;
+            track.join(std::iter::repeat_n(DEAD, missing).chain([series]));
+            if series != DEAD {
+                let location = Location {
+                    group: group.number,
+                    track: index,
+                    position,
+                };
+                catalog.place(series, location);
+            }
+        }
+    }
+
+    fn track_of(&mut self, join: &Join) -> (Arc<Group>, u32) {
+        if let Some(found) = self.tracks.get(&join.track) {
+            return found.clone();
+        }
+        let group = self.head.group_or_new(join.group);
+        let index = {
+            let mut state = group.write();
+            let index = state.free_index(0);
+            state.put(index, self.head.restored_track(join.track, join.first_row));
+            index
+        };
+        self.tracks.insert(join.track, (group.clone(), index));
+        (group, index)
+    }
+
+    fn track(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        let id = reader.varint_u32()?;
+        let Some((group, index)) = self.tracks.get(&id) else {
+            return Ok(());
+        };
+        let mut state = group.write();
+        let Some(track) = state.track_mut(*index) else {
+            return Ok(());
+        };
+        let restored = track.restore(&mut self.head.slab(group.number), reader);
+        self.attach(track);
+        restored
+    }
+
+    /// Gives a track its chunks from the head files, those before its open rows.
+    fn attach(&self, track: &mut Track) {
+        let first_row = track.first_row;
+        let Some(stored) = self.stored.get(&track.id) else {
+            return;
+        };
+        let chunks: Vec<_> = stored
+            .iter()
+            .filter(|chunk| chunk.end_row() <= first_row)
+            .cloned()
+            .collect();
+        track.chunks = Arc::new(chunks);
+    }
+}
+
+/// The series of a join: one that is there, one to be made, or a dead position where the record
+/// that named it is lost.
+fn known_series(
+    catalog: &mut crate::catalog::Catalog,
+    series: SeriesRef,
+    labels: Option<&Labels>,
+    group: u32,
+) -> SeriesRef {
+    if catalog.locate(series).is_some() {
+        return series;
+    }
+    let Some(labels) = labels else {
+        return DEAD;
+    };
+    let mut gone = RoaringBitmap::new();
+    // Who has the slot, or these labels, left memory before the log's end.
+    gone.extend(catalog.occupant(series.slot).map(|old| old.slot));
+    gone.extend(catalog.find(labels).map(|old| old.slot));
+    if !gone.is_empty() {
+        catalog.retire(&gone);
+    }
+    catalog.raise_generation(series.generation.saturating_add(1));
+    catalog.insert(labels, group, Some(series))
+}

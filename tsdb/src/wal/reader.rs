@@ -1,0 +1,152 @@
+//! Reading a segment or checkpoint: every intact record, whatever lies between.
+
+use crate::bytes::Reader;
+use crate::wal::record::{
+    FRAME_BYTES, MARKER_MAGIC, RECORD_LIMIT_BYTES, checksum, kind, operations,
+};
+use crate::wal::writer::{HEADER_COPY_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_MAGIC, SEGMENT_VERSION};
+
+/// A stretch of bytes that is no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Damage {
+    /// Where it begins.
+    pub(crate) offset: usize,
+    /// How long it is.
+    pub(crate) length: usize,
+    /// Whether nothing follows it: the sign of a write that the end of the process cut short.
+    pub(crate) at_end: bool,
+}
+
+/// Why a segment cannot be read at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SegmentError {
+    /// Its header is damaged.
+    Header,
+    /// It is of a later version.
+    Version(u32),
+}
+
+/// Calls `record` with the payload of each intact record and `damage` for what lies between.
+pub(crate) fn read_segment(
+    bytes: &[u8],
+    mut record: impl FnMut(usize, &[u8]),
+    mut damage: impl FnMut(Damage),
+) -> Result<(), SegmentError> {
+    if bytes.iter().all(|byte| *byte == 0) {
+        // Reserved, then the process ended.
+        return Ok(());
+    }
+    let salt = read_header(bytes)?;
+    let mut at = SEGMENT_HEADER_BYTES as usize;
+    while at < bytes.len() {
+        if let Some(payload) = frame_at(bytes, at, salt) {
+            if !is_marker(payload) {
+                record(at, payload);
+            }
+            at += FRAME_BYTES + payload.len();
+            continue;
+        }
+        if bytes[at..].iter().all(|byte| *byte == 0) {
+            break;
+        }
+        let resume = find_frame(bytes, at, salt);
+        damage(Damage {
+            offset: at,
+            length: resume.unwrap_or(bytes.len()) - at,
+            at_end: resume.is_none(),
+        });
+        match resume {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+fn read_header(bytes: &[u8]) -> Result<u32, SegmentError> {
+    let second = bytes.get(HEADER_COPY_BYTES..).unwrap_or_default();
+    read_header_copy(bytes).or_else(|error| read_header_copy(second).map_err(|_| error))
+}
+
+fn read_header_copy(bytes: &[u8]) -> Result<u32, SegmentError> {
+    let header = bytes.get(..HEADER_COPY_BYTES).ok_or(SegmentError::Header)?;
+    let mut reader = Reader::new(&header[8..]);
+    let mut read = || {
+        let version = reader.u32()?;
+        let salt = reader.u32()?;
+        reader.u64()?;
+        Ok::<_, crate::bytes::Malformed>((version, salt, reader.u32()?))
+    };
+    let (version, salt, sum) = read().map_err(|_| SegmentError::Header)?;
+    if header[..8] != SEGMENT_MAGIC || sum != crc32c::crc32c(&header[..24]) {
+        return Err(SegmentError::Header);
+    }
+    if version != SEGMENT_VERSION {
+        return Err(SegmentError::Version(version));
+    }
+    Ok(salt)
+}
+
+/// The payload of an intact frame at `at`.
+fn frame_at(bytes: &[u8], at: usize, salt: u32) -> Option<&[u8]> {
+    let mut reader = Reader::new(bytes.get(at..)?);
+    let length = reader.u32().ok()?;
+    let sum = reader.u32().ok()?;
+    let size = length as usize;
+    if size == 0 || size > RECORD_LIMIT_BYTES {
+        return None;
+    }
+    let payload = reader.take(size).ok()?;
+    // The first byte names an operation: a cheap test before the checksum.
+    let known = (kind::JOIN..=kind::END).contains(&payload[0]);
+    (known && checksum(salt, length, payload) == sum).then_some(payload)
+}
+
+/// The next intact frame after a damaged place: where the damaged frame's length says, else the
+/// first that a byte-wise search finds before the next marker, else the marker.
+fn find_frame(bytes: &[u8], at: usize, salt: u32) -> Option<usize> {
+    let length = Reader::new(&bytes[at..]).u32().ok()? as usize;
+    let after = at.checked_add(FRAME_BYTES + length)?;
+    if length > 0 && frame_at(bytes, after, salt).is_some() {
+        return Some(after);
+    }
+    let marker = next_marker(bytes, at + 1, salt);
+    let search_end = marker.unwrap_or(bytes.len()).min(at + SEARCH_LIMIT_BYTES);
+    (at + 1..search_end)
+        .find(|start| frame_at(bytes, *start, salt).is_some())
+        .or(marker)
+}
+
+/// A byte-wise search goes no further: a marker comes much earlier, or nothing does.
+const SEARCH_LIMIT_BYTES: usize = 1 << 20;
+
+fn next_marker(bytes: &[u8], from: usize, salt: u32) -> Option<usize> {
+    let mut at = from;
+    while let Some(found) = find(bytes.get(at..)?, &MARKER_MAGIC) {
+        let magic_at = at + found;
+        // Before the magic: the frame, the kind, a one-byte length.
+        if let Some(start) = magic_at.checked_sub(FRAME_BYTES + 2)
+            && start >= from
+            && frame_at(bytes, start, salt).is_some_and(is_marker)
+        {
+            return Some(start);
+        }
+        at = magic_at + 1;
+    }
+    None
+}
+
+fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(found) = bytes[at..].iter().position(|byte| *byte == needle[0]) {
+        if bytes[at + found..].starts_with(needle) {
+            return Some(at + found);
+        }
+        at += found + 1;
+    }
+    None
+}
+
+fn is_marker(payload: &[u8]) -> bool {
+    matches!(operations(payload).next(), Some(Ok((kind::MARKER, _))))
+}

@@ -1,0 +1,276 @@
+//! Log records: what they say, and their bytes.
+//!
+//! A record is a frame around operations. All operations of one append share one frame, so that a
+//! torn write loses the append as a whole. Checkpoints consist of the same frames.
+
+use barograph_model::Labels;
+use std::collections::HashMap;
+
+use crate::batch::SeriesRef;
+use crate::bytes::{Malformed, Reader, put_text, put_varint};
+use crate::track::DEAD;
+
+/// Length and checksum before the operations.
+pub(crate) const FRAME_BYTES: usize = 8;
+/// Longest record accepted when reading.
+pub(crate) const RECORD_LIMIT_BYTES: usize = 1 << 30;
+
+/// Kinds of operation, as written.
+pub(crate) mod kind {
+    /// Series join a track.
+    pub(crate) const JOIN: u8 = 1;
+    /// A row of a track.
+    pub(crate) const ROW: u8 = 2;
+    /// The open rows of a track become a chunk.
+    pub(crate) const SEAL: u8 = 3;
+    /// A place where reading can resume.
+    pub(crate) const MARKER: u8 = 4;
+    /// The state of a track, in a checkpoint.
+    pub(crate) const TRACK: u8 = 5;
+    /// Counters of the directory, in a checkpoint.
+    pub(crate) const COUNTERS: u8 = 6;
+    /// The end of a checkpoint.
+    pub(crate) const END: u8 = 7;
+}
+
+/// Bytes that begin a marker's body.
+pub(crate) const MARKER_MAGIC: [u8; 16] = *b"\xf5barograph-mark\xf6";
+
+/// Collects the operations of one record.
+#[derive(Debug, Default)]
+pub(crate) struct RecordBuilder {
+    bytes: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl RecordBuilder {
+    /// Begins a record.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.resize(FRAME_BYTES, 0);
+    }
+
+    /// Adds an operation, whose body `write` appends.
+    pub(crate) fn operation(&mut self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
+        self.body.clear();
+        write(&mut self.body);
+        self.bytes.push(kind);
+        put_varint(&mut self.bytes, self.body.len() as u64);
+        self.bytes.extend_from_slice(&self.body);
+    }
+
+    /// The record with its length, and room for the checksum, which depends on the file.
+    pub(crate) fn finish(&mut self, salt: u32) -> &[u8] {
+        let length = (self.bytes.len() - FRAME_BYTES) as u32;
+        self.bytes[..4].copy_from_slice(&length.to_le_bytes());
+        let sum = checksum(salt, length, &self.bytes[FRAME_BYTES..]);
+        self.bytes[4..FRAME_BYTES].copy_from_slice(&sum.to_le_bytes());
+        &self.bytes
+    }
+
+    /// Size of the record so far.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is no operation in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.len() <= FRAME_BYTES
+    }
+}
+
+/// The checksum of a frame. The salt is the file's own, so that bytes left from elsewhere, or
+/// label values made to look like a frame, are not taken for one.
+pub(crate) fn checksum(salt: u32, length: u32, payload: &[u8]) -> u32 {
+    let seeded = crc32c::crc32c_append(salt, &length.to_le_bytes());
+    crc32c::crc32c_append(seeded, payload)
+}
+
+/// Splits a record's payload into operations.
+pub(crate) fn operations(
+    payload: &[u8],
+) -> impl Iterator<Item = Result<(u8, &[u8]), Malformed>> + '_ {
+    let mut reader = Reader::new(payload);
+    let mut failed = false;
+    std::iter::from_fn(move || {
+        if failed || reader.is_at_end() {
+            return None;
+        }
+        let mut one = || {
+            let kind = reader.u8()?;
+            let length = reader.count(1)?;
+            Ok((kind, reader.take(length)?))
+        };
+        let one = one();
+        failed = one.is_err();
+        Some(one)
+    })
+}
+
+/// Series that join a track at consecutive positions.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Join {
+    pub(crate) group: u32,
+    pub(crate) track: u32,
+    /// Row number at which a new track begins.
+    pub(crate) first_row: u32,
+    /// Position of the first of them.
+    pub(crate) position: u32,
+    /// The series; labels for those that the log has not named since its beginning. A dead
+    /// position has neither.
+    pub(crate) series: Vec<(SeriesRef, Option<Labels>)>,
+}
+
+impl Join {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        for field in [self.group, self.track, self.first_row, self.position] {
+            put_varint(out, u64::from(field));
+        }
+        put_varint(out, self.series.len() as u64);
+        // A text is written where it first occurs; later it is a number. Targets repeat theirs.
+        let mut known: HashMap<&str, u64> = HashMap::new();
+        for (series, labels) in &self.series {
+            if *series == DEAD {
+                out.push(0);
+                continue;
+            }
+            out.push(if labels.is_some() { 2 } else { 1 });
+            put_varint(out, u64::from(series.slot));
+            put_varint(out, u64::from(series.generation));
+            let Some(labels) = labels else { continue };
+            put_varint(out, labels.len() as u64);
+            for (name, value) in labels {
+                for text in [name, value] {
+                    let next = known.len() as u64 + 1;
+                    if let Some(number) = known.get(text) {
+                        put_varint(out, *number);
+                    } else {
+                        known.insert(text, next);
+                        out.push(0);
+                        put_text(out, text);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let mut join = Self {
+            group: reader.varint_u32()?,
+            track: reader.varint_u32()?,
+            first_row: reader.varint_u32()?,
+            position: reader.varint_u32()?,
+            series: Vec::new(),
+        };
+        let count = reader.count(1)?;
+        let mut known: Vec<&str> = Vec::new();
+        for _ in 0..count {
+            let form = reader.u8()?;
+            if form == 0 {
+                join.series.push((DEAD, None));
+                continue;
+            }
+            let series = SeriesRef {
+                slot: reader.varint_u32()?,
+                generation: reader.varint_u32()?,
+            };
+            let labels = match form {
+                1 => None,
+                2 => {
+                    let pairs = reader.count(2)?;
+                    let mut list: Vec<(&str, &str)> = Vec::with_capacity(pairs);
+                    for _ in 0..pairs {
+                        let name = read_known(reader, &mut known)?;
+                        list.push((name, read_known(reader, &mut known)?));
+                    }
+                    if !list.is_sorted_by(|a, b| a.0 < b.0) || list.iter().any(|p| p.1.is_empty()) {
+                        return Err(reader.fail("labels out of order"));
+                    }
+                    Some(Labels::from_sorted(list.into_iter()))
+                }
+                _ => return Err(reader.fail("an unknown form of series")),
+            };
+            join.series.push((series, labels));
+        }
+        Ok(join)
+    }
+}
+
+fn read_known<'a>(reader: &mut Reader<'a>, known: &mut Vec<&'a str>) -> Result<&'a str, Malformed> {
+    match reader.varint()? {
+        0 => {
+            let text = reader.text()?;
+            known.push(text);
+            Ok(text)
+        }
+        number => known
+            .get(number as usize - 1)
+            .copied()
+            .ok_or_else(|| reader.fail("a text that was not named before")),
+    }
+}
+
+/// Counters that must not go back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) generation: u32,
+    pub(crate) next_track: u32,
+    pub(crate) next_group: u32,
+    /// Samples before this instant are in blocks.
+    pub(crate) floor_ms: i64,
+}
+
+impl Counters {
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        for field in [self.generation, self.next_track, self.next_group] {
+            out.extend_from_slice(&field.to_le_bytes());
+        }
+        out.extend_from_slice(&self.floor_ms.to_le_bytes());
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            generation: reader.u32()?,
+            next_track: reader.u32()?,
+            next_group: reader.u32()?,
+            floor_ms: reader.i64()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joins_survive() {
+        let series = |slot, labels| {
+            (
+                SeriesRef {
+                    slot,
+                    generation: 3,
+                },
+                labels,
+            )
+        };
+        let labels = |value| Labels::from_pairs([("__name__", "up"), ("instance", value)]);
+        let join = Join {
+            group: 1,
+            track: 2,
+            first_row: 300,
+            position: 4,
+            series: vec![
+                series(7, Some(labels("up"))),
+                (DEAD, None),
+                series(8, None),
+                series(9, Some(labels("b"))),
+            ],
+        };
+        let mut out = Vec::new();
+        join.write(&mut out);
+        assert_eq!(Join::read(&mut Reader::new(&out)), Ok(join));
+        for cut in 0..out.len() {
+            assert!(Join::read(&mut Reader::new(&out[..cut])).is_err());
+        }
+    }
+}
