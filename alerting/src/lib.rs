@@ -4,13 +4,22 @@
 //! state machine; [`Notifier`] takes alerts to external Alertmanagers and to our own receivers.
 
 mod config;
+mod group;
 mod manager;
+mod matcher_text;
+mod metrics;
 mod notifier;
+mod restore;
+mod routing_file;
 mod rule_file;
+mod state;
 mod status;
+mod template;
+mod yaml;
 
 pub use config::{AlertmanagerTarget, Receiver, Route, RoutingConfig, WebhookReceiver};
 pub use manager::{RuleManager, RuleManagerOptions};
 pub use notifier::{DeliveryStatus, Notifier, NotifierOptions};
-pub use rule_file::{Rule, RuleFile, RuleFileError, RuleGroup, RuleKind};
+pub use routing_file::RoutingFileError;
+pub use rule_file::{RULE_FILE_LIMIT_BYTES, Rule, RuleFile, RuleFileError, RuleGroup, RuleKind};
 pub use status::{AlertState, AlertStatus, GroupStatus, RuleHealth, RuleStatus};
