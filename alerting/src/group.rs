@@ -7,18 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use barograph_model::labels::METRIC_NAME;
-use barograph_model::sample::stale_nan;
 use barograph_model::{Labels, LabelsBuilder};
 use barograph_query::{
     Cancel, Engine, Expr, Outcome, QueryError, QueryOptions, Value, VectorSample,
 };
-use barograph_tsdb::{Batch, Db, GroupId, RejectReason, SeriesRef, Snapshot};
+use barograph_tsdb::{Db, GroupId, SeriesRef, Snapshot};
 
 use crate::manager::RuleManagerOptions;
 use crate::metrics::{GroupLabel, RuleMetrics};
 use crate::notifier::Alert;
 use crate::restore::{self, ALERT_NAME, FOR_STATE_NAME, RestoreRules};
 use crate::rule_file::{Rule, RuleGroup, RuleKind};
+use crate::series_writer::{WriteError, Writer};
 use crate::state::{AlertStates, Finding, Holds, StateError};
 use crate::status::{AlertState, GroupStatus, RuleHealth, RuleStatus};
 use crate::template::{self, AlertData, Environment, Template, label_map};
@@ -40,8 +40,8 @@ pub(crate) struct Group {
     /// The interval in force.
     pub interval_ms: i64,
     pub spec: RuleGroup,
-    /// The store's group all of its series are in.
-    pub db_group: GroupId,
+    /// What the store keeps all of its series in.
+    pub writer: GroupId,
     pub metric_key: GroupLabel,
     rules: Vec<RuleRuntime>,
     progress: Mutex<GroupProgress>,
@@ -93,10 +93,10 @@ pub(crate) enum RuleError {
     Duplicate { labels: Labels },
     #[error("exceeded limit of {limit} with {count} series")]
     Limit { limit: u64, count: usize },
-    #[error("cannot store {series}: {reason}")]
-    Store { series: String, reason: String },
     #[error("{0}")]
-    Append(String),
+    Write(#[from] WriteError),
+    #[error("{0}")]
+    NoPlace(String),
 }
 
 /// What an evaluation of a rule yields for others.
@@ -111,7 +111,7 @@ impl Group {
         file: PathBuf,
         spec: RuleGroup,
         default_interval_ms: i64,
-        db_group: GroupId,
+        writer: GroupId,
         restore: Option<i64>,
     ) -> Self {
         let interval_ms = spec.interval_ms.unwrap_or(default_interval_ms).max(1);
@@ -129,7 +129,7 @@ impl Group {
             file,
             interval_ms,
             spec,
-            db_group,
+            writer,
             rules,
             progress: Mutex::new(GroupProgress {
                 restore_pending,
@@ -230,7 +230,7 @@ impl Group {
         context.metrics.evaluations.with(&self.metric_key).inc();
         let mut progress = runtime.lock();
         progress.last_evaluation_ms = Some(now_ms);
-        let error = RuleError::Append(message.to_owned());
+        let error = RuleError::NoPlace(message.to_owned());
         self.record_failure(&mut progress, &runtime.rule, context, &error);
     }
 
@@ -289,10 +289,10 @@ impl Group {
             alerts,
         };
         let before = std::mem::take(&mut runtime.lock().series);
-        let mut writer = Writer::new(&context.db, self.db_group, stamp_ms);
+        let mut writer = Writer::new(&context.db, self.writer, stamp_ms);
         let after = writer.write(rows, before);
         runtime.lock().series = after;
-        Ok((evaluated, writer.error))
+        Ok((evaluated, writer.error.map(RuleError::from)))
     }
 
     fn due(
@@ -330,7 +330,7 @@ impl Group {
         let orphans = std::mem::take(&mut self.lock().orphans);
         if !orphans.is_empty() {
             let stamp_ms = now_ms - self.query_offset_ms(&context.options);
-            Writer::new(&context.db, self.db_group, stamp_ms).write(Vec::new(), orphans);
+            Writer::new(&context.db, self.writer, stamp_ms).write(Vec::new(), orphans);
         }
         let metrics = &context.metrics;
         let rule_seconds: f64 = self.rules.iter().map(|r| r.lock().evaluation_seconds).sum();
@@ -358,7 +358,7 @@ impl Group {
         }
         series.retain(|labels, _| !alive.contains(labels));
         let stamp_ms = now_ms - self.query_offset_ms(&context.options);
-        Writer::new(&context.db, self.db_group, stamp_ms).write(Vec::new(), series);
+        Writer::new(&context.db, self.writer, stamp_ms).write(Vec::new(), series);
     }
 
     /// Adds the series of the last evaluation to `all`.
@@ -649,131 +649,6 @@ fn alert_rows(alerts: &AlertStates) -> Vec<(Labels, f64)> {
         rows.push((for_state, alert.active_at_ms.div_euclid(1_000) as f64));
     }
     rows
-}
-
-/// Stores one evaluation's rows as one batch, with staleness markers for what is gone.
-struct Writer<'a> {
-    db: &'a Db,
-    group: GroupId,
-    stamp_ms: i64,
-    error: Option<RuleError>,
-}
-
-impl<'a> Writer<'a> {
-    fn new(db: &'a Db, group: GroupId, stamp_ms: i64) -> Self {
-        Self {
-            db,
-            group,
-            stamp_ms,
-            error: None,
-        }
-    }
-
-    /// Writes `rows`, and a staleness marker for each series of `before` that is not among them.
-    /// Returns the series that are there now.
-    fn write(
-        &mut self,
-        rows: Vec<(Labels, f64)>,
-        mut before: HashMap<Labels, SeriesRef>,
-    ) -> HashMap<Labels, SeriesRef> {
-        let mut after = HashMap::with_capacity(rows.len());
-        let mut batch = Batch::new(self.group);
-        let mut written = Vec::with_capacity(rows.len());
-        for (labels, value) in rows {
-            let known = before.remove(&labels);
-            let Some(series) = known.or_else(|| self.register(&labels)) else {
-                continue;
-            };
-            batch.push(series, self.stamp_ms, value);
-            written.push((labels, value));
-            after.insert(written[written.len() - 1].0.clone(), series);
-        }
-        let vanished: Vec<(Labels, SeriesRef)> = before.into_iter().collect();
-        for (_, series) in &vanished {
-            batch.push(*series, self.stamp_ms, stale_nan());
-        }
-        let mut retired = Vec::new();
-        let stored = self.append(&batch, |index, reason| match written.get(index) {
-            Some((labels, value)) if reason == RejectReason::RetiredSeries => {
-                retired.push((labels.clone(), *value));
-                None
-            }
-            Some((labels, _)) => Some(labels.to_string()),
-            // Another rule may go on with a series that vanished here.
-            None => None,
-        });
-        if !stored {
-            // The markers are owed until the store takes them.
-            after.extend(vanished);
-        }
-        if !retired.is_empty() {
-            self.write_again(retired, &mut after);
-        }
-        after
-    }
-
-    /// Registers series anew that left memory since they were written last.
-    fn write_again(&mut self, retired: Vec<(Labels, f64)>, after: &mut HashMap<Labels, SeriesRef>) {
-        let mut batch = Batch::new(self.group);
-        let mut names = Vec::with_capacity(retired.len());
-        for (labels, value) in retired {
-            after.remove(&labels);
-            let Some(series) = self.register(&labels) else {
-                continue;
-            };
-            batch.push(series, self.stamp_ms, value);
-            names.push(labels.to_string());
-            after.insert(labels, series);
-        }
-        self.append(&batch, |index, _| names.get(index).cloned());
-    }
-
-    fn register(&mut self, labels: &Labels) -> Option<SeriesRef> {
-        match self.db.register(self.group, labels) {
-            Ok(series) => Some(series),
-            Err(error) => {
-                self.error = Some(RuleError::Append(error.to_string()));
-                None
-            }
-        }
-    }
-
-    /// Returns whether the store took the batch. `name_of` names a rejected series that is to be
-    /// reported.
-    fn append(
-        &mut self,
-        batch: &Batch,
-        mut name_of: impl FnMut(usize, RejectReason) -> Option<String>,
-    ) -> bool {
-        if batch.is_empty() {
-            return true;
-        }
-        match self.db.append(batch) {
-            Err(error) => {
-                self.error = Some(RuleError::Append(error.to_string()));
-                false
-            }
-            Ok(appended) => {
-                for rejected in appended.rejected {
-                    if let Some(series) = name_of(rejected.index, rejected.reason) {
-                        let reason = reason_text(rejected.reason).to_owned();
-                        self.error = Some(RuleError::Store { series, reason });
-                    }
-                }
-                true
-            }
-        }
-    }
-}
-
-/// Prometheus's words where it has some.
-fn reason_text(reason: RejectReason) -> &'static str {
-    match reason {
-        RejectReason::OutOfOrder => "out of order sample",
-        RejectReason::DuplicateTimestamp => "duplicate sample for timestamp",
-        RejectReason::TooOld => "too old sample",
-        other => other.as_str(),
-    }
 }
 
 #[cfg(test)]

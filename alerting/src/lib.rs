@@ -12,6 +12,7 @@ mod notifier;
 mod restore;
 mod routing_file;
 mod rule_file;
+mod series_writer;
 mod state;
 mod status;
 mod template;

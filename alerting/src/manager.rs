@@ -219,14 +219,14 @@ impl Inner {
         old: Option<&Group>,
         first: bool,
     ) -> Arc<Group> {
-        let db_group = match old {
-            Some(old) => old.db_group,
+        let writer = match old {
+            Some(old) => old.writer,
             None => self.db.open_group(),
         };
         let restore = first || old.is_some_and(Group::restore_pending);
         let restore = restore.then_some(options.for_grace_period_ms);
         let interval_ms = options.default_interval_ms;
-        let group = Group::new(key.0.clone(), spec, interval_ms, db_group, restore);
+        let group = Group::new(key.0.clone(), spec, interval_ms, writer, restore);
         if let Some(old) = old {
             group.take_over(old);
         }
@@ -427,5 +427,5 @@ async fn retire(inner: Weak<Inner>, group: Arc<Group>, removed_at_ms: i64) {
             "cannot mark removed series stale: {error}"
         );
     }
-    inner.db.close_group(group.db_group);
+    inner.db.close_group(group.writer);
 }

@@ -16,6 +16,7 @@ pub(crate) const ALERT_NAME: &str = "alertname";
 
 /// How alerts come back.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "the unit stands last")]
 pub(crate) struct RestoreRules {
     /// The rule's `for`.
     pub for_ms: i64,

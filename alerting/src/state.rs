@@ -96,29 +96,22 @@ impl AlertStates {
             }
         }
         let mut active = 0;
-        self.alerts
-            .retain(|labels, alert| match found.remove(labels) {
-                Some(new) => {
-                    if alert.state == AlertState::Inactive {
-                        *alert = new;
-                    } else {
-                        alert.value = new.value;
-                        alert.annotations = new.annotations;
-                    }
-                    alert.keep_firing_since_ms = None;
-                    progress(alert, now_ms, holds.for_ms);
-                    active += 1;
-                    true
+        self.alerts.retain(|labels, alert| {
+            if let Some(new) = found.remove(labels) {
+                if alert.state == AlertState::Inactive {
+                    *alert = new;
+                } else {
+                    alert.value = new.value;
+                    alert.annotations = new.annotations;
                 }
-                None => {
-                    if keeps_firing(alert, now_ms, holds.keep_firing_for_ms) {
-                        progress(alert, now_ms, holds.for_ms);
-                        active += 1;
-                        return true;
-                    }
-                    end(alert, now_ms)
-                }
-            });
+                alert.keep_firing_since_ms = None;
+            } else if !keeps_firing(alert, now_ms, holds.keep_firing_for_ms) {
+                return end(alert, now_ms);
+            }
+            progress(alert, now_ms, holds.for_ms);
+            active += 1;
+            true
+        });
         for (labels, mut alert) in found {
             progress(&mut alert, now_ms, holds.for_ms);
             self.alerts.insert(labels, alert);

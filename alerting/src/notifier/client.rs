@@ -57,12 +57,11 @@ impl Client {
         body: Vec<u8>,
         timeout: Duration,
     ) -> Result<(), RequestError> {
-        let other = |message: String| RequestError {
-            message,
-            may_retry: true,
+        let client = self.client.as_ref().map_err(|error| RequestError {
+            message: error.clone(),
+            may_retry: false,
             reason: "other",
-        };
-        let client = self.client.as_ref().map_err(|error| other(error.clone()))?;
+        })?;
         let mut response = client
             .post(url)
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
@@ -70,18 +69,7 @@ impl Client {
             .body(body)
             .send()
             .await
-            .map_err(|error| match error.is_timeout() {
-                true => RequestError {
-                    message: format!("no answer within {}", seconds(timeout)),
-                    may_retry: true,
-                    reason: "contextDeadlineExceeded",
-                },
-                // A URL that is none does not become one.
-                false => RequestError {
-                    may_retry: !error.is_builder(),
-                    ..other(chain(&error.without_url()))
-                },
-            })?;
+            .map_err(|error| failure(error, timeout))?;
         let status = response.status();
         if status.is_success() {
             return Ok(());
@@ -121,6 +109,23 @@ impl Client {
             may_retry: status.is_server_error(),
             reason,
         })
+    }
+}
+
+/// A request that brought no response.
+fn failure(error: reqwest::Error, timeout: Duration) -> RequestError {
+    if error.is_timeout() && !error.is_connect() {
+        return RequestError {
+            message: format!("no answer within {}", seconds(timeout)),
+            may_retry: true,
+            reason: "contextDeadlineExceeded",
+        };
+    }
+    RequestError {
+        // A URL that is none does not become one.
+        may_retry: !error.is_builder(),
+        message: chain(&error.without_url()),
+        reason: "other",
     }
 }
 

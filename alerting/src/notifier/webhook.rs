@@ -16,7 +16,7 @@ use crate::routing_file::check_url;
 /// The first pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// Largest file that holds a URL.
 const URL_FILE_LIMIT_BYTES: u64 = 64 * 1024;
 

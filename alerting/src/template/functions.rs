@@ -190,6 +190,10 @@ fn float(args: &[Value]) -> Result<f64, CallError> {
     }
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "all functions of the table have one type"
+)]
 fn args_map(_: &Environment<'_>, args: &[Value]) -> Result<Value, CallError> {
     let pairs = args.iter().enumerate();
     let map: BTreeMap<String, Value> = pairs
@@ -412,6 +416,10 @@ fn sprint(args: &[Value]) -> String {
     out
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "all functions of the table have one type"
+)]
 fn println(_: &Environment<'_>, args: &[Value]) -> Result<Value, CallError> {
     let words: Vec<String> = args.iter().map(Value::to_display).collect();
     Ok(Value::text(words.join(" ") + "\n"))

@@ -247,16 +247,12 @@ impl Lexer<'_> {
             .ok_or_else(|| self.fail(start, "unterminated character constant"))?;
         let text = unquote(&rest[1..length - 1]).unwrap_or_default();
         let mut chars = text.chars();
-        match (chars.next(), chars.next()) {
-            (Some(ch), None) => {
-                self.push(TokenKind::Number((ch as u32).to_string()), length);
-                Ok(())
-            }
-            _ => {
-                let message = format!("malformed character constant: {}", &rest[..length]);
-                Err(self.fail(start, &message))
-            }
-        }
+        let (Some(ch), None) = (chars.next(), chars.next()) else {
+            let message = format!("malformed character constant: {}", &rest[..length]);
+            return Err(self.fail(start, &message));
+        };
+        self.push(TokenKind::Number((ch as u32).to_string()), length);
+        Ok(())
     }
 
     fn push(&mut self, kind: TokenKind, length: usize) {

@@ -37,8 +37,8 @@ pub(super) fn parse(source: &str) -> Result<Parsed, Fault> {
         defined: BTreeMap::new(),
     };
     let (root, end) = parser.list()?;
-    if let End::Else(at, _) | End::End(at) = end {
-        let word = if matches!(end, End::End(_)) {
+    if let End::Else(at, _) | End::Stop(at) = end {
+        let word = if matches!(end, End::Stop(_)) {
             "end"
         } else {
             "else"
@@ -64,7 +64,7 @@ struct Parser<'a> {
 /// What ended a list of statements.
 enum End {
     Source,
-    End(usize),
+    Stop(usize),
     /// `else`, with the tokens behind it.
     Else(usize, Vec<Token>),
 }
@@ -88,7 +88,7 @@ impl Parser<'_> {
             match keyword.as_str() {
                 "end" => {
                     nothing_behind(rest, "end")?;
-                    return Ok((nodes, End::End(start)));
+                    return Ok((nodes, End::Stop(start)));
                 }
                 "else" => return Ok((nodes, End::Else(start, rest.to_vec()))),
                 "if" => nodes.push(self.branch(BranchKind::If, start, rest)?),
@@ -132,7 +132,7 @@ impl Parser<'_> {
         let (body, end) = self.list()?;
         self.ranges -= usize::from(kind == BranchKind::Range);
         let otherwise = match end {
-            End::End(_) => Vec::new(),
+            End::Stop(_) => Vec::new(),
             End::Source => return Err(fault(self.source.len(), "unexpected EOF".into())),
             End::Else(at, rest) => self.otherwise(kind, at, &rest)?,
         };
@@ -163,7 +163,7 @@ impl Parser<'_> {
         }
         nothing_behind(rest, "else")?;
         match self.list()? {
-            (nodes, End::End(_)) => Ok(nodes),
+            (nodes, End::Stop(_)) => Ok(nodes),
             (_, End::Source) => Err(fault(self.source.len(), "unexpected EOF".into())),
             (_, End::Else(at, _)) => Err(fault(at, "expected end; found {{else}}".into())),
         }
@@ -213,7 +213,7 @@ impl Parser<'_> {
         self.ranges = ranges;
         self.depth -= 1;
         match end {
-            End::End(_) => Ok(nodes),
+            End::Stop(_) => Ok(nodes),
             End::Source => Err(fault(self.source.len(), "unexpected EOF".into())),
             End::Else(at, _) => Err(fault(at, "unexpected {{else}} in define clause".into())),
         }

@@ -1,5 +1,7 @@
 //! Go's `fmt.Sprintf` for the values templates have.
 
+use std::fmt::Write;
+
 use barograph_model::number;
 
 use super::value::Value;
@@ -8,6 +10,7 @@ use super::value::Value;
 const WIDTH_LIMIT: usize = 1_000;
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "one per flag of the format")]
 struct Spec {
     minus: bool,
     plus: bool,
@@ -54,7 +57,7 @@ pub(super) fn sprintf(format: &str, args: &[Value]) -> String {
             continue;
         }
         let Some(arg) = args.get(used) else {
-            out.push_str(&format!("%!{verb}(MISSING)"));
+            put(&mut out, format_args!("%!{verb}(MISSING)"));
             continue;
         };
         used += 1;
@@ -65,11 +68,19 @@ pub(super) fn sprintf(format: &str, args: &[Value]) -> String {
         out.push_str("%!(EXTRA ");
         for (index, arg) in args[used..].iter().enumerate() {
             out.push_str(if index > 0 { ", " } else { "" });
-            out.push_str(&format!("{}={}", arg.type_name(), arg.to_display()));
+            put(
+                &mut out,
+                format_args!("{}={}", arg.type_name(), arg.to_display()),
+            );
         }
         out.push(')');
     }
     out
+}
+
+/// Writing into a string cannot fail.
+pub(super) fn put(out: &mut String, text: std::fmt::Arguments<'_>) {
+    let _ = out.write_fmt(text);
 }
 
 fn count(
@@ -98,7 +109,9 @@ fn verb_text(verb: char, spec: &Spec, arg: &Value) -> String {
     let text = match (verb, arg) {
         ('T', _) => Some(arg.type_name().to_owned()),
         ('t', Value::Bool(value)) => Some(value.to_string()),
-        ('d', Value::Int(value) | Value::Duration(value)) => Some(signed(spec, *value, 10)),
+        ('d' | 'v', Value::Int(value)) | ('d', Value::Duration(value)) => {
+            Some(signed(spec, *value, 10))
+        }
         ('b', Value::Int(value)) => Some(signed(spec, *value, 2)),
         ('o', Value::Int(value)) => Some(signed(spec, *value, 8)),
         ('x' | 'X', Value::Int(value)) => Some(signed(spec, *value, 16)),
@@ -108,22 +121,20 @@ fn verb_text(verb: char, spec: &Spec, arg: &Value) -> String {
         }
         ('q', Value::Text(text)) => Some(quoted(&truncated(spec, text))),
         ('x' | 'X', Value::Text(text)) => {
-            Some(text.bytes().map(|byte| format!("{byte:02x}")).collect())
+            let mut digits = String::new();
+            for byte in text.bytes() {
+                put(&mut digits, format_args!("{byte:02x}"));
+            }
+            Some(digits)
         }
         ('s' | 'v', Value::Text(text)) => Some(truncated(spec, text)),
         ('v' | 'e' | 'E' | 'f' | 'F' | 'g' | 'G', Value::Float(value)) => {
             Some(float(verb, spec, *value))
         }
-        ('v', Value::Int(value)) => Some(signed(spec, *value, 10)),
-        ('v', _) | ('s', Value::Time(_) | Value::Duration(_)) => Some(arg.to_display()),
-        (
-            's',
-            Value::Labels(_)
-            | Value::Map(_)
-            | Value::Vector(_)
-            | Value::Sample(_)
-            | Value::Alert(_),
-        ) => Some(arg.to_display()),
+        ('v', _) => Some(arg.to_display()),
+        // Composites take %s element by element; theirs are texts.
+        ('s', Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Nil) => None,
+        ('s', _) => Some(arg.to_display()),
         _ => None,
     };
     match text {
@@ -281,8 +292,8 @@ mod tests {
             (123.45, "123.5"),
             (12345.0, "1.234e+04"),
             (99999.0, "1e+05"),
-            (0.00012345, "0.0001234"),
-            (0.000012345, "1.234e-05"),
+            (0.000_123_45, "0.0001234"),
+            (0.000_012_345, "1.234e-05"),
             (-2.5, "-2.5"),
             (1000.0, "1000"),
             (f64::NAN, "NaN"),

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::printf::put;
+
 /// Escapes for the query part of a URL, as Go's `url.QueryEscape`.
 pub(crate) fn query_escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -11,7 +13,7 @@ pub(crate) fn query_escape(text: &str) -> String {
                 out.push(byte as char);
             }
             b' ' => out.push('+'),
-            _ => out.push_str(&format!("%{byte:02X}")),
+            _ => put(&mut out, format_args!("%{byte:02X}")),
         }
     }
     out
@@ -43,7 +45,7 @@ pub(super) fn escape_js(text: &str) -> String {
             '\'' => out.push_str("\\'"),
             '"' => out.push_str("\\\""),
             '<' | '>' | '&' | '=' | '\0'..='\u{1f}' => {
-                out.push_str(&format!("\\u{:04X}", ch as u32));
+                put(&mut out, format_args!("\\u{:04X}", ch as u32));
             }
             _ => out.push(ch),
         }

@@ -156,15 +156,12 @@ pub(crate) fn format(time_ms: i64, layout: &str) -> String {
             ("4", civil.minute.to_string()),
             ("5", civil.second.to_string()),
         ];
-        match elements.iter().find(|(name, _)| rest.starts_with(name)) {
-            Some((name, text)) => {
-                out.push_str(text);
-                rest = &rest[name.len()..];
-            }
-            None => {
-                out.push(ch);
-                rest = &rest[ch.len_utf8()..];
-            }
+        if let Some((name, text)) = elements.iter().find(|(name, _)| rest.starts_with(name)) {
+            out.push_str(text);
+            rest = &rest[name.len()..];
+        } else {
+            out.push(ch);
+            rest = &rest[ch.len_utf8()..];
         }
     }
     out
