@@ -5,11 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use barograph_instrument::Registry;
+use barograph_model::{Labels, Sample};
 use barograph_tsdb::Snapshot;
 
-use crate::ast::Expr;
-use crate::error::QueryError;
-use crate::value::Outcome;
+use crate::ast::{Expr, ValueType};
+use crate::error::{ParseError, QueryError};
+use crate::eval::vector::{Vector, is_absent, same_labels};
+use crate::eval::{Evaluator, Limits};
+use crate::metrics::Metrics;
+use crate::plan::{PlanContext, Root, Steps, plan};
+use crate::value::{Outcome, QueryStats, Series, Value, VectorSample};
 
 /// Limits and defaults of an engine.
 #[derive(Clone, Debug)]
@@ -22,6 +27,9 @@ pub struct EngineOptions {
     pub max_samples: u64,
     /// The step of a subquery that names none, milliseconds: the global evaluation interval.
     pub default_step_ms: i64,
+    /// Drop metric names when a query ends instead of where they lose their meaning (feature flag
+    /// `promql-delayed-name-removal`).
+    pub delayed_name_removal: bool,
 }
 
 impl Default for EngineOptions {
@@ -31,6 +39,7 @@ impl Default for EngineOptions {
             timeout: Duration::from_secs(120),
             max_samples: 50_000_000,
             default_step_ms: 60_000,
+            delayed_name_removal: false,
         }
     }
 }
@@ -77,14 +86,15 @@ pub struct QueryOptions {
 #[derive(Clone)]
 pub struct Engine {
     options: Arc<EngineOptions>,
+    metrics: Arc<Metrics>,
 }
 
 impl Engine {
     /// An engine; registers its metrics.
     pub fn new(options: EngineOptions, registry: &Registry) -> Self {
-        let _ = registry;
         Self {
             options: Arc::new(options),
+            metrics: Arc::new(Metrics::new(registry)),
         }
     }
 
@@ -104,8 +114,45 @@ impl Engine {
         time_ms: i64,
         options: &QueryOptions,
     ) -> Result<Outcome, QueryError> {
-        let _ = (snapshot, expr, time_ms, options);
-        Err(QueryError::Execution("not built".into()))
+        let context = PlanContext {
+            start_ms: time_ms,
+            end_ms: time_ms,
+            step_ms: 0,
+            default_step_ms: self.options.default_step_ms,
+        };
+        let steps = Steps::one(time_ms);
+        self.run(snapshot, expr, context, options, |evaluator, root| {
+            let sample = |value| Sample {
+                timestamp_ms: time_ms,
+                value,
+            };
+            Ok(match root {
+                Root::Scalar(plan) => {
+                    let values = evaluator.scalar(plan, &steps)?;
+                    Value::Scalar(sample(values.first().copied().unwrap_or(f64::NAN)))
+                }
+                Root::Vector(plan) => {
+                    let vector = evaluator.vector(plan, &steps)?;
+                    let vector = evaluator.finish(vector)?;
+                    if vector.has_equal_labels() {
+                        return Err(same_labels());
+                    }
+                    let elements = vector.rows().filter_map(|(meta, values)| {
+                        let value = values.first().filter(|value| !is_absent(**value))?;
+                        Some(VectorSample {
+                            labels: meta.labels.clone(),
+                            sample: sample(*value),
+                        })
+                    });
+                    Value::Vector(elements.collect())
+                }
+                Root::String(text) => Value::String {
+                    timestamp_ms: time_ms,
+                    text: text.value.clone(),
+                },
+                Root::Matrix(source) => Value::Matrix(evaluator.matrix(source, &steps)?),
+            })
+        })
     }
 
     /// The values at many times, as a matrix.
@@ -119,7 +166,111 @@ impl Engine {
         steps: RangeSteps,
         options: &QueryOptions,
     ) -> Result<Outcome, QueryError> {
-        let _ = (snapshot, expr, steps, options);
-        Err(QueryError::Execution("not built".into()))
+        let value_type = expr.value_type();
+        if !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
+            return Err(QueryError::Parse(ParseError {
+                message: format!(
+                    "invalid expression type {:?} for range query, must be Scalar or instant Vector",
+                    value_type.documented()
+                ),
+                input: expr.text().to_owned(),
+                start: expr.root().span.start,
+                end: expr.root().span.end,
+            }));
+        }
+        let context = PlanContext {
+            start_ms: steps.start_ms,
+            end_ms: steps.end_ms,
+            step_ms: steps.step_ms,
+            default_step_ms: self.options.default_step_ms,
+        };
+        let steps = Steps::until(steps.start_ms, steps.end_ms, steps.step_ms.max(1));
+        self.run(snapshot, expr, context, options, |evaluator, root| {
+            let vector = match root {
+                Root::Scalar(plan) => {
+                    let values = evaluator.scalar(plan, &steps)?;
+                    let mut vector = Vector::new(steps.count);
+                    if steps.count > 0 {
+                        vector.push(Labels::empty(), false, &values);
+                    }
+                    vector
+                }
+                Root::Vector(plan) => {
+                    let vector = evaluator.vector(plan, &steps)?;
+                    evaluator.finish(vector)?
+                }
+                Root::String(_) | Root::Matrix(_) => {
+                    return Err(QueryError::Execution(
+                        "BUG: the type of a range query was not checked".to_owned(),
+                    ));
+                }
+            };
+            Ok(Value::Matrix(matrix(&vector, &steps)))
+        })
     }
+
+    /// Plans, evaluates and accounts for a query.
+    fn run(
+        &self,
+        snapshot: &Snapshot,
+        expr: &Expr,
+        context: PlanContext,
+        options: &QueryOptions,
+        evaluate: impl FnOnce(&mut Evaluator<'_>, &Root) -> Result<Value, QueryError>,
+    ) -> Result<Outcome, QueryError> {
+        let began = Instant::now();
+        let running = self.metrics.running();
+        let deadline = options.deadline.unwrap_or(began + self.options.timeout);
+        let limits = Limits::new(deadline, options.cancel.clone(), self.options.max_samples);
+        limits.check()?;
+        let root = plan(expr.root(), context)?;
+        self.metrics.prepared(began.elapsed());
+        let evaluating = Instant::now();
+        let mut evaluator = Evaluator::new(
+            snapshot,
+            options.lookback_ms.unwrap_or(self.options.lookback_ms),
+            self.options.delayed_name_removal,
+            limits,
+        );
+        let value = evaluate(&mut evaluator, &root);
+        self.metrics
+            .evaluated(evaluating.elapsed(), evaluator.queryable_samples);
+        drop(running);
+        let value = value?;
+        let (warnings, infos) = evaluator.annotations.render(expr.text());
+        Ok(Outcome {
+            value,
+            warnings,
+            infos,
+            stats: QueryStats {
+                eval_seconds: began.elapsed().as_secs_f64(),
+                total_queryable_samples: evaluator.queryable_samples,
+                peak_samples: evaluator.limits.peak(),
+            },
+        })
+    }
+}
+
+/// Series with their samples, in order of labels.
+fn matrix(vector: &Vector, steps: &Steps) -> Vec<Series> {
+    let mut all: Vec<Series> = vector
+        .rows()
+        .filter_map(|(meta, values)| {
+            let samples: Vec<Sample> = values
+                .iter()
+                .enumerate()
+                .filter(|(_, value)| !is_absent(**value))
+                .map(|(step, value)| Sample {
+                    timestamp_ms: steps.at(step),
+                    value: *value,
+                })
+                .collect();
+            (!samples.is_empty()).then(|| Series {
+                labels: meta.labels.clone(),
+                samples,
+            })
+        })
+        .collect();
+    all.sort_by(|a, b| a.labels.cmp(&b.labels));
+    all
 }

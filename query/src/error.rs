@@ -18,10 +18,12 @@ pub struct ParseError {
 impl fmt::Display for ParseError {
     /// `1:7: parse error: …`, line and column counted from 1, as Prometheus writes it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let before = &self.input[..self.start.min(self.input.len())];
-        let line = before.matches('\n').count() + 1;
-        let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1) + 1;
-        write!(f, "{line}:{column}: parse error: {}", self.message)
+        write!(
+            f,
+            "{}: parse error: {}",
+            position_text(&self.input, self.start),
+            self.message
+        )
     }
 }
 
@@ -36,6 +38,9 @@ pub enum QueryError {
     /// The evaluation met something it cannot answer.
     #[error("{0}")]
     Execution(String),
+    /// The expression is valid, but uses something this version parses and does not evaluate.
+    #[error("{0}")]
+    NotBuilt(String),
     /// It took longer than allowed.
     #[error("query timed out in {0}")]
     Timeout(&'static str),
@@ -45,4 +50,30 @@ pub enum QueryError {
     /// The store failed.
     #[error("{0}")]
     Storage(String),
+}
+
+/// `line:column` of the byte `at`, both counted from 1, the column in bytes.
+pub(crate) fn position_text(input: &str, at: usize) -> String {
+    if input.is_empty() {
+        return "unknown position".to_owned();
+    }
+    let Some(before) = input.as_bytes().get(..at) else {
+        return "invalid position".to_owned();
+    };
+    let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+    let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+    format!("{line}:{}", at - line_start + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_lines_and_bytes_from_one() {
+        assert_eq!(position_text("ab\ncd", 4), "2:2");
+        assert_eq!(position_text("ab", 2), "1:3");
+        assert_eq!(position_text("ab", 3), "invalid position");
+        assert_eq!(position_text("", 0), "unknown position");
+    }
 }

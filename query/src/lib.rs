@@ -2,30 +2,34 @@
 //!
 //! [`parse`] is pure. [`Engine`] evaluates an expression over a [`Snapshot`](barograph_tsdb::Snapshot)
 //! on the calling thread; the caller keeps it off the threads that serve sockets, for which
-//! [`Pool`] is made.
+//! [`Pool`] is made. [`script`] runs PromQL test scripts.
+//!
+//! A query goes through `lex` → `parse` → `check` ([`ast`]) → `plan` → `eval` (with `kernels` for
+//! windows); `functions` is the table of functions that all of them share.
 
+mod annotations;
+mod check;
 mod engine;
 mod error;
+mod eval;
+mod gomath;
+mod kernels;
+mod lex;
+mod metrics;
+mod parse;
+mod plan;
 mod pool;
 mod value;
 
 pub mod ast;
+pub mod functions;
+pub mod script;
 
 pub use ast::Expr;
 pub use engine::{Cancel, Engine, EngineOptions, QueryOptions, RangeSteps};
 pub use error::{ParseError, QueryError};
+pub use parse::{
+    DEPTH_LIMIT, ParseOptions, QUERY_LIMIT_BYTES, parse, parse_selector, parse_with,
+};
 pub use pool::{Busy, Lane, Pool};
 pub use value::{Outcome, QueryStats, Series, Value, VectorSample};
-
-/// Reads an expression.
-///
-/// # Errors
-/// The first thing that does not fit, with its position.
-pub fn parse(text: &str) -> Result<Expr, ParseError> {
-    Err(ParseError {
-        message: "not built".into(),
-        input: text.to_owned(),
-        start: 0,
-        end: text.len(),
-    })
-}

@@ -1,0 +1,172 @@
+//! What is to be said about a result that is no error: warnings and infos, in Prometheus's words.
+
+use barograph_model::number::go_g;
+
+use crate::ast::Span;
+use crate::error::position_text;
+use crate::gomath::two_digits;
+
+/// How much it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    Warning,
+    Info,
+}
+
+/// One remark.
+#[derive(Clone, Debug)]
+pub(crate) struct Annotation {
+    level: Level,
+    text: String,
+    span: Span,
+    monotonicity: Option<Monotonicity>,
+}
+
+/// How far buckets had to be corrected, over all samples concerned.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Monotonicity {
+    pub(crate) first_ms: i64,
+    pub(crate) last_ms: i64,
+    pub(crate) lowest_bound: f64,
+    pub(crate) highest_bound: f64,
+    pub(crate) largest_difference: f64,
+    pub(crate) samples: u64,
+}
+
+impl PartialEq for Annotation {
+    /// The same remark, wherever it points.
+    fn eq(&self, other: &Self) -> bool {
+        self.level == other.level && self.text == other.text
+    }
+}
+
+impl Annotation {
+    fn new(level: Level, text: String, span: Span) -> Self {
+        Self {
+            level,
+            text,
+            span,
+            monotonicity: None,
+        }
+    }
+
+    fn warning(text: String, span: Span) -> Self {
+        Self::new(Level::Warning, format!("PromQL warning: {text}"), span)
+    }
+
+    fn info(text: String, span: Span) -> Self {
+        Self::new(Level::Info, format!("PromQL info: {text}"), span)
+    }
+
+    pub(crate) fn invalid_quantile(q: f64, span: Span) -> Self {
+        let text = format!("quantile value should be between 0 and 1, got {}", go_g(q));
+        Self::warning(text, span)
+    }
+
+    pub(crate) fn invalid_ratio(ratio: f64, capped: f64, span: Span) -> Self {
+        let (ratio, capped) = (go_g(ratio), go_g(capped));
+        let text = format!(
+            "ratio value should be between -1 and 1, got {ratio}, capping to {capped}"
+        );
+        Self::warning(text, span)
+    }
+
+    pub(crate) fn bad_bucket_label(metric: &str, value: &str, span: Span) -> Self {
+        let text = format!(
+            "bucket label \"le\" is missing or has a malformed value of {value:?}{}",
+            for_metric(metric)
+        );
+        Self::warning(text, span)
+    }
+
+    pub(crate) fn sort_in_range_query(span: Span) -> Self {
+        let text = "sort is ineffective for range queries since results are always ordered by labels";
+        Self::warning(text.to_owned(), span)
+    }
+
+    pub(crate) fn possible_non_counter(metric: &str, span: Span) -> Self {
+        let text = format!(
+            "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {metric:?}"
+        );
+        Self::info(text, span)
+    }
+
+    pub(crate) fn forced_monotonicity(
+        metric: &str,
+        span: Span,
+        monotonicity: Monotonicity,
+    ) -> Self {
+        let text = format!(
+            "input to histogram_quantile needed to be fixed for monotonicity (see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile){}",
+            for_metric(metric)
+        );
+        Self {
+            monotonicity: Some(monotonicity),
+            ..Self::info(text, span)
+        }
+    }
+
+    /// With position, and with the details that differ from sample to sample.
+    fn render(&self, query: &str) -> String {
+        let mut text = self.text.clone();
+        if let Some(m) = &self.monotonicity {
+            text.push_str(&format!(
+                ", from buckets {} to {}, with a max diff of {}, over {} samples from {} to {}",
+                go_g(m.lowest_bound),
+                go_g(m.highest_bound),
+                two_digits(m.largest_difference),
+                m.samples,
+                crate::eval::rfc3339(m.first_ms),
+                crate::eval::rfc3339(m.last_ms),
+            ));
+        }
+        format!("{text} ({})", position_text(query, self.span.start))
+    }
+}
+
+fn for_metric(metric: &str) -> String {
+    if metric.is_empty() {
+        String::new()
+    } else {
+        format!(" for metric name {metric:?}")
+    }
+}
+
+/// Remarks, each once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Annotations {
+    all: Vec<Annotation>,
+}
+
+impl Annotations {
+    /// Adds a remark. One that is there already moves to the new position, and details add up.
+    pub(crate) fn add(&mut self, new: Annotation) {
+        let Some(have) = self.all.iter_mut().find(|have| **have == new) else {
+            self.all.push(new);
+            return;
+        };
+        match (&mut have.monotonicity, new.monotonicity) {
+            (Some(have), Some(new)) => {
+                have.first_ms = have.first_ms.min(new.first_ms);
+                have.last_ms = have.last_ms.max(new.last_ms);
+                have.lowest_bound = have.lowest_bound.min(new.lowest_bound);
+                have.highest_bound = have.highest_bound.max(new.highest_bound);
+                have.largest_difference = have.largest_difference.max(new.largest_difference);
+                have.samples += new.samples;
+            }
+            _ => have.span = new.span,
+        }
+    }
+
+    /// Warnings and infos as clients see them, with their position in `query`.
+    pub(crate) fn render(&self, query: &str) -> (Vec<String>, Vec<String>) {
+        let of = |level| {
+            self.all
+                .iter()
+                .filter(|annotation| annotation.level == level)
+                .map(|annotation| annotation.render(query))
+                .collect()
+        };
+        (of(Level::Warning), of(Level::Info))
+    }
+}

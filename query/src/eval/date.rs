@@ -1,0 +1,130 @@
+//! Parts of dates, in UTC.
+
+use barograph_model::Labels;
+
+use super::Evaluator;
+use super::vector::{Vector, is_absent};
+use crate::error::QueryError;
+use crate::functions::Date;
+use crate::gomath::to_i64;
+use crate::plan::{Steps, VectorPlan};
+
+const DAY_SECONDS: i64 = 86_400;
+
+impl Evaluator<'_> {
+    pub(super) fn date(
+        &mut self,
+        part: Date,
+        operand: Option<&VectorPlan>,
+        steps: &Steps,
+    ) -> Result<Vector, QueryError> {
+        let Some(operand) = operand else {
+            let mut vector = Vector::new(steps.count);
+            self.limits.hold(steps.count)?;
+            vector.push_with(Labels::empty(), false, |out| {
+                for (step, slot) in out.iter_mut().enumerate() {
+                    *slot = part_of(part, steps.at(step) / 1000);
+                }
+            });
+            return Ok(vector);
+        };
+        let mut vector = self.vector(operand, steps)?;
+        for index in 0..vector.len() {
+            for value in vector.values_mut(index) {
+                if !is_absent(*value) {
+                    *value = part_of(part, to_i64(*value));
+                }
+            }
+            vector.meta_mut(index).drop_name = true;
+        }
+        self.settle(vector)
+    }
+}
+
+fn part_of(part: Date, seconds: i64) -> f64 {
+    let (days, second) = (
+        seconds.div_euclid(DAY_SECONDS),
+        seconds.rem_euclid(DAY_SECONDS),
+    );
+    let (year, month, day) = civil(days);
+    let number = match part {
+        Date::Minute => second / 60 % 60,
+        Date::Hour => second / 3600,
+        // 1970-01-01 was a Thursday.
+        Date::DayOfWeek => (days + 4).rem_euclid(7),
+        Date::DayOfMonth => day,
+        Date::DayOfYear => days - days_before(year, 1) + 1,
+        Date::DaysInMonth => {
+            let (next_year, next_month) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
+            days_before(next_year, next_month) - days_before(year, month)
+        }
+        Date::Month => month,
+        Date::Year => year,
+    };
+    number as f64
+}
+
+/// Year, month and day of the days since 1970-01-01 (Howard Hinnant's algorithm).
+fn civil(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+/// Days from 1970-01-01 to the first of a month.
+fn days_before(year: i64, month: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let shifted_month = if month > 2 { month - 3 } else { month + 9 };
+    let day_of_year = (153 * shifted_month + 2) / 5;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// A time as RFC 3339 writes it, to the second.
+pub(crate) fn rfc3339(time_ms: i64) -> String {
+    let seconds = time_ms.div_euclid(1000);
+    let (year, month, day) = civil(seconds.div_euclid(DAY_SECONDS));
+    let second = seconds.rem_euclid(DAY_SECONDS);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_known_dates() {
+        // 2024-02-29 23:59:59, a Thursday.
+        let leap = 1_709_251_199;
+        for (part, want) in [
+            (Date::Year, 2024.0),
+            (Date::Month, 2.0),
+            (Date::DayOfMonth, 29.0),
+            (Date::DayOfWeek, 4.0),
+            (Date::DayOfYear, 60.0),
+            (Date::DaysInMonth, 29.0),
+            (Date::Hour, 23.0),
+            (Date::Minute, 59.0),
+        ] {
+            assert_eq!(part_of(part, leap), want, "{part:?}");
+        }
+        assert_eq!(part_of(Date::Year, -1), 1969.0);
+        assert_eq!(part_of(Date::DaysInMonth, -1), 31.0);
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+    }
+}

@@ -1,0 +1,350 @@
+//! Plans to values.
+//!
+//! A plan is evaluated over all its steps at once: a series is a column with a slot per step
+//! ([`vector::Vector`]). Where nothing needs a whole vector at a time, series flow through one by
+//! one ([`Evaluator::stream`]) and are never held together.
+
+mod aggregate;
+mod binary;
+mod call;
+mod date;
+mod histogram;
+mod label;
+mod limits;
+mod matching;
+mod select;
+mod topk;
+pub(crate) mod vector;
+mod window;
+
+use barograph_model::Labels;
+use barograph_tsdb::Snapshot;
+
+use crate::annotations::Annotations;
+use crate::ast::BinaryOp;
+use crate::error::QueryError;
+use crate::gomath;
+use crate::plan::{ScalarPlan, Steps, VectorPlan};
+
+pub(crate) use date::rfc3339;
+pub(crate) use limits::Limits;
+use vector::{Vector, is_absent};
+
+/// Takes a series of a stream: its labels, whether its name is to be dropped, its values.
+type Sink<'s> = dyn FnMut(&Labels, bool, &mut [f64]) -> Result<(), QueryError> + 's;
+
+/// Evaluates plans over a snapshot.
+pub(crate) struct Evaluator<'a> {
+    snapshot: &'a Snapshot,
+    lookback_ms: i64,
+    /// Names are dropped when the query ends instead of where they lose their meaning.
+    delayed_names: bool,
+    pub(crate) limits: Limits,
+    pub(crate) annotations: Annotations,
+    /// Samples that entered evaluation, once per step that used them.
+    pub(crate) queryable_samples: u64,
+}
+
+impl<'a> Evaluator<'a> {
+    pub(crate) fn new(
+        snapshot: &'a Snapshot,
+        lookback_ms: i64,
+        delayed_names: bool,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            snapshot,
+            lookback_ms,
+            delayed_names,
+            limits,
+            annotations: Annotations::default(),
+            queryable_samples: 0,
+        }
+    }
+
+    /// One number per step.
+    pub(crate) fn scalar(
+        &mut self,
+        plan: &ScalarPlan,
+        steps: &Steps,
+    ) -> Result<Vec<f64>, QueryError> {
+        self.limits.check()?;
+        match plan {
+            ScalarPlan::Constant(value) => Ok(vec![*value; steps.count]),
+            ScalarPlan::Time => Ok((0..steps.count)
+                .map(|step| steps.at(step) as f64 / 1000.0)
+                .collect()),
+            ScalarPlan::Only(operand) => {
+                let vector = self.vector(operand, steps)?;
+                Ok((0..steps.count).map(|step| vector.only_at(step)).collect())
+            }
+            ScalarPlan::Negate(operand) => {
+                let mut values = self.scalar(operand, steps)?;
+                for value in &mut values {
+                    *value = -*value;
+                }
+                Ok(values)
+            }
+            ScalarPlan::Binary { op, lhs, rhs } => {
+                let (lhs, rhs) = (self.scalar(lhs, steps)?, self.scalar(rhs, steps)?);
+                Ok(lhs
+                    .iter()
+                    .zip(&rhs)
+                    .map(|(l, r)| binary::scalar_op(*op, *l, *r))
+                    .collect())
+            }
+            ScalarPlan::Extreme { largest, lhs, rhs } => {
+                let (lhs, rhs) = (self.scalar(lhs, steps)?, self.scalar(rhs, steps)?);
+                let pick = if *largest { gomath::max } else { gomath::min };
+                Ok(lhs.iter().zip(&rhs).map(|(l, r)| pick(*l, *r)).collect())
+            }
+            ScalarPlan::Once(operand) => {
+                if steps.count == 0 {
+                    return Ok(Vec::new());
+                }
+                let value = self.scalar(operand, &Steps::one(steps.start_ms))?;
+                let value = value.first().copied().unwrap_or(f64::NAN);
+                Ok(vec![value; steps.count])
+            }
+        }
+    }
+
+    /// All series with their values at every step. Names that are to be dropped at once are.
+    pub(crate) fn vector(
+        &mut self,
+        plan: &VectorPlan,
+        steps: &Steps,
+    ) -> Result<Vector, QueryError> {
+        self.limits.check()?;
+        if steps.count == 0 {
+            return Ok(Vector::new(0));
+        }
+        match plan {
+            VectorPlan::Selector(_)
+            | VectorPlan::SampleTimes(_)
+            | VectorPlan::Negate(_)
+            | VectorPlan::Math { .. }
+            | VectorPlan::BinaryScalar(_)
+            | VectorPlan::Window(_) => self.collect(plan, steps),
+            VectorPlan::FromScalar(scalar) => {
+                let values = self.scalar(scalar, steps)?;
+                let mut vector = Vector::new(steps.count);
+                self.limits.hold(steps.count)?;
+                vector.push(Labels::empty(), false, &values);
+                Ok(vector)
+            }
+            VectorPlan::Date { part, operand } => self.date(*part, operand.as_deref(), steps),
+            VectorPlan::StepTimes(operand) => self.step_times(operand, steps),
+            VectorPlan::Absent { operand, labels } => self.absent(operand, labels, steps),
+            VectorPlan::AbsentOverTime { source, labels } => {
+                self.absent_over_time(source, labels, steps)
+            }
+            VectorPlan::Sort {
+                operand,
+                descending,
+                span,
+            } => self.sort(operand, *descending, *span, steps),
+            VectorPlan::SortByLabel {
+                operand,
+                labels,
+                descending,
+                span,
+            } => self.sort_by_label(operand, labels, *descending, *span, steps),
+            VectorPlan::LabelReplace {
+                operand,
+                target,
+                replacement,
+                source,
+                pattern,
+            } => {
+                let vector = self.vector(operand, steps)?;
+                let rule = label::Replace {
+                    target,
+                    replacement,
+                    source,
+                    pattern,
+                };
+                label::replace(vector, &rule)
+            }
+            VectorPlan::LabelJoin {
+                operand,
+                target,
+                separator,
+                sources,
+            } => {
+                let vector = self.vector(operand, steps)?;
+                label::join(vector, target, separator, sources)
+            }
+            VectorPlan::HistogramQuantile {
+                quantile,
+                quantile_span,
+                operand,
+                operand_span,
+            } => self.histogram_quantile(quantile, *quantile_span, operand, *operand_span, steps),
+            VectorPlan::HistogramFraction {
+                lower,
+                upper,
+                operand,
+                operand_span,
+            } => self.histogram_fraction(lower, upper, operand, *operand_span, steps),
+            VectorPlan::Nothing(operand) => {
+                let vector = self.vector(operand, steps)?;
+                self.limits.release(vector.held());
+                Ok(Vector::new(steps.count))
+            }
+            VectorPlan::Aggregate(aggregate) => self.aggregate(aggregate, steps),
+            VectorPlan::CountValues(count) => self.count_values(count, steps),
+            VectorPlan::Binary(binary) => self.binary(binary, steps),
+            VectorPlan::Once(operand) => self.once(operand, steps),
+        }
+    }
+
+    /// What is the same at every step: computed at the first and repeated.
+    fn once(&mut self, operand: &VectorPlan, steps: &Steps) -> Result<Vector, QueryError> {
+        let one = self.vector(operand, &Steps::one(steps.start_ms))?;
+        if steps.count == 1 {
+            return Ok(one);
+        }
+        self.limits.hold(one.len() * (steps.count - 1))?;
+        let mut vector = Vector::new(steps.count);
+        for (meta, values) in one.rows() {
+            if let [value] = values {
+                vector.push_with(meta.labels.clone(), meta.drop_name, |slots| {
+                    slots.fill(*value);
+                });
+            }
+        }
+        Ok(vector)
+    }
+
+    /// Whether the series of a plan can flow one by one: each is made from one series below it,
+    /// and dropping names cannot make two of them equal.
+    fn flows(&self, plan: &VectorPlan) -> bool {
+        let source_flows = |plan: &VectorPlan| match plan {
+            VectorPlan::Selector(selector) | VectorPlan::SampleTimes(selector) => {
+                selector.has_one_name()
+            }
+            _ => self.flows(plan),
+        };
+        match plan {
+            VectorPlan::Selector(_) => true,
+            VectorPlan::SampleTimes(selector) => selector.has_one_name() || self.delayed_names,
+            VectorPlan::Window(window) => self.window_flows(window),
+            VectorPlan::Negate(operand) | VectorPlan::Math { operand, .. } => {
+                source_flows(operand)
+            }
+            VectorPlan::BinaryScalar(binary) => source_flows(&binary.vector),
+            _ => false,
+        }
+    }
+
+    /// Gives each series to `sink`. A name that is to be dropped is still in the labels.
+    pub(crate) fn stream(
+        &mut self,
+        plan: &VectorPlan,
+        steps: &Steps,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), QueryError> {
+        if steps.count == 0 {
+            return Ok(());
+        }
+        if !self.flows(plan) {
+            let mut vector = self.vector(plan, steps)?;
+            for index in 0..vector.len() {
+                let meta = vector.meta(index).clone();
+                sink(&meta.labels, meta.drop_name, vector.values_mut(index))?;
+            }
+            self.limits.release(vector.held());
+            return Ok(());
+        }
+        self.flow(plan, steps, sink)
+    }
+
+    fn flow(
+        &mut self,
+        plan: &VectorPlan,
+        steps: &Steps,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), QueryError> {
+        match plan {
+            VectorPlan::Selector(selector) => self.stream_selector(selector, steps, sink),
+            VectorPlan::SampleTimes(selector) => self.stream_sample_times(selector, steps, sink),
+            VectorPlan::Window(window) => self.stream_window(window, steps, sink),
+            VectorPlan::Negate(operand) => self.stream(operand, steps, &mut |labels, _, values| {
+                for value in values.iter_mut().filter(|value| !is_absent(**value)) {
+                    *value = -*value;
+                }
+                sink(labels, true, values)
+            }),
+            VectorPlan::Math {
+                function,
+                operand,
+                params,
+            } => {
+                let params = params
+                    .iter()
+                    .map(|param| self.scalar(param, steps))
+                    .collect::<Result<Vec<_>, _>>()?;
+                self.stream(operand, steps, &mut |labels, _, values| {
+                    call::apply_math(*function, &params, values);
+                    sink(labels, true, values)
+                })
+            }
+            VectorPlan::BinaryScalar(binary) => {
+                let scalars = self.scalar(&binary.scalar, steps)?;
+                let changes = changes_meaning(binary.op) || binary.returns_bool;
+                self.stream(&binary.vector, steps, &mut |labels, drop_name, values| {
+                    binary::apply_scalar(binary, &scalars, values);
+                    sink(labels, drop_name || changes, values)
+                })
+            }
+            _ => Err(QueryError::Execution(
+                "BUG: a plan that does not flow was streamed".to_owned(),
+            )),
+        }
+    }
+
+    /// Collects what flows, or maps what does not, and drops names that are to be dropped now.
+    fn collect(&mut self, plan: &VectorPlan, steps: &Steps) -> Result<Vector, QueryError> {
+        let mut vector = Vector::new(steps.count);
+        let flows = self.flows(plan);
+        let limits = self.limits.clone();
+        self.flow(plan, steps, &mut |labels, drop_name, values| {
+            if values.iter().all(|value| is_absent(*value)) {
+                return Ok(());
+            }
+            limits.hold(values.len())?;
+            vector.push(labels.clone(), drop_name, values);
+            Ok(())
+        })?;
+        if self.delayed_names {
+            return Ok(vector);
+        }
+        vector.drop_names();
+        if flows {
+            return Ok(vector);
+        }
+        if matches!(plan, VectorPlan::Window(_)) {
+            // Windows refuse equal series even where their samples do not meet.
+            if vector.has_equal_labels() {
+                return Err(vector::same_labels());
+            }
+            return Ok(vector);
+        }
+        vector.merge_equal_labels()
+    }
+
+    /// Drops names at the end of a query where that was put off.
+    pub(crate) fn finish(&mut self, mut vector: Vector) -> Result<Vector, QueryError> {
+        if !self.delayed_names {
+            return Ok(vector);
+        }
+        vector.drop_names();
+        vector.merge_equal_labels()
+    }
+}
+
+/// Whether an operator yields something else than its operands are, so that their name is wrong.
+pub(crate) fn changes_meaning(op: BinaryOp) -> bool {
+    !op.is_comparison() && !op.is_set()
+}

@@ -1,0 +1,158 @@
+//! Aggregations that pass some series on: `topk`, `bottomk`, `limitk`, `limit_ratio`.
+
+use super::Evaluator;
+use super::matching::Groups;
+use super::vector::{ABSENT, Vector, is_absent};
+use crate::annotations::Annotation;
+use crate::ast::AggregateOp;
+use crate::error::QueryError;
+use crate::gomath::default_format;
+use crate::plan::{AggregatePlan, Steps};
+
+impl Evaluator<'_> {
+    pub(super) fn select_some(
+        &mut self,
+        plan: &AggregatePlan,
+        param: &[f64],
+        steps: &Steps,
+    ) -> Result<Vector, QueryError> {
+        let operand = self.vector(&plan.operand, steps)?;
+        if !self.check_param(plan, param)? {
+            self.limits.release(operand.held());
+            return Ok(Vector::new(steps.count));
+        }
+        let mut groups = Groups::new(&plan.grouping);
+        let places: Vec<usize> = operand
+            .rows()
+            .map(|(meta, _)| groups.place(&meta.labels, false))
+            .collect();
+        let picker = Picker {
+            op: plan.op,
+            operand: &operand,
+            places: &places,
+            groups: groups.labels.len(),
+        };
+        if let [param] = param {
+            // One step: the order is part of the answer.
+            return Ok(operand.reorder(&picker.pick(0, *param)));
+        }
+        let mut result = Vector::new(steps.count);
+        self.limits.hold(operand.held())?;
+        for (meta, _) in operand.rows() {
+            result.push_with(meta.labels.clone(), meta.drop_name, |_| {});
+        }
+        for (step, param) in param.iter().enumerate() {
+            self.limits.check()?;
+            for index in picker.pick(step, *param) {
+                result.values_mut(index)[step] = operand.values(index)[step];
+            }
+        }
+        self.limits.release(operand.held());
+        Ok(result.without_empty())
+    }
+
+    /// Whether anything can come of the parameter.
+    fn check_param(&mut self, plan: &AggregatePlan, param: &[f64]) -> Result<bool, QueryError> {
+        let largest = param.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let smallest = param.iter().copied().fold(f64::INFINITY, f64::min);
+        let any_nan = param.iter().any(|value| value.is_nan());
+        let fail = |message: String| Err(QueryError::Execution(message));
+        if plan.op == AggregateOp::LimitRatio {
+            if any_nan {
+                return fail("Ratio value is NaN".to_owned());
+            }
+            if largest > 1.0 {
+                self.annotations
+                    .add(Annotation::invalid_ratio(largest, 1.0, plan.param_span));
+            }
+            if smallest < -1.0 {
+                self.annotations
+                    .add(Annotation::invalid_ratio(smallest, -1.0, plan.param_span));
+            }
+            return Ok(largest != 0.0 || smallest != 0.0);
+        }
+        if any_nan {
+            return fail("Parameter value is NaN".to_owned());
+        }
+        if largest < 1.0 {
+            return Ok(false);
+        }
+        // 64 bits end at these floats.
+        if smallest <= i64::MIN as f64 {
+            let value = default_format(smallest);
+            return fail(format!("Scalar value {value} underflows int64"));
+        }
+        if largest >= i64::MAX as f64 {
+            let value = default_format(largest);
+            return fail(format!("Scalar value {value} overflows int64"));
+        }
+        Ok(true)
+    }
+}
+
+struct Picker<'a> {
+    op: AggregateOp,
+    operand: &'a Vector,
+    places: &'a [usize],
+    groups: usize,
+}
+
+impl Picker<'_> {
+    /// The series to pass on at a step, group by group, best first.
+    fn pick(&self, step: usize, param: f64) -> Vec<usize> {
+        let mut members: Vec<Vec<usize>> = vec![Vec::new(); self.groups];
+        for (index, place) in self.places.iter().enumerate() {
+            if !is_absent(self.value(index, step)) {
+                members[*place].push(index);
+            }
+        }
+        let mut picked = Vec::new();
+        for group in members {
+            match self.op {
+                AggregateOp::LimitRatio => picked.extend(
+                    group
+                        .into_iter()
+                        .filter(|index| self.in_ratio(*index, param.clamp(-1.0, 1.0))),
+                ),
+                _ => picked.extend(self.best(group, step, param as usize)),
+            }
+        }
+        picked
+    }
+
+    fn value(&self, index: usize, step: usize) -> f64 {
+        self.operand.values(index).get(step).copied().unwrap_or(ABSENT)
+    }
+
+    /// The `count` first of a group in the order of the operator; of equals the earlier.
+    fn best(&self, mut group: Vec<usize>, step: usize, count: usize) -> Vec<usize> {
+        let descending = match self.op {
+            AggregateOp::TopK => true,
+            AggregateOp::BottomK => false,
+            _ => {
+                group.truncate(count);
+                return group;
+            }
+        };
+        // A stable sort; NaN comes last either way.
+        group.sort_by(|a, b| {
+            let (a, b) = (self.value(*a, step), self.value(*b, step));
+            let order = a
+                .partial_cmp(&b)
+                .map(|order| if descending { order.reverse() } else { order });
+            order.unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+        });
+        group.truncate(count);
+        group
+    }
+
+    /// Whether a series belongs to this share; a negative share is the complement.
+    fn in_ratio(&self, index: usize, ratio: f64) -> bool {
+        let position = self.operand.meta(index).labels.stable_hash() as f64 / u64::MAX as f64;
+        if ratio >= 0.0 {
+            position < ratio
+        } else {
+            position >= 1.0 + ratio
+        }
+    }
+}

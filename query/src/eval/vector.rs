@@ -1,0 +1,197 @@
+//! Series with a slot per step.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasherDefault;
+
+use barograph_model::{Labels, METRIC_NAME, STALE_NAN_BITS};
+use rapidhash::fast::RapidHasher;
+
+use crate::error::QueryError;
+
+/// A map for keys that no stranger chooses to collide: queries are bounded.
+pub(crate) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<RapidHasher<'static>>>;
+/// The set of the same kind.
+pub(crate) type FastSet<K> = HashSet<K, BuildHasherDefault<RapidHasher<'static>>>;
+
+/// What an empty slot holds: the staleness marker, which never is the value of a sample here.
+/// Kernels look for it before they compute.
+pub(crate) const ABSENT: f64 = f64::from_bits(STALE_NAN_BITS);
+
+/// Whether a slot is empty.
+#[inline]
+pub(crate) fn is_absent(value: f64) -> bool {
+    value.to_bits() == STALE_NAN_BITS
+}
+
+/// What is known of a series besides its values.
+#[derive(Clone, Debug)]
+pub(crate) struct Meta {
+    pub(crate) labels: Labels,
+    /// The name no longer fits and is dropped later.
+    pub(crate) drop_name: bool,
+}
+
+/// Series, each with one slot per step; the slots of a series are neighbours.
+#[derive(Clone, Debug)]
+pub(crate) struct Vector {
+    steps: usize,
+    metas: Vec<Meta>,
+    values: Vec<f64>,
+}
+
+impl Vector {
+    pub(crate) fn new(steps: usize) -> Self {
+        Self {
+            steps,
+            metas: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+
+    pub(crate) fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// How many series.
+    pub(crate) fn len(&self) -> usize {
+        self.metas.len()
+    }
+
+    /// How many slots it holds.
+    pub(crate) fn held(&self) -> usize {
+        self.values.len()
+    }
+
+    pub(crate) fn push(&mut self, labels: Labels, drop_name: bool, values: &[f64]) {
+        self.metas.push(Meta { labels, drop_name });
+        self.values.extend_from_slice(values);
+    }
+
+    /// Adds a series whose slots `fill` writes; all are empty before.
+    pub(crate) fn push_with(
+        &mut self,
+        labels: Labels,
+        drop_name: bool,
+        fill: impl FnOnce(&mut [f64]),
+    ) {
+        self.metas.push(Meta { labels, drop_name });
+        let from = self.values.len();
+        self.values.resize(from + self.steps, ABSENT);
+        fill(&mut self.values[from..]);
+    }
+
+    pub(crate) fn meta(&self, index: usize) -> &Meta {
+        &self.metas[index]
+    }
+
+    pub(crate) fn meta_mut(&mut self, index: usize) -> &mut Meta {
+        &mut self.metas[index]
+    }
+
+    pub(crate) fn values(&self, index: usize) -> &[f64] {
+        &self.values[index * self.steps..(index + 1) * self.steps]
+    }
+
+    pub(crate) fn values_mut(&mut self, index: usize) -> &mut [f64] {
+        &mut self.values[index * self.steps..(index + 1) * self.steps]
+    }
+
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&Meta, &[f64])> {
+        (0..self.len()).map(|index| (self.meta(index), self.values(index)))
+    }
+
+    /// The value at a step where exactly one series has one, NaN otherwise.
+    pub(crate) fn only_at(&self, step: usize) -> f64 {
+        let mut present = (0..self.len())
+            .map(|index| self.values(index)[step])
+            .filter(|value| !is_absent(*value));
+        match (present.next(), present.next()) {
+            (Some(value), None) => value,
+            _ => f64::NAN,
+        }
+    }
+
+    /// Per step, whether any series has a value.
+    pub(crate) fn any_present(&self) -> Vec<bool> {
+        let mut any = vec![false; self.steps];
+        for (_, values) in self.rows() {
+            for (any, value) in any.iter_mut().zip(values) {
+                *any |= !is_absent(*value);
+            }
+        }
+        any
+    }
+
+    /// Puts the series into the order given by their indices now.
+    pub(crate) fn reorder(&self, order: &[usize]) -> Self {
+        let mut sorted = Self::new(self.steps);
+        for index in order {
+            let meta = self.meta(*index);
+            sorted.push(meta.labels.clone(), meta.drop_name, self.values(*index));
+        }
+        sorted
+    }
+
+    /// Removes the names that are to be dropped.
+    pub(crate) fn drop_names(&mut self) {
+        for meta in &mut self.metas {
+            if meta.drop_name {
+                meta.labels = meta.labels.without(|name| name == METRIC_NAME);
+                meta.drop_name = false;
+            }
+        }
+    }
+
+    pub(crate) fn has_equal_labels(&self) -> bool {
+        let mut seen = FastSet::default();
+        self.metas
+            .iter()
+            .any(|meta| !seen.insert(meta.labels.as_encoded()))
+    }
+
+    /// Makes one series of those with equal labels.
+    ///
+    /// # Errors
+    /// Two of them have a sample at the same step.
+    pub(crate) fn merge_equal_labels(self) -> Result<Self, QueryError> {
+        if self.len() < 2 || !self.has_equal_labels() {
+            return Ok(self);
+        }
+        let mut merged = Self::new(self.steps);
+        let mut places: FastMap<&str, usize> = FastMap::default();
+        for (meta, values) in self.rows() {
+            let Some(place) = places.get(meta.labels.as_encoded()) else {
+                places.insert(meta.labels.as_encoded(), merged.len());
+                merged.push(meta.labels.clone(), meta.drop_name, values);
+                continue;
+            };
+            for (slot, value) in merged.values_mut(*place).iter_mut().zip(values) {
+                if !is_absent(*value) {
+                    if !is_absent(*slot) {
+                        return Err(same_labels());
+                    }
+                    *slot = *value;
+                }
+            }
+        }
+        Ok(merged)
+    }
+
+    /// Only the series that have a sample.
+    pub(crate) fn without_empty(self) -> Self {
+        let empty = |values: &[f64]| values.iter().all(|value| is_absent(*value));
+        if !self.rows().any(|(_, values)| empty(values)) {
+            return self;
+        }
+        let mut kept = Self::new(self.steps);
+        for (meta, values) in self.rows().filter(|(_, values)| !empty(values)) {
+            kept.push(meta.labels.clone(), meta.drop_name, values);
+        }
+        kept
+    }
+}
+
+/// Two series of a result cannot be told apart.
+pub(crate) fn same_labels() -> QueryError {
+    QueryError::Execution("vector cannot contain metrics with the same labelset".to_owned())
+}

@@ -1,0 +1,152 @@
+//! Functions over windows of one series: a column of samples in, a value per step out.
+//!
+//! Operations run in Prometheus's order, so that results have the same bits.
+
+mod extremes;
+mod mean;
+mod order;
+mod rate;
+mod trend;
+
+use crate::eval::vector::ABSENT;
+use crate::functions::Window;
+use crate::plan::{Steps, Times};
+
+pub(crate) use order::quantile;
+pub(crate) use rate::Geometry;
+
+/// Per step, the samples inside its window: from the first index up to and without the second.
+#[derive(Debug)]
+pub(crate) struct Edges {
+    pub(crate) spans: Vec<(u32, u32)>,
+    /// How many samples all windows hold together.
+    pub(crate) total_samples: u64,
+    geometry: std::sync::OnceLock<Vec<Geometry>>,
+}
+
+impl Edges {
+    /// The windows `(t - range, t]` of all steps.
+    pub(crate) fn new(timestamps_ms: &[i64], times: Times, range_ms: i64, steps: &Steps) -> Self {
+        let (mut from, mut to) = (0usize, 0usize);
+        let mut total_samples = 0;
+        let spans = (0..steps.count)
+            .map(|step| {
+                let end_ms = times.at_step(steps, step);
+                let begin_ms = end_ms.saturating_sub(range_ms);
+                while timestamps_ms.get(from).is_some_and(|t| *t <= begin_ms) {
+                    from += 1;
+                }
+                to = to.max(from);
+                while timestamps_ms.get(to).is_some_and(|t| *t <= end_ms) {
+                    to += 1;
+                }
+                total_samples += (to - from) as u64;
+                (from as u32, to as u32)
+            })
+            .collect();
+        Self {
+            spans,
+            total_samples,
+            geometry: std::sync::OnceLock::new(),
+        }
+    }
+
+    /// Bytes it takes, the geometry of rates included.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.spans.len() * (size_of::<(u32, u32)>() + size_of::<Geometry>())
+    }
+}
+
+/// A series and what to compute over its windows.
+pub(crate) struct Input<'a> {
+    pub(crate) timestamps_ms: &'a [i64],
+    /// Without staleness markers.
+    pub(crate) values: &'a [f64],
+    pub(crate) edges: &'a Edges,
+    pub(crate) steps: &'a Steps,
+    pub(crate) times: Times,
+    pub(crate) range_ms: i64,
+    /// A column per scalar argument.
+    pub(crate) params: &'a [Vec<f64>],
+}
+
+impl<'a> Input<'a> {
+    /// Fills `out` from each window that is not empty.
+    fn each(
+        &self,
+        out: &mut [f64],
+        mut compute: impl FnMut(&'a [i64], &'a [f64], usize) -> f64,
+    ) {
+        for (step, (slot, (from, to))) in out.iter_mut().zip(&self.edges.spans).enumerate() {
+            let (from, to) = (*from as usize, *to as usize);
+            *slot = if from < to {
+                compute(&self.timestamps_ms[from..to], &self.values[from..to], step)
+            } else {
+                ABSENT
+            };
+        }
+    }
+
+    fn param(&self, index: usize, step: usize) -> f64 {
+        self.params[index][step]
+    }
+}
+
+/// Computes a window function for all steps.
+pub(crate) fn run(function: Window, input: &Input<'_>, out: &mut [f64]) {
+    match function {
+        Window::Rate => rate::extrapolated(input, true, true, out),
+        Window::Increase => rate::extrapolated(input, true, false, out),
+        Window::Delta => rate::extrapolated(input, false, false, out),
+        Window::Irate => input.each(out, |t, v, _| rate::instant(t, v, true)),
+        Window::Idelta => input.each(out, |t, v, _| rate::instant(t, v, false)),
+        Window::Resets => input.each(out, |_, v, _| {
+            v.windows(2).filter(|pair| pair[1] < pair[0]).count() as f64
+        }),
+        Window::Changes => input.each(out, |_, v, _| {
+            let changed = |pair: &&[f64]| {
+                pair[0] != pair[1] && !(pair[0].is_nan() && pair[1].is_nan())
+            };
+            v.windows(2).filter(changed).count() as f64
+        }),
+        Window::Deriv => input.each(out, |t, v, _| {
+            if v.len() < 2 { ABSENT } else { trend::regression(t, v, t[0]).0 }
+        }),
+        Window::PredictLinear => input.each(out, |t, v, step| {
+            if v.len() < 2 {
+                return ABSENT;
+            }
+            let (slope, intercept) = trend::regression(t, v, input.steps.at(step));
+            slope * input.param(0, step) + intercept
+        }),
+        Window::Sum => input.each(out, |_, v, _| mean::sum(v)),
+        Window::Avg => input.each(out, |_, v, _| mean::average(v)),
+        Window::Min => extremes::extreme(input, |a, b| a < b, out),
+        Window::Max => extremes::extreme(input, |a, b| a > b, out),
+        Window::Count => input.each(out, |_, v, _| v.len() as f64),
+        Window::First => input.each(out, |_, v, _| v[0]),
+        Window::Last => input.each(out, |_, v, _| v[v.len() - 1]),
+        Window::Present => input.each(out, |_, _, _| 1.0),
+        Window::Stddev => input.each(out, |_, v, _| mean::variance(v).sqrt()),
+        Window::Stdvar => input.each(out, |_, v, _| mean::variance(v)),
+        Window::Quantile => {
+            let mut sorted = Vec::new();
+            input.each(out, |_, v, step| {
+                sorted.clear();
+                sorted.extend_from_slice(v);
+                quantile(input.param(0, step), &mut sorted)
+            });
+        }
+        Window::Mad => {
+            let mut sorted = Vec::new();
+            input.each(out, |_, v, _| order::median_deviation(v, &mut sorted));
+        }
+        Window::TsOfFirst => input.each(out, |t, _, _| t[0] as f64 / 1000.0),
+        Window::TsOfLast => input.each(out, |t, _, _| t[t.len() - 1] as f64 / 1000.0),
+        Window::TsOfMin => input.each(out, |t, v, _| extremes::time_of(t, v, |a, b| a <= b)),
+        Window::TsOfMax => input.each(out, |t, v, _| extremes::time_of(t, v, |a, b| a >= b)),
+        Window::DoubleExponentialSmoothing => input.each(out, |_, v, step| {
+            trend::smoothed(v, input.param(0, step), input.param(1, step))
+        }),
+    }
+}

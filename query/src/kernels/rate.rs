@@ -1,0 +1,153 @@
+//! `rate`, `increase`, `delta`, `irate`, `idelta`.
+
+use super::{Edges, Input};
+use crate::eval::vector::ABSENT;
+use crate::parse::seconds_of_ms;
+
+/// What extrapolation knows from timestamps alone, shared by all series of a timestamp column.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Geometry {
+    /// From first to last sample, seconds.
+    sampled: f64,
+    /// From the window's start to where the series is taken to begin, seconds before the first
+    /// sample.
+    to_start: f64,
+    /// The same at the end.
+    to_end: f64,
+    /// What a difference is multiplied with where nothing limits the extrapolation.
+    factor: f64,
+}
+
+impl Edges {
+    /// The geometry of every window; filled once.
+    fn geometry(&self, input: &Input<'_>) -> &[Geometry] {
+        self.geometry.get_or_init(|| {
+            self.spans
+                .iter()
+                .enumerate()
+                .map(|(step, (from, to))| {
+                    let end_ms = input.times.at_step(input.steps, step);
+                    let window = &input.timestamps_ms[*from as usize..*to as usize];
+                    Geometry::new(window, end_ms, input.range_ms)
+                })
+                .collect()
+        })
+    }
+}
+
+impl Geometry {
+    /// Of the samples at `timestamps_ms` in the window that ends at `end_ms`.
+    fn new(timestamps_ms: &[i64], end_ms: i64, range_ms: i64) -> Self {
+        let (Some(first), Some(last)) = (timestamps_ms.first(), timestamps_ms.last()) else {
+            return Self {
+                sampled: 0.0,
+                to_start: 0.0,
+                to_end: 0.0,
+                factor: 1.0,
+            };
+        };
+        let begin_ms = end_ms.saturating_sub(range_ms);
+        let mut to_start = (first - begin_ms) as f64 / 1000.0;
+        let mut to_end = (end_ms - last) as f64 / 1000.0;
+        let sampled = (last - first) as f64 / 1000.0;
+        let average = if timestamps_ms.len() > 1 {
+            sampled / (timestamps_ms.len() - 1) as f64
+        } else {
+            0.0
+        };
+        let threshold = average * 1.1;
+        if to_start >= threshold {
+            to_start = average / 2.0;
+        }
+        if to_end >= threshold {
+            to_end = average / 2.0;
+        }
+        let mut geometry = Self {
+            sampled,
+            to_start,
+            to_end,
+            factor: 1.0,
+        };
+        geometry.factor = geometry.factor_from(to_start);
+        geometry
+    }
+
+    fn factor_from(&self, to_start: f64) -> f64 {
+        if self.sampled == 0.0 {
+            1.0
+        } else {
+            (self.sampled + to_start + self.to_end) / self.sampled
+        }
+    }
+}
+
+/// The difference over each window, extrapolated to its edges.
+pub(super) fn extrapolated(
+    input: &Input<'_>,
+    is_counter: bool,
+    per_second: bool,
+    out: &mut [f64],
+) {
+    let geometry = input.edges.geometry(input);
+    let values = input.values;
+    let range_seconds = seconds_of_ms(input.range_ms);
+    let resets = if is_counter { resets(values) } else { Vec::new() };
+    // The first reset that may lie inside the window.
+    let mut next_reset = 0;
+    for (slot, ((from, to), geometry)) in
+        out.iter_mut().zip(input.edges.spans.iter().zip(geometry))
+    {
+        let (from, to) = (*from as usize, *to as usize);
+        if to < from + 2 {
+            *slot = ABSENT;
+            continue;
+        }
+        let first = values[from];
+        let mut difference = values[to - 1] - first;
+        let mut factor = geometry.factor;
+        if is_counter {
+            while resets.get(next_reset).is_some_and(|at| *at <= from) {
+                next_reset += 1;
+            }
+            for at in resets[next_reset..].iter().take_while(|at| **at < to) {
+                difference += values[at - 1];
+            }
+            // A counter was not below zero before the window's first sample.
+            if difference > 0.0 && first >= 0.0 {
+                let to_zero = geometry.sampled * (first / difference);
+                if to_zero < geometry.to_start {
+                    factor = geometry.factor_from(to_zero);
+                }
+            }
+        }
+        if per_second {
+            factor /= range_seconds;
+        }
+        *slot = difference * factor;
+    }
+}
+
+/// Where a counter fell: indices of the samples behind.
+fn resets(values: &[f64]) -> Vec<usize> {
+    let fell = |at: &usize| values[*at] < values[at - 1];
+    (1..values.len()).filter(fell).collect()
+}
+
+/// The difference of the last two samples.
+pub(super) fn instant(timestamps_ms: &[i64], values: &[f64], per_second: bool) -> f64 {
+    let [.., before, last] = values else {
+        return ABSENT;
+    };
+    let count = timestamps_ms.len();
+    let apart_ms = timestamps_ms[count - 1] - timestamps_ms[count - 2];
+    if apart_ms == 0 {
+        return ABSENT;
+    }
+    let was_reset = per_second && last < before;
+    let difference = if was_reset { *last } else { last - before };
+    if per_second {
+        difference / (apart_ms as f64 / 1000.0)
+    } else {
+        difference
+    }
+}

@@ -1,0 +1,707 @@
+//! Trees to plans.
+
+use barograph_model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Pattern};
+
+use super::{
+    AggregatePlan, BinaryPlan, BinaryScalarPlan, CountValuesPlan, Grouping, ScalarPlan,
+    SelectorPlan, SubqueryPlan, Times, VectorPlan, WindowPlan, WindowSource,
+};
+use crate::ast::{
+    Aggregate, AggregateOp, At, Binary, Call, DurationContext, DurationSpec, Modifiers, Node,
+    NodeKind, RangeSelector, Selector, Span, StringLiteral, Subquery, ValueType,
+};
+use crate::error::QueryError;
+use crate::functions::{Context, Function, Kind, Math, Window};
+
+type Plan<T> = Result<T, QueryError>;
+
+/// What a plan depends on besides the tree.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlanContext {
+    pub(crate) start_ms: i64,
+    pub(crate) end_ms: i64,
+    /// 0 for an instant query.
+    pub(crate) step_ms: i64,
+    /// The step of a subquery that names none.
+    pub(crate) default_step_ms: i64,
+}
+
+/// The plan of a whole expression.
+#[derive(Debug)]
+pub(crate) enum Root {
+    Scalar(ScalarPlan),
+    Vector(VectorPlan),
+    String(StringLiteral),
+    Matrix(WindowSource),
+}
+
+/// Makes the plan of an expression.
+pub(crate) fn plan(node: &Node, context: PlanContext) -> Plan<Root> {
+    let builder = Builder { context };
+    let node = node.unwrap_parens();
+    Ok(match node.value_type() {
+        ValueType::Scalar => Root::Scalar(once_scalar(builder.scalar(node)?)),
+        ValueType::Vector => Root::Vector(once_vector(builder.vector(node)?)),
+        ValueType::String => Root::String(string_of(node)?.clone()),
+        ValueType::Matrix => Root::Matrix(builder.source(node)?.plan),
+    })
+}
+
+struct Builder {
+    context: PlanContext,
+}
+
+/// A plan, and whether its value is the same at every step.
+struct Part<T> {
+    plan: T,
+    invariant: bool,
+}
+
+fn varying<T>(plan: T) -> Part<T> {
+    Part {
+        plan,
+        invariant: false,
+    }
+}
+
+/// Marked to run once, if that spares work.
+fn once_scalar(part: Part<ScalarPlan>) -> ScalarPlan {
+    match part.plan {
+        plan @ (ScalarPlan::Constant(_) | ScalarPlan::Once(_)) => plan,
+        plan if part.invariant => ScalarPlan::Once(Box::new(plan)),
+        plan => plan,
+    }
+}
+
+fn once_vector(part: Part<VectorPlan>) -> VectorPlan {
+    match part.plan {
+        plan @ VectorPlan::Once(_) => plan,
+        plan if part.invariant => VectorPlan::Once(Box::new(plan)),
+        plan => plan,
+    }
+}
+
+impl Builder {
+    fn scalar(&self, node: &Node) -> Plan<Part<ScalarPlan>> {
+        match &node.kind {
+            NodeKind::Number { value, .. } => Ok(Part {
+                plan: ScalarPlan::Constant(*value),
+                invariant: true,
+            }),
+            NodeKind::Paren(inner) => self.scalar(inner),
+            NodeKind::Unary { negative, operand } => {
+                let operand = self.scalar(operand)?;
+                Ok(if *negative {
+                    Part {
+                        plan: ScalarPlan::Negate(Box::new(operand.plan)),
+                        invariant: operand.invariant,
+                    }
+                } else {
+                    operand
+                })
+            }
+            NodeKind::Binary(binary) => {
+                if binary.op.is_trim() {
+                    return Err(not_built(binary.op.as_str(), "native histograms"));
+                }
+                let (lhs, rhs) = (self.scalar(&binary.lhs)?, self.scalar(&binary.rhs)?);
+                let op = binary.op;
+                Ok(join_scalars(lhs, rhs, |lhs, rhs| ScalarPlan::Binary {
+                    op,
+                    lhs,
+                    rhs,
+                }))
+            }
+            NodeKind::Call(call) => self.scalar_call(call),
+            _ => Err(bug("a scalar was expected")),
+        }
+    }
+
+    fn scalar_call(&self, call: &Call) -> Plan<Part<ScalarPlan>> {
+        let constant = |value| {
+            Ok(Part {
+                plan: ScalarPlan::Constant(value),
+                invariant: true,
+            })
+        };
+        let context = &self.context;
+        match call.function.kind {
+            Kind::Time => Ok(varying(ScalarPlan::Time)),
+            Kind::Pi => constant(std::f64::consts::PI),
+            Kind::Context(Context::Start) => constant(context.start_ms as f64 / 1000.0),
+            Kind::Context(Context::End) => constant(context.end_ms as f64 / 1000.0),
+            Kind::Context(Context::Range) => constant(self.durations().range_seconds),
+            Kind::Context(Context::Step) if context.start_ms == context.end_ms => constant(0.0),
+            Kind::Context(Context::Step) => constant(self.durations().step_seconds),
+            Kind::Scalar => {
+                let operand = self.vector(argument(call, 0)?)?;
+                Ok(Part {
+                    plan: ScalarPlan::Only(Box::new(operand.plan)),
+                    invariant: operand.invariant,
+                })
+            }
+            kind @ (Kind::MaxOf | Kind::MinOf) => {
+                let lhs = self.scalar(argument(call, 0)?)?;
+                let rhs = self.scalar(argument(call, 1)?)?;
+                let largest = kind == Kind::MaxOf;
+                Ok(join_scalars(lhs, rhs, |lhs, rhs| ScalarPlan::Extreme {
+                    largest,
+                    lhs,
+                    rhs,
+                }))
+            }
+            _ => Err(bug("a scalar function was expected")),
+        }
+    }
+
+    fn vector(&self, node: &Node) -> Plan<Part<VectorPlan>> {
+        match &node.kind {
+            NodeKind::Paren(inner) => self.vector(inner),
+            NodeKind::Unary { negative, operand } => {
+                let operand = self.vector(operand)?;
+                Ok(if *negative {
+                    Part {
+                        plan: VectorPlan::Negate(Box::new(operand.plan)),
+                        invariant: operand.invariant,
+                    }
+                } else {
+                    operand
+                })
+            }
+            NodeKind::Binary(binary) => self.binary(binary, node.span),
+            NodeKind::Aggregate(aggregate) => self.aggregate(aggregate),
+            NodeKind::Call(call) => self.vector_call(call, node.span),
+            NodeKind::Selector(selector) => {
+                let selector = self.selector(selector)?;
+                Ok(Part {
+                    invariant: selector.times.at_ms.is_some(),
+                    plan: VectorPlan::Selector(selector),
+                })
+            }
+            _ => Err(bug("an instant vector was expected")),
+        }
+    }
+
+    fn binary(&self, binary: &Binary, span: Span) -> Plan<Part<VectorPlan>> {
+        let (op, returns_bool) = (binary.op, binary.returns_bool);
+        if op.is_trim() {
+            return Err(not_built(op.as_str(), "native histograms"));
+        }
+        let lhs_is_scalar = binary.lhs.value_type() == ValueType::Scalar;
+        if lhs_is_scalar || binary.rhs.value_type() == ValueType::Scalar {
+            let (scalar, vector) = if lhs_is_scalar {
+                (&binary.lhs, &binary.rhs)
+            } else {
+                (&binary.rhs, &binary.lhs)
+            };
+            let (scalar, vector) = (self.scalar(scalar)?, self.vector(vector)?);
+            let invariant = scalar.invariant && vector.invariant;
+            let (scalar, vector) = if invariant {
+                (scalar.plan, vector.plan)
+            } else {
+                (once_scalar(scalar), once_vector(vector))
+            };
+            return Ok(Part {
+                plan: VectorPlan::BinaryScalar(Box::new(BinaryScalarPlan {
+                    op,
+                    returns_bool,
+                    vector,
+                    scalar,
+                    scalar_left: lhs_is_scalar,
+                    span,
+                })),
+                invariant,
+            });
+        }
+        let matching = binary
+            .matching
+            .clone()
+            .ok_or_else(|| bug("two vectors without matching"))?;
+        if matching.fill_left.is_some() || matching.fill_right.is_some() {
+            return Err(not_built(
+                "fill modifiers",
+                "feature flag promql-binop-fill-modifiers",
+            ));
+        }
+        let (lhs, rhs) = (self.vector(&binary.lhs)?, self.vector(&binary.rhs)?);
+        let invariant = lhs.invariant && rhs.invariant;
+        let (lhs, rhs) = if invariant {
+            (lhs.plan, rhs.plan)
+        } else {
+            (once_vector(lhs), once_vector(rhs))
+        };
+        Ok(Part {
+            plan: VectorPlan::Binary(Box::new(BinaryPlan {
+                op,
+                returns_bool,
+                matching,
+                lhs,
+                rhs,
+                span,
+            })),
+            invariant,
+        })
+    }
+
+    fn aggregate(&self, aggregate: &Aggregate) -> Plan<Part<VectorPlan>> {
+        let operand = self.vector(aggregate.operand.unwrap_parens())?;
+        let mut labels = aggregate.grouping.clone();
+        if aggregate.op == AggregateOp::CountValues {
+            let param = aggregate.param.as_ref().ok_or_else(|| bug("no parameter"))?;
+            let label = string_of(param.unwrap_parens())?.clone();
+            if label.bytes.is_some() || label.value.is_empty() {
+                return Err(QueryError::Execution(format!("invalid label name {label}")));
+            }
+            if !aggregate.without {
+                labels.push(label.value.clone());
+            }
+            let plan = CountValuesPlan {
+                label,
+                grouping: grouping(aggregate.without, labels),
+                operand: operand.plan,
+            };
+            return Ok(Part {
+                plan: VectorPlan::CountValues(Box::new(plan)),
+                invariant: operand.invariant,
+            });
+        }
+        let mut invariant = operand.invariant;
+        let mut param = None;
+        let mut param_span = Span::default();
+        if let Some(node) = &aggregate.param {
+            let node = node.unwrap_parens();
+            let part = self.scalar(node)?;
+            invariant &= part.invariant;
+            param = Some(part);
+            param_span = node.span;
+        }
+        let (operand, param) = if invariant {
+            (operand.plan, param.map(|p| p.plan))
+        } else {
+            (once_vector(operand), param.map(once_scalar))
+        };
+        Ok(Part {
+            plan: VectorPlan::Aggregate(Box::new(AggregatePlan {
+                op: aggregate.op,
+                grouping: grouping(aggregate.without, labels),
+                param,
+                param_span,
+                operand,
+            })),
+            invariant,
+        })
+    }
+
+    fn vector_call(&self, call: &Call, span: Span) -> Plan<Part<VectorPlan>> {
+        let function = call.function;
+        match function.kind {
+            Kind::Window(window) => return self.window(call, window),
+            Kind::AbsentOverTime => {
+                let node = argument(call, 0)?;
+                let source = self.source(node)?;
+                return Ok(Part {
+                    plan: VectorPlan::AbsentOverTime {
+                        source: Box::new(source.plan),
+                        labels: absent_labels(node),
+                    },
+                    invariant: source.invariant,
+                });
+            }
+            Kind::Timestamp => return self.timestamp(argument(call, 0)?),
+            Kind::NotBuilt => {
+                return Err(not_built(
+                    function.name,
+                    "feature flag promql-experimental-functions",
+                ));
+            }
+            _ => {}
+        }
+        let mut args = Arguments::read(self, call)?;
+        let invariant = args.invariant && !function.depends_on_step();
+        if !invariant {
+            args.run_once();
+        }
+        let plan = self.assemble_call(function, call, span, args)?;
+        Ok(Part { plan, invariant })
+    }
+
+    /// A call whose arguments are instant vectors, scalars and strings.
+    fn assemble_call(
+        &self,
+        function: &Function,
+        call: &Call,
+        span: Span,
+        mut args: Arguments,
+    ) -> Plan<VectorPlan> {
+        let argument_span =
+            |index: usize| -> Plan<Span> { Ok(argument(call, index)?.span) };
+        Ok(match function.kind {
+            Kind::Math(math) => VectorPlan::Math {
+                function: math,
+                operand: args.vector()?,
+                params: match math {
+                    Math::Clamp => vec![args.scalar()?, args.scalar()?],
+                    Math::ClampMin | Math::ClampMax => vec![args.scalar()?],
+                    Math::Round => args.scalars,
+                    _ => Vec::new(),
+                },
+            },
+            Kind::Date(part) => VectorPlan::Date {
+                part,
+                operand: args.vectors.pop().map(|part| Box::new(part.plan)),
+            },
+            Kind::Absent => VectorPlan::Absent {
+                operand: args.vector()?,
+                labels: absent_labels(argument(call, 0)?),
+            },
+            Kind::Vector => VectorPlan::FromScalar(args.scalar()?),
+            Kind::Sort { descending } => VectorPlan::Sort {
+                operand: args.vector()?,
+                descending,
+                span,
+            },
+            Kind::SortByLabel { descending } => VectorPlan::SortByLabel {
+                operand: args.vector()?,
+                labels: args.strings,
+                descending,
+                span,
+            },
+            Kind::LabelReplace => label_replace(args)?,
+            Kind::LabelJoin => label_join(args)?,
+            Kind::HistogramQuantile => VectorPlan::HistogramQuantile {
+                quantile: args.scalar()?,
+                quantile_span: argument_span(0)?,
+                operand: args.vector()?,
+                operand_span: argument_span(1)?,
+            },
+            Kind::HistogramFraction => VectorPlan::HistogramFraction {
+                lower: args.scalar()?,
+                upper: args.scalar()?,
+                operand: args.vector()?,
+                operand_span: argument_span(2)?,
+            },
+            Kind::NativeHistogram => VectorPlan::Nothing(args.vector()?),
+            _ => return Err(bug("a vector function was expected")),
+        })
+    }
+
+    fn timestamp(&self, node: &Node) -> Plan<Part<VectorPlan>> {
+        let operand = self.vector(node)?;
+        Ok(match operand.plan {
+            VectorPlan::Selector(selector) => Part {
+                plan: VectorPlan::SampleTimes(selector),
+                invariant: operand.invariant,
+            },
+            _ => varying(VectorPlan::StepTimes(Box::new(once_vector(operand)))),
+        })
+    }
+
+    fn window(&self, call: &Call, window: Window) -> Plan<Part<VectorPlan>> {
+        let at = call
+            .function
+            .args
+            .iter()
+            .position(|t| *t == ValueType::Matrix)
+            .ok_or_else(|| bug("no range vector"))?;
+        let node = argument(call, at)?;
+        let source = self.source(node)?;
+        let mut invariant = source.invariant && !call.function.depends_on_step();
+        let mut params = Vec::new();
+        for index in (0..call.args.len()).filter(|index| *index != at) {
+            let param = self.scalar(argument(call, index)?)?;
+            invariant &= param.invariant;
+            params.push(param);
+        }
+        let params = params
+            .into_iter()
+            .map(|param| if invariant { param.plan } else { once_scalar(param) })
+            .collect();
+        // What stands in for a subquery has no place in the text.
+        let source_span = match &node.kind {
+            NodeKind::Subquery(_) => Span::default(),
+            _ => node.span,
+        };
+        let first_span = if at == 0 { source_span } else { argument(call, 0)?.span };
+        Ok(Part {
+            plan: VectorPlan::Window(Box::new(WindowPlan {
+                function: window,
+                source: source.plan,
+                params,
+                source_span,
+                first_span,
+            })),
+            invariant,
+        })
+    }
+
+    fn source(&self, node: &Node) -> Plan<Part<WindowSource>> {
+        match &node.kind {
+            NodeKind::Paren(inner) => self.source(inner),
+            NodeKind::Range(range) => self.range(range),
+            NodeKind::Subquery(subquery) => self.subquery(subquery),
+            _ => Err(bug("a range vector was expected")),
+        }
+    }
+
+    fn range(&self, range: &RangeSelector) -> Plan<Part<WindowSource>> {
+        let selector = self.selector(&range.selector)?;
+        Ok(Part {
+            invariant: selector.times.at_ms.is_some(),
+            plan: WindowSource::Selector {
+                selector,
+                range_ms: self.duration(&range.range, false)?,
+            },
+        })
+    }
+
+    fn subquery(&self, subquery: &Subquery) -> Plan<Part<WindowSource>> {
+        let times = self.times(&subquery.modifiers)?;
+        let step_ms = match &subquery.step {
+            Some(step) => self.duration(step, false)?,
+            None => self.context.default_step_ms,
+        };
+        Ok(Part {
+            invariant: times.at_ms.is_some(),
+            plan: WindowSource::Subquery(SubqueryPlan {
+                operand: once_vector(self.vector(&subquery.operand)?),
+                range_ms: self.duration(&subquery.range, false)?,
+                step_ms: step_ms.max(1),
+                times,
+            }),
+        })
+    }
+
+    fn selector(&self, selector: &Selector) -> Plan<SelectorPlan> {
+        if let Some(extension) = selector.extension {
+            return Err(not_built(
+                extension.as_str(),
+                "feature flag promql-extended-range-selectors",
+            ));
+        }
+        Ok(SelectorPlan {
+            matchers: selector.matchers.clone(),
+            times: self.times(&selector.modifiers)?,
+        })
+    }
+
+    fn times(&self, modifiers: &Modifiers) -> Plan<Times> {
+        Ok(Times {
+            offset_ms: self.duration(&modifiers.offset, true)?,
+            at_ms: modifiers.at.map(|at| match at {
+                At::Time(ms) => ms,
+                At::Start => self.context.start_ms,
+                At::End => self.context.end_ms,
+            }),
+        })
+    }
+
+    fn duration(&self, duration: &DurationSpec, may_be_negative: bool) -> Plan<i64> {
+        duration
+            .resolve_ms(self.durations(), may_be_negative)
+            .map_err(QueryError::Execution)
+    }
+
+    fn durations(&self) -> DurationContext {
+        let context = &self.context;
+        DurationContext {
+            step_seconds: context.step_ms as f64 / 1000.0,
+            range_seconds: context.end_ms.saturating_sub(context.start_ms) as f64 / 1000.0,
+        }
+    }
+}
+
+/// The arguments of a call by type, in order.
+struct Arguments {
+    vectors: Vec<Part<VectorPlan>>,
+    scalars: Vec<ScalarPlan>,
+    scalars_invariant: Vec<bool>,
+    strings: Vec<String>,
+    invariant: bool,
+}
+
+impl Arguments {
+    fn read(builder: &Builder, call: &Call) -> Plan<Self> {
+        let mut args = Self {
+            vectors: Vec::new(),
+            scalars: Vec::new(),
+            scalars_invariant: Vec::new(),
+            strings: Vec::new(),
+            invariant: true,
+        };
+        for index in 0..call.args.len() {
+            let node = argument(call, index)?;
+            match node.value_type() {
+                ValueType::Vector => {
+                    let part = builder.vector(node)?;
+                    args.invariant &= part.invariant;
+                    args.vectors.push(part);
+                }
+                ValueType::Scalar => {
+                    let part = builder.scalar(node)?;
+                    args.invariant &= part.invariant;
+                    args.scalars_invariant.push(part.invariant);
+                    args.scalars.push(part.plan);
+                }
+                ValueType::String => args.strings.push(string_of(node)?.value.clone()),
+                ValueType::Matrix => return Err(bug("a range vector among plain arguments")),
+            }
+        }
+        Ok(args)
+    }
+
+    /// The call runs at every step: what of its arguments does not vary runs once.
+    fn run_once(&mut self) {
+        self.vectors = std::mem::take(&mut self.vectors)
+            .into_iter()
+            .map(|part| Part {
+                invariant: part.invariant,
+                plan: once_vector(part),
+            })
+            .collect();
+        self.scalars = std::mem::take(&mut self.scalars)
+            .into_iter()
+            .zip(&self.scalars_invariant)
+            .map(|(plan, invariant)| {
+                once_scalar(Part {
+                    plan,
+                    invariant: *invariant,
+                })
+            })
+            .collect();
+    }
+
+    fn vector(&mut self) -> Plan<Box<VectorPlan>> {
+        if self.vectors.is_empty() {
+            return Err(bug("a vector argument is missing"));
+        }
+        Ok(Box::new(self.vectors.remove(0).plan))
+    }
+
+    fn scalar(&mut self) -> Plan<ScalarPlan> {
+        if self.scalars.is_empty() {
+            return Err(bug("a scalar argument is missing"));
+        }
+        Ok(self.scalars.remove(0))
+    }
+}
+
+fn join_scalars(
+    lhs: Part<ScalarPlan>,
+    rhs: Part<ScalarPlan>,
+    join: impl FnOnce(Box<ScalarPlan>, Box<ScalarPlan>) -> ScalarPlan,
+) -> Part<ScalarPlan> {
+    let invariant = lhs.invariant && rhs.invariant;
+    let (lhs, rhs) = if invariant {
+        (lhs.plan, rhs.plan)
+    } else {
+        (once_scalar(lhs), once_scalar(rhs))
+    };
+    Part {
+        plan: join(Box::new(lhs), Box::new(rhs)),
+        invariant,
+    }
+}
+
+fn label_replace(mut args: Arguments) -> Plan<VectorPlan> {
+    let operand = args.vector()?;
+    let [target, replacement, source, pattern] = <[String; 4]>::try_from(args.strings)
+        .map_err(|_| bug("label_replace takes four strings"))?;
+    let compiled = Pattern::new(&pattern).map_err(|_| {
+        QueryError::Execution(format!(
+            "invalid regular expression in label_replace(): {pattern}"
+        ))
+    })?;
+    if target.is_empty() {
+        return Err(QueryError::Execution(format!(
+            "invalid destination label name in label_replace(): {target}"
+        )));
+    }
+    Ok(VectorPlan::LabelReplace {
+        operand,
+        target,
+        replacement,
+        source,
+        pattern: compiled,
+    })
+}
+
+fn label_join(mut args: Arguments) -> Plan<VectorPlan> {
+    let operand = args.vector()?;
+    let mut strings = args.strings.into_iter();
+    let (Some(target), Some(separator)) = (strings.next(), strings.next()) else {
+        return Err(bug("label_join takes two strings"));
+    };
+    let sources: Vec<String> = strings.collect();
+    if let Some(source) = sources.iter().find(|source| source.is_empty()) {
+        return Err(QueryError::Execution(format!(
+            "invalid source label name in label_join(): {source}"
+        )));
+    }
+    if target.is_empty() {
+        return Err(QueryError::Execution(format!(
+            "invalid destination label name in label_join(): {target}"
+        )));
+    }
+    Ok(VectorPlan::LabelJoin {
+        operand,
+        target,
+        separator,
+        sources,
+    })
+}
+
+/// The labels that a selector asks for by equality, each once.
+fn absent_labels(node: &Node) -> Labels {
+    let selector = match &node.kind {
+        NodeKind::Selector(selector) => selector,
+        NodeKind::Range(range) => &range.selector,
+        _ => return Labels::empty(),
+    };
+    let mut builder = LabelsBuilder::new();
+    let mut seen: Vec<&str> = Vec::new();
+    for matcher in &selector.matchers {
+        let name = matcher.name();
+        if name == METRIC_NAME {
+            continue;
+        }
+        if matcher.op() == MatchOp::Equal && !seen.contains(&name) {
+            builder.set(name, matcher.value());
+            seen.push(name);
+        } else {
+            builder.remove(name);
+        }
+    }
+    builder.build()
+}
+
+fn grouping(without: bool, mut labels: Vec<String>) -> Grouping {
+    labels.sort();
+    labels.dedup();
+    Grouping { without, labels }
+}
+
+/// An argument without parentheses around it.
+fn argument(call: &Call, index: usize) -> Plan<&Node> {
+    call.args
+        .get(index)
+        .map(Node::unwrap_parens)
+        .ok_or_else(|| bug("an argument is missing"))
+}
+
+fn string_of(node: &Node) -> Plan<&StringLiteral> {
+    match &node.unwrap_parens().kind {
+        NodeKind::String(text) => Ok(text),
+        _ => Err(bug("a string was expected")),
+    }
+}
+
+fn not_built(what: &str, behind: &str) -> QueryError {
+    QueryError::NotBuilt(format!(
+        "{what} ({behind}) is understood but not built in this version"
+    ))
+}
+
+/// The check of types let something through.
+fn bug(what: &str) -> QueryError {
+    QueryError::Execution(format!("BUG: the plan does not fit the expression: {what}"))
+}

@@ -1,0 +1,245 @@
+//! Series notation: `name{label="value"} 1 2+3x4 _x2 stale`.
+
+use barograph_model::{Labels, LabelsBuilder, METRIC_NAME, stale_nan};
+use nom::branch::alt;
+use nom::bytes::complete::{tag, tag_no_case, take_until};
+use nom::character::complete::{char, digit1};
+use nom::combinator::{eof, map, map_opt, map_res, opt, recognize, value};
+use nom::multi::many0;
+use nom::sequence::{delimited, preceded};
+use nom::{IResult, Parser};
+
+use crate::lex::{identifier, metric_identifier, quoted, raw_quoted, spaces, unquote};
+
+/// Most points that one line may stand for.
+const POINTS_LIMIT: usize = 1_000_000;
+
+/// One step of a series.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Point {
+    Missing,
+    Float(f64),
+    /// A native histogram; which one is not read.
+    Histogram,
+}
+
+/// Labels and points of a line.
+pub(super) fn parse(line: &str) -> Result<(Labels, Vec<Point>), String> {
+    let line = line.trim();
+    let (labels, used) = labels(line)?;
+    let rest = &line[used..];
+    if !rest.is_empty() && spaces(rest) == 0 {
+        return Err(format!("unexpected text behind the labels: {rest:?}"));
+    }
+    let mut points = Vec::new();
+    let mut rest = rest.trim_start();
+    while !rest.is_empty() {
+        let (behind, item) =
+            item(rest).map_err(|_| format!("no point of a series: {rest:?}"))?;
+        if points.len().saturating_add(item.count) > POINTS_LIMIT {
+            return Err(format!("more than {POINTS_LIMIT} points"));
+        }
+        item.extend(&mut points);
+        rest = behind.trim_start();
+    }
+    Ok((labels, points))
+}
+
+/// The labels at the start of a line, and how many bytes they take.
+pub(super) fn labels(line: &str) -> Result<(Labels, usize), String> {
+    let mut builder = LabelsBuilder::new();
+    let mut at = metric_identifier(line);
+    if at > 0 {
+        builder.set(METRIC_NAME, &line[..at]);
+    }
+    let brace = at + spaces(&line[at..]);
+    if !line[brace..].starts_with('{') || line[brace..].starts_with("{{") {
+        return if at > 0 {
+            Ok((builder.build(), at))
+        } else {
+            Err(format!("no series: {line:?}"))
+        };
+    }
+    at = brace + 1;
+    loop {
+        at += spaces(&line[at..]);
+        if line[at..].starts_with('}') {
+            return Ok((builder.build(), at + 1));
+        }
+        let (name, used) = name(&line[at..])?;
+        at += used;
+        at += spaces(&line[at..]);
+        if let Some(rest) = line[at..].strip_prefix('=') {
+            at += 1 + spaces(rest);
+            let (text, used) = string(&line[at..])?;
+            builder.set(&name, &text);
+            at += used;
+        } else {
+            builder.set(METRIC_NAME, &name);
+        }
+        at += spaces(&line[at..]);
+        if line[at..].starts_with(',') {
+            at += 1;
+        } else if !line[at..].starts_with('}') {
+            return Err(format!("expected ',' or '}}' in labels: {:?}", &line[at..]));
+        }
+    }
+}
+
+fn name(rest: &str) -> Result<(String, usize), String> {
+    match identifier(rest) {
+        0 => string(rest),
+        used => Ok((rest[..used].to_owned(), used)),
+    }
+}
+
+fn string(rest: &str) -> Result<(String, usize), String> {
+    let used = match rest.chars().next() {
+        Some('`') => raw_quoted(rest)?,
+        Some(quote @ ('"' | '\'')) => quoted(rest, quote)?,
+        _ => return Err(format!("expected a string: {rest:?}")),
+    };
+    let bytes = unquote(&rest[..used])?;
+    let text = String::from_utf8(bytes).map_err(|e| e.to_string())?;
+    Ok((text, used))
+}
+
+/// What one word of the notation stands for.
+struct Item {
+    first: Point,
+    increment: f64,
+    count: usize,
+}
+
+impl Item {
+    fn extend(&self, points: &mut Vec<Point>) {
+        let mut point = self.first;
+        for _ in 0..self.count {
+            points.push(point);
+            if let Point::Float(value) = &mut point {
+                if self.increment != 0.0 {
+                    *value += self.increment;
+                }
+            }
+        }
+    }
+}
+
+fn item(rest: &str) -> IResult<&str, Item> {
+    let times = |i| preceded(char('x'), map_res(digit1, str::parse::<usize>)).parse(i);
+    // A repetition stands for the value itself and so many more.
+    let more = |count: Option<usize>| count.map_or(1, |count| count.saturating_add(1));
+    let blank = map(preceded(char('_'), opt(times)), |count| Item {
+        first: Point::Missing,
+        increment: 0.0,
+        count: count.unwrap_or(1),
+    });
+    let stale = value((), tag("stale")).map(|()| Item {
+        first: Point::Float(stale_nan()),
+        increment: 0.0,
+        count: 1,
+    });
+    let histogram = |i| delimited(tag("{{"), take_until("}}"), tag("}}")).parse(i);
+    let histograms = map(
+        (histogram, opt((alt((char('+'), char('-'))), histogram)), opt(times)),
+        move |(_, _, count)| Item {
+            first: Point::Histogram,
+            increment: 0.0,
+            count: more(count),
+        },
+    );
+    let signed = |i| {
+        map(
+            (alt((value(1.0, char('+')), value(-1.0, char('-')))), number),
+            |(sign, number): (f64, f64)| sign * number,
+        )
+        .parse(i)
+    };
+    let floats = map(
+        (alt((signed, number)), opt((signed, times)), opt(times)),
+        move |(first, series, count)| {
+            let (increment, count) = match series {
+                Some((increment, count)) => (increment, Some(count)),
+                None => (0.0, count),
+            };
+            Item {
+                first: Point::Float(first),
+                increment,
+                count: more(count),
+            }
+        },
+    );
+    let (behind, item) = alt((blank, stale, histograms, floats)).parse(rest)?;
+    // Words are apart.
+    alt((eof, recognize(char(' ')), recognize(char('\t')))).parse(behind)?;
+    Ok((behind, item))
+}
+
+fn number(rest: &str) -> IResult<&str, f64> {
+    let word = alt((
+        value(f64::INFINITY, tag_no_case("inf")),
+        value(f64::NAN, tag_no_case("nan")),
+    ));
+    let digits = |i| recognize((digit1, many0((char('_'), digit1)))).parse(i);
+    let decimal = recognize((
+        alt((
+            recognize((digits, opt((char('.'), opt(digits))))),
+            recognize((char('.'), digits)),
+        )),
+        opt((
+            alt((char('e'), char('E'))),
+            opt(alt((char('+'), char('-')))),
+            digit1,
+        )),
+    ));
+    alt((
+        word,
+        map_opt(decimal, |text: &str| text.replace('_', "").parse().ok()),
+    ))
+    .parse(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn floats(line: &str) -> Vec<Option<f64>> {
+        let (_, points) = parse(line).expect("valid");
+        points
+            .iter()
+            .map(|point| match point {
+                Point::Float(value) => Some(*value),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn words_expand() {
+        assert_eq!(
+            floats("a 1 2+3x2 -1-1x1 _x2 4x1 1e2"),
+            [
+                Some(1.0),
+                Some(2.0),
+                Some(5.0),
+                Some(8.0),
+                Some(-1.0),
+                Some(-2.0),
+                None,
+                None,
+                Some(4.0),
+                Some(4.0),
+                Some(100.0)
+            ]
+        );
+        assert!(floats("a stale -Inf")[0].is_some_and(barograph_model::is_stale));
+        assert_eq!(floats("a {{schema:1 sum:3}}x2"), [None, None, None]);
+    }
+
+    #[test]
+    fn labels_may_be_quoted() {
+        let (labels, _) = parse(r#"{"a.b", x='1', "y z"="2",} 1"#).expect("valid");
+        assert_eq!(labels.to_string(), r#"{__name__="a.b", x="1", "y z"="2"}"#);
+        assert!(parse("a 1foo").is_err());
+    }
+}
