@@ -65,9 +65,8 @@ impl Annotation {
 
     pub(crate) fn invalid_ratio(ratio: f64, capped: f64, span: Span) -> Self {
         let (ratio, capped) = (go_g(ratio), go_g(capped));
-        let text = format!(
-            "ratio value should be between -1 and 1, got {ratio}, capping to {capped}"
-        );
+        let text =
+            format!("ratio value should be between -1 and 1, got {ratio}, capping to {capped}");
         Self::warning(text, span)
     }
 
@@ -80,7 +79,8 @@ impl Annotation {
     }
 
     pub(crate) fn sort_in_range_query(span: Span) -> Self {
-        let text = "sort is ineffective for range queries since results are always ordered by labels";
+        let text =
+            "sort is ineffective for range queries since results are always ordered by labels";
         Self::warning(text.to_owned(), span)
     }
 

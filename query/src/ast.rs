@@ -14,8 +14,8 @@ use barograph_model::Matcher;
 
 use crate::functions::Function;
 
-pub use duration::{DurationExpr, DurationKind, DurationOp, DurationSpec};
 pub(crate) use duration::DurationContext;
+pub use duration::{DurationExpr, DurationKind, DurationOp, DurationSpec};
 
 /// An expression: the tree and the text it came from. Cloning is one reference count.
 #[derive(Clone, Debug)]

@@ -84,11 +84,7 @@ fn expect(node: &mut Node, wanted: ValueType, context: &str) -> Check<()> {
 fn check_binary(binary: &mut Binary, span: Span, value_type: ValueType) -> Check<()> {
     check(&mut binary.lhs)?;
     check(&mut binary.rhs)?;
-    let (op, lhs, rhs) = (
-        binary.op,
-        binary.lhs.value_type(),
-        binary.rhs.value_type(),
-    );
+    let (op, lhs, rhs) = (binary.op, binary.lhs.value_type(), binary.rhs.value_type());
     // Where the operator stands is close enough: directly behind the left operand.
     let op_span = Span {
         start: binary.lhs.span.end + 1,
@@ -105,7 +101,11 @@ fn check_binary(binary: &mut Binary, span: Span, value_type: ValueType) -> Check
             matching.cardinality = Cardinality::ManyToMany;
         }
         if matching.on {
-            if let Some(label) = matching.labels.iter().find(|l| matching.include.contains(l)) {
+            if let Some(label) = matching
+                .labels
+                .iter()
+                .find(|l| matching.include.contains(l))
+            {
                 return Err(Fault::new(
                     op_span,
                     format!("label {label:?} must not occur in ON and GROUP clause at once"),
@@ -126,7 +126,10 @@ fn check_binary(binary: &mut Binary, span: Span, value_type: ValueType) -> Check
     if lhs == ValueType::Vector && rhs == ValueType::Vector {
         if let Some(matching) = binary.matching.as_ref().filter(|_| op.is_set()) {
             if matching.cardinality != Cardinality::ManyToMany {
-                return fail(format!("no grouping allowed for {:?} operation", op.as_str()));
+                return fail(format!(
+                    "no grouping allowed for {:?} operation",
+                    op.as_str()
+                ));
             }
             if fills(matching) {
                 return fail("filling in missing series not allowed for set operators".into());
@@ -238,7 +241,12 @@ fn check_selector(selector: &Selector, span: Span, needs_matcher: bool) -> Check
             None => Ok(()),
         };
     }
-    if needs_matcher && selector.matchers.iter().all(barograph_model::Matcher::matches_empty) {
+    if needs_matcher
+        && selector
+            .matchers
+            .iter()
+            .all(barograph_model::Matcher::matches_empty)
+    {
         return Err(Fault::new(
             span,
             "vector selector must contain at least one non-empty matcher",

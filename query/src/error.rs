@@ -61,7 +61,10 @@ pub(crate) fn position_text(input: &str, at: usize) -> String {
         return "invalid position".to_owned();
     };
     let line = before.iter().filter(|b| **b == b'\n').count() + 1;
-    let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+    let line_start = before
+        .iter()
+        .rposition(|b| *b == b'\n')
+        .map_or(0, |i| i + 1);
     format!("{line}:{}", at - line_start + 1)
 }
 

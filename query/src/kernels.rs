@@ -72,11 +72,7 @@ pub(crate) struct Input<'a> {
 
 impl<'a> Input<'a> {
     /// Fills `out` from each window that is not empty.
-    fn each(
-        &self,
-        out: &mut [f64],
-        mut compute: impl FnMut(&'a [i64], &'a [f64], usize) -> f64,
-    ) {
+    fn each(&self, out: &mut [f64], mut compute: impl FnMut(&'a [i64], &'a [f64], usize) -> f64) {
         for (step, (slot, (from, to))) in out.iter_mut().zip(&self.edges.spans).enumerate() {
             let (from, to) = (*from as usize, *to as usize);
             *slot = if from < to {
@@ -104,13 +100,16 @@ pub(crate) fn run(function: Window, input: &Input<'_>, out: &mut [f64]) {
             v.windows(2).filter(|pair| pair[1] < pair[0]).count() as f64
         }),
         Window::Changes => input.each(out, |_, v, _| {
-            let changed = |pair: &&[f64]| {
-                pair[0] != pair[1] && !(pair[0].is_nan() && pair[1].is_nan())
-            };
+            let changed =
+                |pair: &&[f64]| pair[0] != pair[1] && !(pair[0].is_nan() && pair[1].is_nan());
             v.windows(2).filter(changed).count() as f64
         }),
         Window::Deriv => input.each(out, |t, v, _| {
-            if v.len() < 2 { ABSENT } else { trend::regression(t, v, t[0]).0 }
+            if v.len() < 2 {
+                ABSENT
+            } else {
+                trend::regression(t, v, t[0]).0
+            }
         }),
         Window::PredictLinear => input.each(out, |t, v, step| {
             if v.len() < 2 {

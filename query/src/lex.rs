@@ -157,8 +157,13 @@ impl<'a> Lexer<'a> {
             '!' if rest.starts_with("!~") => self.push(TokenKind::NotEqualRegex, 2),
             '!' if rest.starts_with("!=") => self.push(TokenKind::NotEqual, 2),
             '!' => {
-                let second = rest[1..].chars().next().map_or("'\\uFFFF'".into(), quoted_char);
-                self.fail(format!("unexpected character after '!' inside braces: {second}"))
+                let second = rest[1..]
+                    .chars()
+                    .next()
+                    .map_or("'\\uFFFF'".into(), quoted_char);
+                self.fail(format!(
+                    "unexpected character after '!' inside braces: {second}"
+                ))
             }
             '{' => self.fail("unexpected left brace '{'".into()),
             '}' => {
@@ -203,9 +208,9 @@ impl<'a> Lexer<'a> {
                 self.mode = Mode::Statement;
                 self.number_or_duration(rest)
             }
-            'a'..='z' | 'A'..='Z' => self.duration_keyword(rest).unwrap_or_else(|| {
-                self.fail(unexpected_in_duration(first))
-            }),
+            'a'..='z' | 'A'..='Z' => self
+                .duration_keyword(rest)
+                .unwrap_or_else(|| self.fail(unexpected_in_duration(first))),
             _ => self.fail(unexpected_in_duration(first)),
         }
     }
@@ -241,7 +246,11 @@ impl<'a> Lexer<'a> {
     }
 
     fn string(&mut self, rest: &'a str, quote: char) -> bool {
-        let read = if quote == '`' { raw_quoted(rest) } else { quoted(rest, quote) };
+        let read = if quote == '`' {
+            raw_quoted(rest)
+        } else {
+            quoted(rest, quote)
+        };
         match read {
             Ok(length) => self.push(TokenKind::String, length),
             Err(message) => self.fail(message),
@@ -353,10 +362,7 @@ mod tests {
         let last = tokens.last().expect("a token");
         assert_eq!(
             (last.start, &last.kind),
-            (
-                4,
-                &TokenKind::Error("unexpected character: '$'".to_owned())
-            )
+            (4, &TokenKind::Error("unexpected character: '$'".to_owned()))
         );
     }
 

@@ -206,7 +206,10 @@ pub(crate) struct WindowPlan {
 /// Where windows get their samples from.
 #[derive(Debug)]
 pub(crate) enum WindowSource {
-    Selector { selector: SelectorPlan, range_ms: i64 },
+    Selector {
+        selector: SelectorPlan,
+        range_ms: i64,
+    },
     Subquery(SubqueryPlan),
 }
 

@@ -45,14 +45,19 @@ fn public_scripts() {
         println!("../shared/promqltest is not there: the public scripts were NOT run");
         return;
     };
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&directory).expect("readable")
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&directory)
+        .expect("readable")
         .map(|e| e.expect("entry").path())
         .filter(|p| p.extension().is_some_and(|e| e == "test"))
         .collect();
     files.sort();
     for file in files {
         let reports = run(&file);
-        println!("{:40} {:?}", file.file_name().unwrap().to_string_lossy(), counts(&reports));
+        println!(
+            "{:40} {:?}",
+            file.file_name().unwrap().to_string_lossy(),
+            counts(&reports)
+        );
         for r in &reports {
             if let Verdict::Failed(why) = &r.verdict {
                 println!("  line {} {}\n      {}", r.line, r.expr, why);

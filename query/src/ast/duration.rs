@@ -44,8 +44,7 @@ impl DurationSpec {
             Self::Expression(expr) => expr,
         };
         let seconds = expr.evaluate(context)?;
-        let fail =
-            |what: &str| Err(format!("{}:{}: {what}", expr.span.start, expr.span.end));
+        let fail = |what: &str| Err(format!("{}:{}: {what}", expr.span.start, expr.span.end));
         if !seconds.is_finite() {
             return fail("duration is NaN or infinite");
         }
@@ -160,7 +159,10 @@ impl DurationExpr {
             DurationKind::Binary { op, lhs, rhs } => {
                 let (l, r) = (lhs.evaluate(context)?, rhs.evaluate(context)?);
                 let by_zero = |what: &str| {
-                    Err(format!("{}:{}: {what} by zero", self.span.start, self.span.end))
+                    Err(format!(
+                        "{}:{}: {what} by zero",
+                        self.span.start, self.span.end
+                    ))
                 };
                 match op {
                     DurationOp::Add => l + r,

@@ -140,7 +140,11 @@ impl Selector {
             .collect();
         if parts.is_empty() {
             // What no name and no matcher prints would not parse; only `info` accepts it.
-            return if self.name.is_none() { f.write_str("{}") } else { Ok(()) };
+            return if self.name.is_none() {
+                f.write_str("{}")
+            } else {
+                Ok(())
+            };
         }
         parts.sort();
         write!(f, "{{{}}}", parts.join(","))

@@ -126,12 +126,20 @@ fn accumulator(op: AggregateOp, steps: usize) -> Box<dyn Accumulator> {
         AggregateOp::Avg => Box::new(Average {
             cells: vec![AverageCell::default(); steps],
         }),
-        AggregateOp::Min => Box::new(Fold::new(steps, |v| v, |have, v| {
-            if have > v || have.is_nan() { v } else { have }
-        })),
-        AggregateOp::Max => Box::new(Fold::new(steps, |v| v, |have, v| {
-            if have < v || have.is_nan() { v } else { have }
-        })),
+        AggregateOp::Min => Box::new(Fold::new(
+            steps,
+            |v| v,
+            |have, v| {
+                if have > v || have.is_nan() { v } else { have }
+            },
+        )),
+        AggregateOp::Max => Box::new(Fold::new(
+            steps,
+            |v| v,
+            |have, v| {
+                if have < v || have.is_nan() { v } else { have }
+            },
+        )),
         AggregateOp::Count => Box::new(Fold::new(steps, |_| 1.0, |have, _| have + 1.0)),
         AggregateOp::Stddev | AggregateOp::Stdvar => Box::new(Variance {
             cells: vec![VarianceCell::default(); steps],

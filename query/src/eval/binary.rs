@@ -240,7 +240,9 @@ impl MatchUp<'_> {
                 &sides.rhs.meta(partner).labels,
             );
             if self.plan.matching.cardinality != Cardinality::OneToOne {
-                let others = of_signature.entry((*signature, labels.clone())).or_default();
+                let others = of_signature
+                    .entry((*signature, labels.clone()))
+                    .or_default();
                 for other in others.iter() {
                     let other = sides.lhs.values(*other);
                     if (0..many.len()).any(|step| both(step) && !is_absent(other[step])) {
@@ -341,14 +343,18 @@ impl MatchUp<'_> {
     }
 
     fn compute(&self, many: f64, one: f64) -> f64 {
-        let (l, r) = if self.swapped { (one, many) } else { (many, one) };
+        let (l, r) = if self.swapped {
+            (one, many)
+        } else {
+            (many, one)
+        };
         sample_op(self.plan.op, self.plan.returns_bool, l, r, l)
     }
 
     fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {
         let matching = &self.plan.matching;
-        let drops_name = changes_meaning(self.plan.op)
-            || (self.plan.returns_bool && !self.delayed_names);
+        let drops_name =
+            changes_meaning(self.plan.op) || (self.plan.returns_bool && !self.delayed_names);
         let to_one = matching.cardinality == Cardinality::OneToOne;
         let kept = many.without(|name| {
             if name == METRIC_NAME && drops_name {

@@ -49,15 +49,24 @@ impl Evaluator<'_> {
         let classics = self.classics(&operand, operand_span);
         let delayed_names = self.delayed_names;
         let mut notes = Vec::new();
-        let result = self.per_classic(&operand, classics, steps, &mut |step, labels, buckets| {
-            let (value, forced) = bucket_quantile(q[step], buckets);
-            if let Some(mut forced) = forced {
-                let metric = if delayed_names { labels.metric_name() } else { "" };
-                (forced.first_ms, forced.last_ms) = (steps.at(step), steps.at(step));
-                notes.push(Annotation::forced_monotonicity(metric, operand_span, forced));
-            }
-            value
-        })?;
+        let result =
+            self.per_classic(&operand, classics, steps, &mut |step, labels, buckets| {
+                let (value, forced) = bucket_quantile(q[step], buckets);
+                if let Some(mut forced) = forced {
+                    let metric = if delayed_names {
+                        labels.metric_name()
+                    } else {
+                        ""
+                    };
+                    (forced.first_ms, forced.last_ms) = (steps.at(step), steps.at(step));
+                    notes.push(Annotation::forced_monotonicity(
+                        metric,
+                        operand_span,
+                        forced,
+                    ));
+                }
+                value
+            })?;
         for note in notes {
             self.annotations.add(note);
         }
@@ -91,7 +100,11 @@ impl Evaluator<'_> {
         for (index, (meta, _)) in operand.rows().enumerate() {
             let le = meta.labels.get("le");
             let Some(upper) = bound(le) else {
-                let metric = if self.delayed_names { meta.labels.metric_name() } else { "" };
+                let metric = if self.delayed_names {
+                    meta.labels.metric_name()
+                } else {
+                    ""
+                };
                 self.annotations
                     .add(Annotation::bad_bucket_label(metric, le, span));
                 continue;
@@ -173,7 +186,10 @@ fn bucket_quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, Option<Monotonici
     if q > 1.0 {
         return (f64::INFINITY, None);
     }
-    if buckets.last().is_none_or(|last| last.upper != f64::INFINITY) {
+    if buckets
+        .last()
+        .is_none_or(|last| last.upper != f64::INFINITY)
+    {
         return (f64::NAN, None);
     }
     coalesce(buckets);
@@ -206,7 +222,10 @@ fn bucket_quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, Option<Monotonici
 
 /// The share of observations between two values. `buckets` are sorted by bound.
 fn bucket_fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
-    if buckets.last().is_none_or(|last| last.upper != f64::INFINITY) {
+    if buckets
+        .last()
+        .is_none_or(|last| last.upper != f64::INFINITY)
+    {
         return f64::NAN;
     }
     coalesce(buckets);
@@ -217,7 +236,11 @@ fn bucket_fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
     if lower >= upper {
         return 0.0;
     }
-    let mut low = if buckets[0].upper <= 0.0 { f64::NEG_INFINITY } else { 0.0 };
+    let mut low = if buckets[0].upper <= 0.0 {
+        f64::NEG_INFINITY
+    } else {
+        0.0
+    };
     let mut rank = 0.0;
     let (mut lower_rank, mut upper_rank) = (None, None);
     for bucket in buckets.iter() {

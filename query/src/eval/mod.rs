@@ -230,9 +230,7 @@ impl<'a> Evaluator<'a> {
             VectorPlan::Selector(_) => true,
             VectorPlan::SampleTimes(selector) => selector.has_one_name() || self.delayed_names,
             VectorPlan::Window(window) => self.window_flows(window),
-            VectorPlan::Negate(operand) | VectorPlan::Math { operand, .. } => {
-                source_flows(operand)
-            }
+            VectorPlan::Negate(operand) | VectorPlan::Math { operand, .. } => source_flows(operand),
             VectorPlan::BinaryScalar(binary) => source_flows(&binary.vector),
             _ => false,
         }

@@ -112,9 +112,7 @@ impl Evaluator<'_> {
             for (slot, pick) in out.iter_mut().zip(picks) {
                 let at = *pick as usize;
                 *slot = match column.values.get(at) {
-                    Some(value) if !is_absent(*value) => {
-                        column.timestamps_ms[at] as f64 / 1000.0
-                    }
+                    Some(value) if !is_absent(*value) => column.timestamps_ms[at] as f64 / 1000.0,
                     _ => ABSENT,
                 };
             }
@@ -192,9 +190,6 @@ mod tests {
             offset_ms: 0,
             at_ms: None,
         };
-        assert_eq!(
-            picks(&[0, 15], times, &steps, 20),
-            [0, 0, 1, 1, NONE]
-        );
+        assert_eq!(picks(&[0, 15], times, &steps, 20), [0, 0, 1, 1, NONE]);
     }
 }

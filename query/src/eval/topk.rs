@@ -121,7 +121,11 @@ impl Picker<'_> {
     }
 
     fn value(&self, index: usize, step: usize) -> f64 {
-        self.operand.values(index).get(step).copied().unwrap_or(ABSENT)
+        self.operand
+            .values(index)
+            .get(step)
+            .copied()
+            .unwrap_or(ABSENT)
     }
 
     /// The `count` first of a group in the order of the operator; of equals the earlier.

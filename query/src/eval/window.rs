@@ -189,7 +189,13 @@ impl Evaluator<'_> {
                 }
                 let edges = make(&times_left);
                 self.queryable_samples += edges.total_samples;
-                sink(&meta.labels, meta.drop_name, &times_left, &values_left, &edges)?;
+                sink(
+                    &meta.labels,
+                    meta.drop_name,
+                    &times_left,
+                    &values_left,
+                    &edges,
+                )?;
             } else {
                 self.queryable_samples += all_edges.total_samples;
                 sink(&meta.labels, meta.drop_name, &all, values, &all_edges)?;
@@ -232,31 +238,35 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Series>, QueryError> {
         let mut all = Vec::new();
         let (limits, delayed_names) = (self.limits.clone(), self.delayed_names);
-        self.each_window(source, steps, &mut |labels, drop_name, timestamps_ms, values, edges| {
-            let Some((from, to)) = edges.spans.first() else {
-                return Ok(());
-            };
-            let window = *from as usize..*to as usize;
-            if window.is_empty() {
-                return Ok(());
-            }
-            limits.hold(window.len())?;
-            let samples = timestamps_ms[window.clone()]
-                .iter()
-                .zip(&values[window])
-                .map(|(t, value)| Sample {
-                    timestamp_ms: *t,
-                    value: *value,
-                })
-                .collect();
-            let labels = if drop_name && delayed_names {
-                labels.without(|name| name == barograph_model::METRIC_NAME)
-            } else {
-                labels.clone()
-            };
-            all.push(Series { labels, samples });
-            Ok(())
-        })?;
+        self.each_window(
+            source,
+            steps,
+            &mut |labels, drop_name, timestamps_ms, values, edges| {
+                let Some((from, to)) = edges.spans.first() else {
+                    return Ok(());
+                };
+                let window = *from as usize..*to as usize;
+                if window.is_empty() {
+                    return Ok(());
+                }
+                limits.hold(window.len())?;
+                let samples = timestamps_ms[window.clone()]
+                    .iter()
+                    .zip(&values[window])
+                    .map(|(t, value)| Sample {
+                        timestamp_ms: *t,
+                        value: *value,
+                    })
+                    .collect();
+                let labels = if drop_name && delayed_names {
+                    labels.without(|name| name == barograph_model::METRIC_NAME)
+                } else {
+                    labels.clone()
+                };
+                all.push(Series { labels, samples });
+                Ok(())
+            },
+        )?;
         all.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(all)
     }

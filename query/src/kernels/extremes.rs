@@ -56,7 +56,10 @@ fn queue(input: &Input<'_>, beats: &impl Fn(f64, f64) -> bool, out: &mut [f64]) 
             if value.is_nan() {
                 continue;
             }
-            while candidates.back().is_some_and(|last| beats(*value, values[*last])) {
+            while candidates
+                .back()
+                .is_some_and(|last| beats(*value, values[*last]))
+            {
                 candidates.pop_back();
             }
             candidates.push_back(at);
@@ -85,7 +88,9 @@ mod tests {
         let mut state = 7u64;
         let values: Vec<f64> = (0..500)
             .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 match (state >> 33) % 12 {
                     0 => f64::NAN,
                     1 => -0.0,

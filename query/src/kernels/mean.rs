@@ -8,7 +8,11 @@ pub(super) fn sum(values: &[f64]) -> f64 {
     for value in values {
         (sum, compensation) = kahan_add(*value, sum, compensation);
     }
-    if sum.is_infinite() { sum } else { sum + compensation }
+    if sum.is_infinite() {
+        sum
+    } else {
+        sum + compensation
+    }
 }
 
 /// `avg_over_time`: the sum divided, or an incremental mean from where the sum would overflow.

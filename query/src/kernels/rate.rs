@@ -82,20 +82,18 @@ impl Geometry {
 }
 
 /// The difference over each window, extrapolated to its edges.
-pub(super) fn extrapolated(
-    input: &Input<'_>,
-    is_counter: bool,
-    per_second: bool,
-    out: &mut [f64],
-) {
+pub(super) fn extrapolated(input: &Input<'_>, is_counter: bool, per_second: bool, out: &mut [f64]) {
     let geometry = input.edges.geometry(input);
     let values = input.values;
     let range_seconds = seconds_of_ms(input.range_ms);
-    let resets = if is_counter { resets(values) } else { Vec::new() };
+    let resets = if is_counter {
+        resets(values)
+    } else {
+        Vec::new()
+    };
     // The first reset that may lie inside the window.
     let mut next_reset = 0;
-    for (slot, ((from, to), geometry)) in
-        out.iter_mut().zip(input.edges.spans.iter().zip(geometry))
+    for (slot, ((from, to), geometry)) in out.iter_mut().zip(input.edges.spans.iter().zip(geometry))
     {
         let (from, to) = (*from as usize, *to as usize);
         if to < from + 2 {

@@ -14,7 +14,8 @@ pub(super) fn regression(timestamps_ms: &[i64], values: &[f64], intercept_ms: i6
         };
     }
     let mut count = 0.0;
-    let (mut sum_x, mut sum_y, mut sum_xy, mut sum_xx) = ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0));
+    let (mut sum_x, mut sum_y, mut sum_xy, mut sum_xx) =
+        ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0));
     for (t, y) in timestamps_ms.iter().zip(values) {
         count += 1.0;
         let x = (t - intercept_ms) as f64 / 1e3;

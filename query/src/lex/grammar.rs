@@ -12,7 +12,9 @@ type Read<'a> = IResult<&'a str, &'a str>;
 
 /// Length of the spaces at the start.
 pub(crate) fn spaces(rest: &str) -> usize {
-    length(rest, |i| take_while(|c| matches!(c, ' ' | '\t' | '\n' | '\r'))(i))
+    length(rest, |i| {
+        take_while(|c| matches!(c, ' ' | '\t' | '\n' | '\r'))(i)
+    })
 }
 
 /// Length of the comment at the start, its line end excluded.
@@ -75,7 +77,15 @@ pub(crate) fn number_literal(rest: &str) -> Option<usize> {
 /// Length of the duration at the start: digits and units. Their order is checked when the value is
 /// read.
 pub(crate) fn duration_literal(rest: &str) -> Option<usize> {
-    let unit = alt((tag("ms"), tag("s"), tag("m"), tag("h"), tag("d"), tag("w"), tag("y")));
+    let unit = alt((
+        tag("ms"),
+        tag("s"),
+        tag("m"),
+        tag("h"),
+        tag("d"),
+        tag("w"),
+        tag("y"),
+    ));
     let part = (is_a("0123456789"), unit);
     let read: Read<'_> = recognize((many1_count(part), not(take_while1(is_word)))).parse(rest);
     read.ok().map(|(_, text)| text.len())

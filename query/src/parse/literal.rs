@@ -81,9 +81,7 @@ fn duration_seconds(text: &str) -> Result<f64, String> {
         Ok(ms) => Ok(seconds_of_ms(ms)),
         Err(DurationError::TooLong(_)) => Err("duration out of range".to_owned()),
         Err(DurationError::Empty) => Err("empty duration string".to_owned()),
-        Err(DurationError::Malformed(_)) => {
-            Err(format!("not a valid duration string: {text:?}"))
-        }
+        Err(DurationError::Malformed(_)) => Err(format!("not a valid duration string: {text:?}")),
     }
 }
 

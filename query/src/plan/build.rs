@@ -247,7 +247,10 @@ impl Builder {
         let operand = self.vector(aggregate.operand.unwrap_parens())?;
         let mut labels = aggregate.grouping.clone();
         if aggregate.op == AggregateOp::CountValues {
-            let param = aggregate.param.as_ref().ok_or_else(|| bug("no parameter"))?;
+            let param = aggregate
+                .param
+                .as_ref()
+                .ok_or_else(|| bug("no parameter"))?;
             let label = string_of(param.unwrap_parens())?.clone();
             if label.bytes.is_some() || label.value.is_empty() {
                 return Err(QueryError::Execution(format!("invalid label name {label}")));
@@ -333,8 +336,7 @@ impl Builder {
         span: Span,
         mut args: Arguments,
     ) -> Plan<VectorPlan> {
-        let argument_span =
-            |index: usize| -> Plan<Span> { Ok(argument(call, index)?.span) };
+        let argument_span = |index: usize| -> Plan<Span> { Ok(argument(call, index)?.span) };
         Ok(match function.kind {
             Kind::Math(math) => VectorPlan::Math {
                 function: math,
@@ -414,14 +416,24 @@ impl Builder {
         }
         let params = params
             .into_iter()
-            .map(|param| if invariant { param.plan } else { once_scalar(param) })
+            .map(|param| {
+                if invariant {
+                    param.plan
+                } else {
+                    once_scalar(param)
+                }
+            })
             .collect();
         // What stands in for a subquery has no place in the text.
         let source_span = match &node.kind {
             NodeKind::Subquery(_) => Span::default(),
             _ => node.span,
         };
-        let first_span = if at == 0 { source_span } else { argument(call, 0)?.span };
+        let first_span = if at == 0 {
+            source_span
+        } else {
+            argument(call, 0)?.span
+        };
         Ok(Part {
             plan: VectorPlan::Window(Box::new(WindowPlan {
                 function: window,

@@ -49,7 +49,11 @@ pub(super) fn parse(text: &str) -> Result<Vec<Command>, ScriptError> {
         if line.is_empty() {
             continue;
         }
-        let word = line.split([' ', '\t']).next().unwrap_or_default().to_lowercase();
+        let word = line
+            .split([' ', '\t'])
+            .next()
+            .unwrap_or_default()
+            .to_lowercase();
         // A command goes on to the next empty line.
         let mut body = Vec::new();
         if word != "clear" {
@@ -100,6 +104,8 @@ fn load(line: &str, body: &[(usize, &str)]) -> Result<Load, (usize, String)> {
             continue;
         }
         let (labels, points) = series::parse(line).map_err(|m| (*number, m))?;
+        // Of two lines for one series the later counts.
+        series.retain(|have: &LoadSeries| have.labels != labels);
         series.push(LoadSeries {
             labels,
             points,
@@ -127,7 +133,10 @@ fn eval(line: &str) -> Result<Eval, String> {
             .to_owned()
     };
     let (word, rest) = line.split_once([' ', '\t']).ok_or_else(usage)?;
-    let (kind, rest) = rest.trim_start().split_once([' ', '\t']).ok_or_else(usage)?;
+    let (kind, rest) = rest
+        .trim_start()
+        .split_once([' ', '\t'])
+        .ok_or_else(usage)?;
     let mut rest = rest.trim_start();
     let when = match kind {
         "instant" => {
@@ -190,9 +199,7 @@ fn range([start_ms, end_ms, step_ms]: [i64; 3]) -> Result<Range, String> {
 
 fn keyword<'a>(rest: &'a str, word: &str) -> Option<&'a str> {
     let behind = rest.strip_prefix(word)?;
-    behind
-        .starts_with([' ', '\t'])
-        .then(|| behind.trim_start())
+    behind.starts_with([' ', '\t']).then(|| behind.trim_start())
 }
 
 fn expectations(eval: &mut Eval, body: &[(usize, &str)]) -> Result<(), ScriptError> {

@@ -39,7 +39,10 @@ pub(super) fn vector(eval: &Eval, samples: &[VectorSample]) -> Result<(), String
     }
     for (place, sample) in samples.iter().enumerate() {
         let at = place_of(eval, &sample.labels).ok_or_else(|| {
-            format!("unexpected series {} = {}", sample.labels, sample.sample.value)
+            format!(
+                "unexpected series {} = {}",
+                sample.labels, sample.sample.value
+            )
         })?;
         if eval.ordered && at != place {
             return Err(format!(
@@ -105,11 +108,17 @@ fn matrix(eval: &Eval, range: Range, series: &[Series]) -> Result<(), String> {
 
 /// Where a series is expected; of two mentions the later counts.
 fn place_of(eval: &Eval, labels: &Labels) -> Option<usize> {
-    eval.expected.iter().rposition(|want| want.labels == *labels)
+    eval.expected
+        .iter()
+        .rposition(|want| want.labels == *labels)
 }
 
 fn nothing_missing(eval: &Eval, got: &[&Labels]) -> Result<(), String> {
-    match eval.expected.iter().find(|want| !got.contains(&&want.labels)) {
+    match eval
+        .expected
+        .iter()
+        .find(|want| !got.contains(&&want.labels))
+    {
         Some(want) => Err(format!("expected series {} is not there", want.labels)),
         None => Ok(()),
     }

@@ -279,13 +279,14 @@ impl Bench<'_> {
             vec![-10 * at_ms, 0, at_ms / 5, at_ms, 10 * at_ms]
         };
         for other_ms in others {
-            self.instant_at(eval, other_ms, range, &fixed, db)
-                .map_err(|trouble| match trouble {
+            self.instant_at(eval, other_ms, range, &fixed, db).map_err(
+                |trouble| match trouble {
                     Trouble::Differs(how) => {
                         Trouble::Differs(format!("as {fixed} at {other_ms} ms: {how}"))
                     }
                     other @ Trouble::NotBuilt(_) => other,
-                })?;
+                },
+            )?;
         }
         Ok(())
     }

@@ -34,8 +34,7 @@ pub(super) fn parse(line: &str) -> Result<(Labels, Vec<Point>), String> {
     let mut points = Vec::new();
     let mut rest = rest.trim_start();
     while !rest.is_empty() {
-        let (behind, item) =
-            item(rest).map_err(|_| format!("no point of a series: {rest:?}"))?;
+        let (behind, item) = item(rest).map_err(|_| format!("no point of a series: {rest:?}"))?;
         if points.len().saturating_add(item.count) > POINTS_LIMIT {
             return Err(format!("more than {POINTS_LIMIT} points"));
         }
@@ -141,7 +140,11 @@ fn item(rest: &str) -> IResult<&str, Item> {
     });
     let histogram = |i| delimited(tag("{{"), take_until("}}"), tag("}}")).parse(i);
     let histograms = map(
-        (histogram, opt((alt((char('+'), char('-'))), histogram)), opt(times)),
+        (
+            histogram,
+            opt((alt((char('+'), char('-'))), histogram)),
+            opt(times),
+        ),
         move |(_, _, count)| Item {
             first: Point::Histogram,
             increment: 0.0,
