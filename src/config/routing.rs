@@ -18,6 +18,8 @@ use super::scalar::{DurationMs, SecretText};
 const GROUP_WAIT_MS: i64 = 30_000;
 const GROUP_INTERVAL_MS: i64 = 300_000;
 const REPEAT_INTERVAL_MS: i64 = 4 * 3_600_000;
+/// After this long an alert that names no end counts as over.
+const RESOLVE_TIMEOUT_MS: i64 = 300_000;
 /// An attempt to reach a webhook that names no timeout.
 const WEBHOOK_TIMEOUT_MS: i64 = 10_000;
 
@@ -157,7 +159,13 @@ pub(super) fn read(path: &Path, text: &str) -> Result<(RoutingConfig, Vec<Notice
             "the root route must match every alert: it takes no matchers",
         ));
     }
-    Ok((RoutingConfig { route, receivers }, notices))
+    let routing = RoutingConfig {
+        route,
+        receivers,
+        resolve_timeout_ms: RESOLVE_TIMEOUT_MS,
+        warnings: Vec::new(),
+    };
+    Ok((routing, notices))
 }
 
 fn route(
@@ -386,6 +394,7 @@ fn webhook(
     }
     Ok(WebhookReceiver {
         url,
+        url_file: None,
         send_resolved: text.send_resolved.unwrap_or(true),
         max_alerts: text.max_alerts.unwrap_or(0),
         timeout_ms: text
