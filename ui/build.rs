@@ -31,7 +31,10 @@ fn main() {
         println!("cargo::rerun-if-changed={source}");
     }
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=dist/{HASH_FILE}");
+    // A file that is not there would make every build run this again.
+    if Path::new("dist").join(HASH_FILE).is_file() {
+        println!("cargo::rerun-if-changed=dist/{HASH_FILE}");
+    }
     for variable in ["UI_DIST_DIR", "UI_REQUIRED", "DOCS_RS"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }

@@ -1,7 +1,7 @@
 import type { Line } from "../api/decode";
 import { seriesText } from "../api/decode";
 import type { Labels } from "../api/types";
-import type { Unit } from "../format/value";
+import { unitOf, type Unit } from "../format/value";
 
 /** Past this many series a graph shows the largest only. */
 export const crowdedAt = 50;
@@ -57,7 +57,8 @@ export function buildChart(times: number[], from: number, to: number, parts: Par
       labels,
       name: "",
       values,
-      unit,
+      // A series that kept its name kept its metric's unit, whatever else the expression holds.
+      unit: unit || unitOf(labels["__name__"] ?? ""),
       letter,
       stats: statsOf(values),
     })),

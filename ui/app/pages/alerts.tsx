@@ -168,10 +168,10 @@ function AlertTable({ rule, active, nowMs }: { rule: Rule; active: Alert[]; nowM
               <LabelList labels={alert.labels} without={["alertname"]} />
               <Annotations annotations={alert.annotations} quiet={false} />
             </td>
-            <td class="num w-time" title={alert.value}>
+            <td class="num w-time" data-name="value" title={alert.value}>
               {formatValue(parseSample(alert.value), unit)}
             </td>
-            <td class="num w-since">
+            <td class="num w-since" data-name="since">
               <Since text={alert.activeAt} nowMs={nowMs} />
               {apiTime(alert.keepFiringSince) !== null && <div class="muted small">kept firing</div>}
             </td>

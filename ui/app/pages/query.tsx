@@ -5,9 +5,10 @@ import { ExpressionInput, loadEditor } from "../editor/input";
 import { formatDuration, parseDuration, readableSeconds } from "../format/duration";
 import { Icon } from "../parts/icons";
 import { ExpressionNotice } from "../parts/notice";
-import { TimeBar, zoomOut } from "../parts/timebar";
+import { TimeBar } from "../parts/timebar";
 import { useAnswers, type Answers } from "../state/answers";
 import { useInterval } from "../state/load";
+import { zoomOut } from "../state/span";
 import { defaults, maxExpressions, readState, writeState, type QueryState } from "../state/url";
 import { GraphView } from "./graph";
 import { Start } from "./start";
@@ -152,8 +153,9 @@ export function QueryPage() {
             answers={answers}
             state={state}
             onZoom={(from, to) => {
-              const rangeMs = Math.max(1000, Math.round((to - from) * 1000));
-              go({ rangeMs, endMs: Math.round(from * 1000) + rangeMs });
+              // Links hold whole seconds.
+              const end = Math.ceil(to);
+              go({ rangeMs: (end - Math.floor(from)) * 1000, endMs: end * 1000 });
             }}
             onZoomOut={() => go(zoomOut(state))}
           />

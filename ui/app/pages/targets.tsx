@@ -24,7 +24,10 @@ export function TargetsPage() {
   const [text, setText] = useState("");
   const targets = data?.activeTargets ?? [];
   const jobs = useMemo(() => byPool(targets, health, text), [data, health, text]);
-  const dropped = Object.entries(data?.droppedTargetCounts ?? {}).filter(([, count]) => count > 0);
+  // Prometheus counts the dropped only for those who ask for them all.
+  const all = useApi<TargetsData>(data && !data.droppedTargetCounts ? "targets" : null, 12 * reloadMs, { state: "dropped" });
+  const droppedCounts = data?.droppedTargetCounts ?? all.data?.droppedTargetCounts ?? {};
+  const dropped = Object.entries(droppedCounts).filter(([, count]) => count > 0);
   const count = (which: Health) => targets.filter((one) => one.health === which).length;
 
   return (
@@ -50,7 +53,7 @@ export function TargetsPage() {
       {data && targets.length > 0 && jobs.length === 0 && <Notice tone="info">No target matches the filter.</Notice>}
       <div data-testid={data ? "targets" : undefined} class="groups">
         {jobs.map((job) => (
-          <Job key={job.pool} {...job} dropped={data?.droppedTargetCounts?.[job.pool] ?? 0} nowMs={atMs} filtered={health !== "all" || text !== ""} />
+          <Job key={job.pool} {...job} dropped={droppedCounts[job.pool] ?? 0} nowMs={atMs} filtered={health !== "all" || text !== ""} />
         ))}
       </div>
       {dropped.length > 0 && (
@@ -132,10 +135,10 @@ function Row({ target, nowMs }: { target: Target; nowMs: number }) {
         <td>
           <LabelList labels={labels} without={["job"]} />
         </td>
-        <td class="num w-time" title={scrapedMs === null ? "" : formatTime(scrapedMs, zone.value)}>
+        <td class="num w-time" data-name="scraped" title={scrapedMs === null ? "" : formatTime(scrapedMs, zone.value)}>
           {scrapedMs === null ? "not yet" : ago(scrapedMs, nowMs)}
         </td>
-        <td class="num w-time">
+        <td class="num w-time" data-name="took">
           <a href={at(graphLink(selector.replace(/^up/, "scrape_duration_seconds")))} title="Graph of the scrape time">
             {scrapedMs === null ? "–" : readableSeconds(lastScrapeDuration)}
           </a>

@@ -1,39 +1,17 @@
 import { useRef, useState } from "preact/hooks";
 import { formatDuration, parseDuration } from "../format/duration";
-import { formatTime, parseMoment } from "../format/time";
+import { formatTime } from "../format/time";
 import { zone } from "../state/settings";
+import { readSpan, shift, zoomOut, type Span } from "../state/span";
 import { Icon } from "./icons";
 
 const ranges = ["5m", "15m", "30m", "1h", "3h", "6h", "12h", "1d", "2d", "1w", "2w", "30d", "90d", "1y"];
 const refreshes = ["5s", "10s", "30s", "1m", "5m", "15m"];
-const longestMs = 10 * 365 * 86_400_000;
-const shortestMs = 1000;
-
-export interface Span {
-  rangeMs: number;
-  endMs: number | null;
-}
 
 interface Props extends Span {
   refreshMs: number;
   onSpan: (span: Span) => void;
   onRefresh: (refreshMs: number) => void;
-}
-
-/** Half of a range earlier or later; moving past now follows now again. */
-export function shift({ rangeMs, endMs }: Span, direction: -1 | 1, nowMs = Date.now()): Span {
-  const moved = (endMs ?? nowMs) + (direction * rangeMs) / 2;
-  return { rangeMs, endMs: moved >= nowMs ? null : Math.round(moved) };
-}
-
-/** Twice the range around the same middle. */
-export function zoomOut({ rangeMs, endMs }: Span, nowMs = Date.now()): Span {
-  const wide = Math.min(longestMs, rangeMs * 2);
-  if (endMs === null) {
-    return { rangeMs: wide, endMs: null };
-  }
-  const end = endMs + (wide - rangeMs) / 2;
-  return { rangeMs: wide, endMs: end >= nowMs ? null : Math.round(end) };
 }
 
 /** Range, end and reloading, shared by everything on the page. */
@@ -123,7 +101,7 @@ function RangePanel({ span, onSpan }: { span: Span; onSpan: (span: Span) => void
   const toText = endMs === null ? "now" : formatTime(endMs, zone.value);
   const apply = (event: Event) => {
     event.preventDefault();
-    const chosen = readSpan(from.current!.value, to.current!.value);
+    const chosen = readSpan(from.current!.value, to.current!.value, zone.value);
     if (typeof chosen === "string") {
       setError(chosen);
     } else {
@@ -168,17 +146,6 @@ function RangePanel({ span, onSpan }: { span: Span; onSpan: (span: Span) => void
       </form>
     </div>
   );
-}
-
-/** The span between two typed moments, or what is wrong with them. */
-export function readSpan(from: string, to: string, nowMs = Date.now()): Span | string {
-  const start = parseMoment(from, nowMs, zone.value);
-  const end = parseMoment(to.trim() === "" ? "now" : to, nowMs, zone.value);
-  if (start === null) return `“${from}” is no time.`;
-  if (end === null) return `“${to}” is no time.`;
-  if (end - start < shortestMs) return "The start must be before the end.";
-  if (end - start > longestMs) return "More than ten years are too much.";
-  return { rangeMs: end - start, endMs: end === nowMs ? null : end };
 }
 
 // Popovers lie above everything, so their place is theirs to find; never past the right edge.

@@ -11,13 +11,17 @@ export interface Loaded<T> {
   reload: () => void;
 }
 
-/** Loads `api/v1/<path>`, and again every `everyMs` while the page is seen; old data stays while new data comes. */
-export function useApi<T>(path: string, everyMs = 0, params: Params = {}): Loaded<T> {
+/**
+ * Loads `api/v1/<path>`, and again every `everyMs` while the page is seen; old data stays while new data comes.
+ * A null path loads nothing.
+ */
+export function useApi<T>(path: string | null, everyMs = 0, params: Params = {}): Loaded<T> {
   const [state, setState] = useState<Omit<Loaded<T>, "reload">>({ data: null, error: null, loading: true, atMs: 0 });
   const [turn, setTurn] = useState(0);
   const key = JSON.stringify(params);
 
   useEffect(() => {
+    if (path === null) return;
     const stop = new AbortController();
     setState((old) => ({ ...old, loading: true }));
     get<T>(path, JSON.parse(key) as Params, stop.signal).then(
