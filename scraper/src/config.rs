@@ -11,6 +11,10 @@ pub type Collector = Arc<dyn Fn(&mut String) + Send + Sync>;
 
 /// One job.
 #[derive(Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one field per setting of the configuration file"
+)]
 pub struct ScrapeConfig {
     /// Its name, unique; the default of the label `job`.
     pub job_name: String,
@@ -107,6 +111,47 @@ impl ScrapeConfig {
             metric_relabel: Vec::new(),
             collector: None,
         }
+    }
+}
+
+impl ScrapeConfig {
+    /// Whether two jobs have the same settings, targets apart.
+    pub(crate) fn same_settings(&self, other: &Self) -> bool {
+        let collector = match (&self.collector, &other.collector) {
+            (None, None) => true,
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+            _ => false,
+        };
+        collector
+            && self.same_labelling(other)
+            && self.job_name == other.job_name
+            && self.interval_ms == other.interval_ms
+            && self.timeout_ms == other.timeout_ms
+            && self.metrics_path == other.metrics_path
+            && self.scheme == other.scheme
+            && self.params == other.params
+            && self.honor_timestamps == other.honor_timestamps
+            && self.track_timestamps_staleness == other.track_timestamps_staleness
+            && self.enable_compression == other.enable_compression
+            && self.fallback_scrape_protocol == other.fallback_scrape_protocol
+            && self.scrape_protocols == other.scrape_protocols
+            && self.body_size_limit_bytes == other.body_size_limit_bytes
+            && self.sample_limit == other.sample_limit
+            && self.target_limit == other.target_limit
+            && self.keep_dropped_targets == other.keep_dropped_targets
+            && self.extra_scrape_metrics == other.extra_scrape_metrics
+            && self.http == other.http
+            && self.relabel == other.relabel
+    }
+
+    /// Whether a line becomes the same series under both.
+    pub(crate) fn same_labelling(&self, other: &Self) -> bool {
+        self.honor_labels == other.honor_labels
+            && self.label_limit == other.label_limit
+            && self.label_name_length_limit == other.label_name_length_limit
+            && self.label_value_length_limit == other.label_value_length_limit
+            && self.legacy_names == other.legacy_names
+            && self.metric_relabel == other.metric_relabel
     }
 }
 

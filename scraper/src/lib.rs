@@ -4,9 +4,23 @@
 //! ([`Scraper::apply`]), keeps the loops of targets that did not change, and reports what it knows
 //! of each target.
 
+mod cache;
 mod config;
+mod discovery;
+mod error;
+mod family;
+mod fetch;
+mod ingest;
+mod job;
+mod metrics;
+mod parse;
+mod sample_labels;
+mod schedule;
+mod scrape_loop;
 mod scraper;
+mod scratch;
 mod status;
+mod target;
 
 pub use config::{
     BasicAuth, Collector, FileDiscovery, HttpSettings, ScrapeConfig, Secret, StaticTargets,

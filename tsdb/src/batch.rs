@@ -55,6 +55,12 @@ impl Batch {
         self.entries.clear();
     }
 
+    /// Empties the batch and gives it to another group, keeping its memory.
+    pub fn reset(&mut self, group: GroupId) {
+        self.entries.clear();
+        self.group = group;
+    }
+
     /// The group it belongs to.
     pub fn group(&self) -> GroupId {
         self.group

@@ -1,0 +1,5 @@
+//! Finding targets in files.
+
+mod file;
+
+pub(crate) use file::FileDiscoverer;

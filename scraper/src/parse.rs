@@ -1,0 +1,85 @@
+//! Exposition text, read line by line without copying.
+//!
+//! A parser hands out borrowed slices. It is asked with a *guess*: a function that may know how long
+//! the series text at the head of the rest is, because the last scrape had the same line there. A
+//! right guess spares reading the labels.
+
+mod error;
+mod number;
+mod open_metrics;
+mod series;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use error::ParseError;
+pub(crate) use open_metrics::OpenMetricsParser;
+pub(crate) use series::{read_labels, unescape};
+pub(crate) use text::TextParser;
+
+use barograph_model::MetricKind;
+
+/// The dialects of exposition text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// `text/plain`: 0.0.4, and 1.0.0 with quoted names.
+    Text,
+    /// `application/openmetrics-text`.
+    OpenMetrics,
+}
+
+/// What a line says.
+#[derive(Debug)]
+pub(crate) enum Item<'a> {
+    /// A sample.
+    Sample(SampleLine<'a>),
+    /// Something about a family.
+    Metadata(MetadataLine<'a>),
+}
+
+/// A sample as written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SampleLine<'a> {
+    /// Name and labels, as written: the identity of the line.
+    pub(crate) series: &'a [u8],
+    /// Where `series` begins in the body.
+    pub(crate) offset: usize,
+    /// The value; every NaN is the canonical one.
+    pub(crate) value: f64,
+    /// The timestamp, where one is written.
+    pub(crate) timestamp_ms: Option<i64>,
+}
+
+/// A line about a family.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MetadataLine<'a> {
+    /// The family, as written without quotes.
+    pub(crate) family: &'a [u8],
+    /// What is said.
+    pub(crate) field: MetadataField<'a>,
+}
+
+/// What a metadata line says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum MetadataField<'a> {
+    /// `# TYPE`.
+    Kind(MetricKind),
+    /// `# HELP`, still escaped.
+    Help(&'a [u8]),
+    /// `# UNIT`.
+    Unit(&'a [u8]),
+}
+
+/// A reader of one body.
+pub(crate) trait Parser<'a> {
+    /// The next sample or metadata line; `None` at the end. `guess` returns how many bytes of the
+    /// text it is given are the series text, or 0 if it does not know.
+    ///
+    /// # Errors
+    /// The line is malformed.
+    fn next(&mut self, guess: impl FnMut(&[u8]) -> usize) -> Result<Option<Item<'a>>, ParseError>;
+
+    /// The kind the last `# TYPE` line declared.
+    fn kind(&self) -> MetricKind;
+}

@@ -1,0 +1,217 @@
+//! Text 0.0.4, and 1.0.0, which adds quoted names.
+
+use barograph_model::MetricKind;
+
+use super::number::{parse_float, parse_plain};
+use super::series::{name_length, scan_series, skip_blanks};
+use super::{Dialect, Item, MetadataField, MetadataLine, ParseError, Parser, SampleLine};
+
+/// Reads `text/plain` bodies.
+pub(crate) struct TextParser<'a> {
+    body: &'a [u8],
+    at: usize,
+    kind: MetricKind,
+}
+
+impl<'a> TextParser<'a> {
+    /// A parser at the start of `body`.
+    pub(crate) fn new(body: &'a [u8]) -> Self {
+        Self {
+            body,
+            at: 0,
+            kind: MetricKind::Unknown,
+        }
+    }
+
+    fn fail<T>(&self, at: usize, what: impl Into<String>) -> Result<T, ParseError> {
+        Err(ParseError::new(self.body, at, what))
+    }
+
+    /// Where the line that holds `at` ends: at its newline, or at the end of the body.
+    fn line_end(&self, at: usize) -> usize {
+        memchr::memchr(b'\n', &self.body[at..]).map_or(self.body.len(), |length| at + length)
+    }
+
+    /// Reads a comment or metadata line that begins with the `#` at `at`.
+    fn comment(&mut self, at: usize) -> Result<Option<MetadataLine<'a>>, ParseError> {
+        let body = self.body;
+        let end = self.line_end(at);
+        self.at = end + 1;
+        let line = &body[..end];
+        let word = skip_blanks(line, at + 1);
+        if word == at + 1 {
+            return Ok(None);
+        }
+        let is_type = match line.get(word..word + 5) {
+            Some(b"HELP " | b"HELP\t") => false,
+            Some(b"TYPE " | b"TYPE\t") => true,
+            _ => return Ok(None),
+        };
+        let start = skip_blanks(line, word + 5);
+        let (family, after) = if line.get(start) == Some(&b'"') {
+            match memchr::memchr(b'"', &line[start + 1..]) {
+                Some(length) => (&line[start + 1..start + 1 + length], start + length + 2),
+                None => return self.fail(at, "quotes are not closed"),
+            }
+        } else {
+            let length = name_length(&line[start..], true);
+            if length == 0 {
+                let what = if is_type { "TYPE" } else { "HELP" };
+                return self.fail(at, format!("expected a metric name after {what}"));
+            }
+            (&line[start..start + length], start + length)
+        };
+        let text = skip_blanks(line, after);
+        if text == after && text < end {
+            return self.fail(at, "expected a blank after the metric name");
+        }
+        // Only the blanks before the text are none of its own; one of them, after a name.
+        let text = &line[text..];
+        let field = if is_type {
+            self.kind = match text {
+                b"counter" => MetricKind::Counter,
+                b"gauge" => MetricKind::Gauge,
+                b"histogram" => MetricKind::Histogram,
+                b"summary" => MetricKind::Summary,
+                b"untyped" => MetricKind::Unknown,
+                _ => {
+                    return self.fail(
+                        at,
+                        "unknown metric type (one of counter, gauge, histogram, summary, untyped)",
+                    );
+                }
+            };
+            MetadataField::Kind(self.kind)
+        } else {
+            if std::str::from_utf8(text).is_err() {
+                return self.fail(at, "the help text is not valid UTF-8");
+            }
+            MetadataField::Help(text)
+        };
+        Ok(Some(MetadataLine { family, field }))
+    }
+
+    /// Reads what follows the series text that spans `start..after`.
+    #[inline]
+    fn sample(&mut self, start: usize, after: usize) -> Result<SampleLine<'a>, ParseError> {
+        let body = self.body;
+        let value_at = skip_blanks(body, after);
+        let (value, mut at) = match parse_plain(&body[value_at..]) {
+            Some((value, used)) if ends_token(body, value_at + used) => (value, value_at + used),
+            _ => self.slow_value(value_at)?,
+        };
+        let mut timestamp_ms = None;
+        if body.get(at) != Some(&b'\n') {
+            at = skip_blanks(body, at);
+            if let Some(b'0'..=b'9') = body.get(at) {
+                let digits = at;
+                while let Some(b'0'..=b'9') = body.get(at) {
+                    at += 1;
+                }
+                timestamp_ms = Some(self.timestamp(digits, at)?);
+                at = skip_blanks(body, at);
+            }
+            if !matches!(body.get(at), None | Some(b'\n')) {
+                return self.fail(
+                    start,
+                    match timestamp_ms {
+                        Some(_) => "unexpected text after the timestamp",
+                        None => {
+                            "after the value, only a timestamp in whole milliseconds may follow"
+                        }
+                    },
+                );
+            }
+        }
+        self.at = at + 1;
+        Ok(SampleLine {
+            series: &body[start..after],
+            offset: start,
+            value,
+            timestamp_ms,
+        })
+    }
+
+    #[cold]
+    fn slow_value(&self, start: usize) -> Result<(f64, usize), ParseError> {
+        let rest = &self.body[start..];
+        let length = rest
+            .iter()
+            .position(|byte| matches!(byte, b'{' | b' ' | b'\t' | b'\n'))
+            .unwrap_or(rest.len());
+        if length == 0 {
+            return self.fail(start, "expected a value after the metric");
+        }
+        match parse_float(&rest[..length]) {
+            Some(value) => Ok((value, start + length)),
+            None => self.fail(
+                start,
+                format!(
+                    "{:?} is not a number",
+                    String::from_utf8_lossy(&rest[..length.min(64)])
+                ),
+            ),
+        }
+    }
+
+    fn timestamp(&self, start: usize, end: usize) -> Result<i64, ParseError> {
+        let digits = std::str::from_utf8(&self.body[start..end]).unwrap_or_default();
+        match digits.parse() {
+            Ok(timestamp_ms) => Ok(timestamp_ms),
+            Err(_) => self.fail(start, "the timestamp is out of range"),
+        }
+    }
+}
+
+impl<'a> Parser<'a> for TextParser<'a> {
+    #[inline]
+    fn next(
+        &mut self,
+        mut guess: impl FnMut(&[u8]) -> usize,
+    ) -> Result<Option<Item<'a>>, ParseError> {
+        loop {
+            let body = self.body;
+            let start = skip_blanks(body, self.at);
+            match body.get(start) {
+                None => return Ok(None),
+                Some(b'\n') => self.at = start + 1,
+                Some(b'#') => {
+                    if let Some(line) = self.comment(start)? {
+                        return Ok(Some(Item::Metadata(line)));
+                    }
+                }
+                Some(_) => {
+                    let rest = &body[start..];
+                    let guessed = guess(rest);
+                    // A blank behind the guess, and no brace behind the blank: then the guess
+                    // ends where the series text ends.
+                    if guessed > 0 && matches!(rest.get(guessed), Some(b' ' | b'\t')) {
+                        let after = skip_blanks(rest, guessed);
+                        if rest.get(after) != Some(&b'{') {
+                            return self
+                                .sample(start, start + guessed)
+                                .map(|s| Some(Item::Sample(s)));
+                        }
+                    }
+                    let length = match scan_series(rest, Dialect::Text, |_| {}) {
+                        Ok(length) => length,
+                        Err(bad) => return self.fail(start + bad.at, bad.what),
+                    };
+                    return self
+                        .sample(start, start + length)
+                        .map(|s| Some(Item::Sample(s)));
+                }
+            }
+        }
+    }
+
+    fn kind(&self) -> MetricKind {
+        self.kind
+    }
+}
+
+/// Whether a value token may end before `at`.
+#[inline]
+fn ends_token(body: &[u8], at: usize) -> bool {
+    matches!(body.get(at), None | Some(b'\n' | b' ' | b'\t' | b'{'))
+}
