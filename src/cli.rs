@@ -10,7 +10,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, error::ContextKind, error::Error
 
 pub(crate) use settings::Settings;
 pub(crate) use size::{format_size_bytes, parse_size_bytes};
-use table::{FLAGS, Flag, Kind, closest};
+pub(crate) use table::closest;
+use table::{FLAGS, Flag, Kind};
 
 /// What the command line asks for.
 #[derive(Debug)]

@@ -79,7 +79,10 @@ pub(crate) fn run(settings: Settings) -> ExitCode {
             });
         }
     };
-    match runtime.block_on(serve(settings)) {
+    let ended = runtime.block_on(serve(settings));
+    // A store that is still being opened is left alone: its files are safe at any moment.
+    runtime.shutdown_background();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
@@ -132,13 +135,9 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     let app = App::new(settings, registry);
     let (stop, stopped) = channel::channel(false);
     let serving = listeners.serve(&app, &stopped);
-    let started = start(&app, config, builtin, collectors).await;
-    let core = match started {
-        Ok(core) => core,
-        Err(error) => {
-            let _ = stop.send(true);
-            return Err(error);
-        }
+    let core = tokio::select! {
+        started = start(&app, config, builtin, collectors) => started?,
+        () = signals.stop() => return Ok(()),
     };
     // The one line a person is waiting for.
     println!("Barograph is ready: {url}");
@@ -297,6 +296,14 @@ impl Signals {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
         })
+    }
+
+    /// Returns when a signal says to stop.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 
     /// Reloads on SIGHUP; returns when it is time to stop.

@@ -3,8 +3,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::cli::closest;
+
 /// Longest line an excerpt shows, characters.
 const EXCERPT_LIMIT: usize = 160;
+/// Most fields a message lists.
+const FIELDS_LIMIT: usize = 16;
 
 /// Why a configuration does not load.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +61,7 @@ impl ConfigError {
         match error.location() {
             Some(at) if at.line() > 0 => {
                 let suffix = format!(" at line {}, column {}", at.line(), at.column());
-                let message = rendered.replace(&suffix, "");
+                let message = shorten(&rendered.replace(&suffix, ""));
                 Self::at(
                     path,
                     text,
@@ -85,6 +89,24 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// Replaces the list of every known field by the closest one.
+fn shorten(message: &str) -> String {
+    let Some((what, known)) = message.split_once(", expected one of ") else {
+        return message.to_owned();
+    };
+    let bare = |text: &str| text.trim().trim_matches('`').to_owned();
+    let typed = what.strip_prefix("unknown field").map(bare);
+    let known: Vec<String> = known.split(',').map(bare).collect();
+    let closest = typed
+        .as_deref()
+        .and_then(|typed| closest(typed, known.iter().map(String::as_str)));
+    match closest {
+        Some(name) => format!("{what}: did you mean {name}?"),
+        None if known.len() > FIELDS_LIMIT => format!("{what}: this section has no such field"),
+        None => format!("{what}: this section has {}", known.join(", ")),
+    }
+}
 
 /// The line at `position` with a caret under its column.
 pub(crate) fn excerpt(text: &str, (line, column): (usize, usize)) -> Option<String> {
