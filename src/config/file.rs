@@ -251,7 +251,7 @@ section! {
         /// How many bytes.
         size: SizeBytes,
         /// Which share of the disk.
-        percentage: f64,
+        percentage: Spanned<f64>,
     }
 
     /// One relabelling rule.

@@ -89,6 +89,7 @@ pub(super) fn config(
         jobs.add(&source, job, &mut notices)?;
     }
     for pattern in entries(file.scrape_config_files.as_ref()) {
+        check_pattern(&source, "scrape config", pattern)?;
         for path in source.files(&pattern.value) {
             let text = read(&path)?;
             let source = Source::new(&path, &text);
@@ -102,6 +103,7 @@ pub(super) fn config(
 
     let mut rules = Vec::new();
     for pattern in entries(file.rule_files.as_ref()) {
+        check_pattern(&source, "rule", pattern)?;
         let found = source.files(&pattern.value);
         if found.is_empty() {
             notices.push(Notice {
@@ -119,7 +121,7 @@ pub(super) fn config(
 
     let (alertmanagers, alert_relabel) =
         alerting::resolve(&source, file.alerting.as_mut(), &mut notices)?;
-    let retention_ms = storage(file.storage.as_ref(), &mut notices);
+    let retention_ms = storage(&source, file.storage.as_ref(), &mut notices)?;
     for (name, section) in [
         ("remote_write", &file.remote_write),
         ("remote_read", &file.remote_read),
@@ -148,6 +150,24 @@ pub(super) fn config(
         notices,
         files,
     })
+}
+
+/// Only the last part of a path may hold a wildcard, as in Prometheus.
+fn check_pattern(
+    source: &Source<'_>,
+    what: &str,
+    pattern: &Spanned<String>,
+) -> Result<(), ConfigError> {
+    match pattern.value.split_once('*') {
+        Some((_, rest)) if rest.contains('/') => {
+            let path = &pattern.value;
+            let message = format!(
+                "invalid {what} file path {path:?}: only its last part may hold a wildcard"
+            );
+            Err(source.error(pattern, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 struct ResolvedGlobal {
@@ -180,6 +200,16 @@ fn global(
         }
     }
     protocols(source, global.scrape_protocols.as_ref())?;
+    let legacy = global.metric_name_validation_scheme.as_ref();
+    let escaping = global.metric_name_escaping_scheme.as_ref();
+    if let (Some(scheme), Some(escaping)) = (legacy, escaping)
+        && scheme.as_str() == "legacy"
+        && escaping.as_str() == "allow-utf-8"
+    {
+        let message =
+            "metric_name_escaping_scheme allow-utf-8 needs metric_name_validation_scheme utf8";
+        return Err(ConfigError::whole(source.path, message));
+    }
     let evaluation_interval = *global
         .evaluation_interval
         .get_or_insert(EVALUATION_INTERVAL);
@@ -644,8 +674,14 @@ fn file_discovery(
     Ok(resolved)
 }
 
-fn storage(storage: Option<&Storage>, notices: &mut Vec<Notice>) -> Option<i64> {
-    let storage = storage?;
+fn storage(
+    source: &Source<'_>,
+    storage: Option<&Storage>,
+    notices: &mut Vec<Notice>,
+) -> Result<Option<i64>, ConfigError> {
+    let Some(storage) = storage else {
+        return Ok(None);
+    };
     let tsdb = storage.tsdb.clone().unwrap_or_default();
     let retention = tsdb.retention.clone().unwrap_or_default();
     for (name, used) in [
@@ -670,7 +706,13 @@ fn storage(storage: Option<&Storage>, notices: &mut Vec<Notice>) -> Option<i64> 
             notices.push(not_built("storage", name));
         }
     }
-    retention.time.map(|time| time.0)
+    if let Some(percentage) = &retention.percentage
+        && !(0.0..=100.0).contains(&percentage.value)
+    {
+        let message = "storage.tsdb.retention.percentage must be between 0 and 100";
+        return Err(source.error(percentage, message));
+    }
+    Ok(retention.time.map(|time| time.0))
 }
 
 /// A value that stands nowhere in the text.

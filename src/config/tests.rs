@@ -19,8 +19,8 @@ fn refused(text: &str) -> ConfigError {
 
 /// A job with further lines.
 fn job(lines: &str) -> String {
-    let lines: String = lines.lines().map(|line| format!("  {line}\n")).collect();
-    format!("scrape_configs:\n- job_name: a\n{lines}")
+    let lines = lines.replace('\n', "\n  ");
+    format!("scrape_configs:\n- job_name: a\n  {lines}\n")
 }
 
 #[test]
@@ -183,6 +183,21 @@ fn what_does_not_fit_is_refused_at_its_place() {
             "alerting:\n  alertmanagers:\n  - api_version: v1\n",
             (3, 18),
             "unknown Alertmanager api version",
+        ),
+        (
+            "rule_files: ['a/*/b.yml']\n",
+            (1, 14),
+            "only its last part may hold a wildcard",
+        ),
+        (
+            "storage: {tsdb: {retention: {percentage: 101}}}\n",
+            (1, 42),
+            "between 0 and 100",
+        ),
+        (
+            "global: {metric_name_validation_scheme: legacy, metric_name_escaping_scheme: allow-utf-8}\n",
+            (0, 0),
+            "needs metric_name_validation_scheme utf8",
         ),
         ("scrape_configs: [\n", (1, 17), ""),
         ("- a\n- b\n", (1, 1), ""),
@@ -587,7 +602,7 @@ fn routing_that_does_not_fit_is_refused() {
             "unknown field",
         ),
     ] {
-        let error = routing::read(Path::new("am.yml"), text).err().expect(text);
+        let error = routing::read(Path::new("am.yml"), text).expect_err(text);
         assert!(error.message.contains(want), "{error}\nwant {want}");
     }
 }
