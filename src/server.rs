@@ -203,11 +203,13 @@ async fn start(
             timeout: settings.query_timeout,
             max_samples: settings.query_max_samples,
             default_step_ms: config.evaluation_interval_ms,
+            ..EngineOptions::default()
         },
         registry,
     );
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let pool = Pool::new(threads, settings.query_max_concurrency);
+    pool.register(registry);
     let notifier = Notifier::new(
         NotifierOptions {
             queue_capacity: settings.notification_queue_capacity,

@@ -96,7 +96,7 @@ impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         let kind = match &error {
             QueryError::Parse(_) => ErrorKind::BadData,
-            QueryError::Execution(_) => ErrorKind::Execution,
+            QueryError::Execution(_) | QueryError::NotBuilt(_) => ErrorKind::Execution,
             QueryError::Timeout(_) => ErrorKind::Timeout,
             QueryError::Canceled(_) => ErrorKind::Canceled,
             QueryError::Storage(_) => ErrorKind::Internal,
