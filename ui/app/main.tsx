@@ -13,9 +13,20 @@ import { StatusPage } from "./pages/status";
 import { TargetsPage } from "./pages/targets";
 import { startSettings } from "./state/settings";
 
-function Redirect() {
+/** Where the pages of older and of other servers' links are now. */
+const moved: Record<string, string> = {
+  "": "query",
+  graph: "query",
+  rules: "alerts",
+  "service-discovery": "targets",
+  "tsdb-status": "status",
+  flags: "status",
+  config: "status",
+};
+
+function Moved({ to }: { to: string }) {
   const { route } = useLocation();
-  useEffect(() => route(at("query") + location.search, true), []);
+  useEffect(() => route(at(to) + location.search, true), []);
   return null;
 }
 
@@ -31,7 +42,7 @@ function Missing() {
 }
 
 // The server's own addresses must not be caught by the router.
-const scope = new RegExp(`^${base.replace(/[^\w/-]/g, "\\$&")}(query|graph|targets|alerts|status)?(\\?|$)`);
+const scope = new RegExp(`^${base.replace(/[^\w/-]/g, "\\$&")}(query|targets|alerts|status|${Object.keys(moved).filter(Boolean).join("|")})?(\\?|$)`);
 
 startSettings();
 render(
@@ -43,8 +54,9 @@ render(
           <Route path={at("targets")} component={TargetsPage} />
           <Route path={at("alerts")} component={AlertsPage} />
           <Route path={at("status")} component={StatusPage} />
-          <Route path={base} component={Redirect} />
-          <Route path={at("graph")} component={Redirect} />
+          {Object.entries(moved).map(([from, to]) => (
+            <Route key={from} path={at(from)} component={() => <Moved to={to} />} />
+          ))}
           <Route default component={Missing} />
         </Router>
       </ErrorBoundary>

@@ -13,6 +13,7 @@ export function loadEditor(): void {
   import("./editor").then(
     (code) => (module.value = code),
     () => {
+      // Tried again with the next answer.
       asked = false;
     },
   );

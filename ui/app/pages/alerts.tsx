@@ -10,6 +10,7 @@ import { LabelList } from "../parts/labels";
 import { Notice } from "../parts/notice";
 import { State } from "../parts/state";
 import { useApi } from "../state/load";
+import { useTitle } from "../state/title";
 import { zone } from "../state/settings";
 import { graphLink } from "../state/url";
 
@@ -22,6 +23,7 @@ type Shown = AlertState | "all" | "recording" | "failing";
 
 /** Every rule by group with its alerts; groups in trouble first. */
 export function AlertsPage() {
+  useTitle("Alerts");
   const { data, error, atMs } = useApi<{ groups: RuleGroup[] | null }>("rules", reloadMs);
   const deliveries = useApi<Delivery[] | { deliveries?: Delivery[] }>("notifications/deliveries", 2 * reloadMs);
   const [state, setState] = useState<Shown>("all");

@@ -26,7 +26,7 @@ export function GraphView({ answers, state, onZoom, onZoomOut }: Props) {
     return <div class="chart-wait" aria-hidden="true" />;
   }
   if (parts.length === 0) {
-    return null;
+    return answers.loading ? <div class="chart-wait" aria-hidden="true" /> : null;
   }
   if (parts.every(({ lines }) => lines.length === 0)) {
     return <NoData state={state} />;

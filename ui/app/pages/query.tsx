@@ -8,6 +8,7 @@ import { ExpressionNotice } from "../parts/notice";
 import { TimeBar } from "../parts/timebar";
 import { useAnswers, type Answers } from "../state/answers";
 import { useInterval } from "../state/load";
+import { useTitle } from "../state/title";
 import { zoomOut } from "../state/span";
 import { defaults, maxExpressions, readState, writeState, type QueryState } from "../state/url";
 import { GraphView } from "./graph";
@@ -34,9 +35,7 @@ export function QueryPage() {
     setRevision((old) => old + 1);
   };
   useEffect(() => replaceDrafts(state.expressions), [shared]);
-  useEffect(() => {
-    document.title = `${state.expressions.find((one) => one.trim() !== "") ?? "Query"} · Barograph`;
-  }, [shared]);
+  useTitle(state.expressions.find((one) => one.trim() !== "") ?? "Query");
   useEffect(() => {
     const measure = () => setWidth(Math.round((body.current?.clientWidth ?? innerWidth) / 50) * 50);
     measure();
@@ -46,7 +45,11 @@ export function QueryPage() {
 
   const empty = state.expressions.every((one) => one.trim() === "");
   const answers = useAnswers(state, width, turn);
-  useInterval(() => setTurn((old) => old + 1), empty || state.endMs !== null ? 0 : state.refreshMs);
+  // A reload would cancel one that is under way: slow queries would never be answered.
+  const reload = () => {
+    if (!answers.loading) setTurn((old) => old + 1);
+  };
+  useInterval(reload, empty || state.endMs !== null ? 0 : state.refreshMs);
   useEffect(() => {
     if (answers.ready) loadEditor();
   }, [answers.ready]);
@@ -169,16 +172,17 @@ export function QueryPage() {
 }
 
 function Notes({ answers }: { answers: Answers }) {
+  const prefix = (index: number) => (answers.list.length > 1 ? `${letters[index]}: ` : "");
   return (
     <>
       {answers.list.map(({ expression, error, warnings, infos }, index) => (
         <div key={index} class="notes">
-          {error && <ExpressionNotice tone="bad" message={error} expression={expression} />}
+          {error && <ExpressionNotice tone="bad" message={prefix(index) + error} expression={expression} />}
           {warnings.map((message) => (
-            <ExpressionNotice key={message} tone="warn" message={message} expression={expression} />
+            <ExpressionNotice key={message} tone="warn" message={prefix(index) + message} expression={expression} />
           ))}
           {infos.map((message) => (
-            <ExpressionNotice key={message} tone="info" message={message} expression={expression} />
+            <ExpressionNotice key={message} tone="info" message={prefix(index) + message} expression={expression} />
           ))}
         </div>
       ))}

@@ -1,4 +1,4 @@
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { post } from "../api/client";
 import { toColumns, type Columns, type Grid } from "../api/decode";
 import type { QueryData } from "../api/types";
@@ -42,7 +42,13 @@ const examples: Example[] = [
   },
   { title: "Memory of each process", expression: "process_resident_memory_bytes", unit: "bytes" },
   { title: "CPU of each process", expression: "100 * rate(process_cpu_seconds_total[1m])", unit: "percent", rated: true },
-  { title: "Requests", expression: 'sum by (job) (rate({__name__=~"http_requests_total|prometheus_http_requests_total"}[1m]))', unit: "", rated: true },
+  { title: "Requests to services, per second", expression: "sum by (job) (rate(http_requests_total[1m]))", unit: "", rated: true },
+  {
+    title: "Requests to this server, per second",
+    expression: "sum by (job) (rate(prometheus_http_requests_total[1m]))",
+    unit: "",
+    rated: true,
+  },
   { title: "Samples in each scrape", expression: "scrape_samples_scraped", unit: "" },
   { title: "Time that a scrape takes", expression: "scrape_duration_seconds", unit: "seconds" },
 ];
@@ -50,6 +56,13 @@ const examples: Example[] = [
 const rangeMs = 15 * 60_000;
 const stepMs = 5000;
 const reloadMs = 5000;
+/** A server with less than this recorded is watched more closely: somebody has just started it. */
+const youngMs = 2 * 60_000;
+const youngStepMs = 1000;
+
+function nextGrid(young: boolean): Grid {
+  return young ? gridOf(youngMs, null, youngStepMs) : gridOf(rangeMs, null, stepMs);
+}
 
 interface Props {
   /** Called when the first answers are there. */
@@ -58,13 +71,23 @@ interface Props {
 
 /** What the query page shows before anything is asked: what is already recorded, drawn. */
 export function Start({ onReady }: Props) {
-  const [grid, setGrid] = useState<Grid>(() => gridOf(rangeMs, null, stepMs));
+  const [grid, setGrid] = useState<Grid>(() => nextGrid(false));
   const [answers, setAnswers] = useState<(Columns | null)[] | null>(null);
   const [error, setError] = useState<string | null>(null);
 
-  useInterval(() => setGrid(gridOf(rangeMs, null, stepMs)), reloadMs);
+  const pending = useRef(false);
+
+  const [young, setYoung] = useState(false);
+
+  useInterval(
+    () => {
+      if (!pending.current) setGrid(nextGrid(young));
+    },
+    young ? youngStepMs : reloadMs,
+  );
   useEffect(() => {
     const stop = new AbortController();
+    pending.current = true;
     const ask = async ({ expression }: Example): Promise<Columns | null> => {
       const { data } = await post<QueryData>("query_range", { query: expression, ...grid, timeout: "4s" }, stop.signal);
       const columns = toColumns(data, grid);
@@ -72,10 +95,13 @@ export function Start({ onReady }: Props) {
     };
     void Promise.allSettled(examples.map(ask)).then((all) => {
       if (stop.signal.aborted) return;
+      pending.current = false;
       const failed = all.find((one) => one.status === "rejected");
       const none = all.every((one) => one.status === "rejected");
       setError(failed && none ? messageOf(failed.reason) : null);
-      setAnswers(all.map((one) => (one.status === "fulfilled" ? one.value : null)));
+      const found = all.map((one) => (one.status === "fulfilled" ? one.value : null));
+      setAnswers(found);
+      setYoung(!none && found.every((columns) => columns === null || columns.times.at(-1)! - startOf(columns) < youngMs / 1000));
       onReady();
     });
     return () => stop.abort();
@@ -92,7 +118,7 @@ export function Start({ onReady }: Props) {
   return (
     <section class="start" aria-label="What is recorded already" data-testid="start">
       <div class="start-head">
-        <h2>Recorded in the last 15 minutes</h2>
+        <h2>{young ? "Recorded so far" : "Recorded in the last 15 minutes"}</h2>
         <span class="muted">
           {answers === null
             ? "asking…"
@@ -106,14 +132,14 @@ export function Start({ onReady }: Props) {
       {error && <Notice tone="bad">{error}</Notice>}
       {answers !== null && drawn.length === 0 && !error && (
         <Notice tone="info">
-          Nothing is recorded yet. The first scrape comes within seconds; this page asks again every five. If it stays
-          empty, <a href={at("targets")}>look at the targets</a>.
+          Nothing is recorded yet. The first scrape comes within seconds, and appears here by itself. If nothing comes,{" "}
+          <a href={at("targets")}>look at the targets</a>.
         </Notice>
       )}
       <div class="cards">
-        {answers === null && examples.slice(0, 6).map(({ title }) => <div key={title} class="card ghost" aria-hidden="true" />)}
+        {drawn.length === 0 && !error && examples.slice(0, 6).map(({ title }) => <div key={title} class="card ghost" aria-hidden="true" />)}
         {drawn.map(({ example, columns }) => (
-          <Card key={example.title} example={example} columns={columns} />
+          <Card key={example.title} example={example} columns={columns} young={young} />
         ))}
       </div>
     </section>
@@ -123,14 +149,15 @@ export function Start({ onReady }: Props) {
 function Card({
   example: { title, expression, unit },
   columns,
+  young,
 }: {
   example: Example;
   columns: Columns;
+  young: boolean;
 }) {
   const model = useMemo(() => {
     // A server that has just started has seconds of data: draw those, not fifteen empty minutes.
-    const first = columns.times.findIndex((_, index) => columns.lines.some(({ values }) => values[index] !== null));
-    const start = Math.max(0, Math.min(first - 1, columns.times.length - 24));
+    const start = Math.max(0, Math.min(columns.times.indexOf(startOf(columns)) - 1, columns.times.length - 24));
     const lines = columns.lines.map((line) => ({ ...line, values: line.values.slice(start) }));
     const times = columns.times.slice(start);
     return buildChart(times, times[0]!, columns.times.at(-1)!, [{ index: 0, letter: "", unit, lines }], false);
@@ -138,7 +165,7 @@ function Card({
   const single = model.series.length === 1 ? model.series[0]! : null;
   const now = single ? formatValue(single.stats.last, unit, 3) : `${model.series.length} series`;
   return (
-    <a class="card" data-testid="example" title={expression} href={at(graphLink(expression, { rangeMs, refreshMs: reloadMs }))}>
+    <a class="card" data-testid="example" title={expression} href={at(graphLink(expression, { rangeMs: young ? 5 * 60_000 : rangeMs, refreshMs: reloadMs }))}>
       <span class="card-head">
         <span class="card-title">{title}</span>
         <span class="num card-value">{now}</span>
@@ -147,4 +174,9 @@ function Card({
       <code class="card-code">{expression}</code>
     </a>
   );
+}
+
+/** The time of the first sample, in seconds. */
+function startOf({ times, lines }: Columns): number {
+  return times.find((_, index) => lines.some(({ values }) => values[index] !== null)) ?? times[0]!;
 }

@@ -4,6 +4,7 @@ import { apiTime, formatTime } from "../format/time";
 import { formatValue } from "../format/value";
 import { Notice } from "../parts/notice";
 import { useApi } from "../state/load";
+import { useTitle } from "../state/title";
 import { zone } from "../state/settings";
 import { graphLink } from "../state/url";
 
@@ -24,6 +25,7 @@ type Facts = Record<string, string | number | boolean | null>;
 
 /** What runs, with which settings, and what it holds. */
 export function StatusPage() {
+  useTitle("Status");
   const runtime = useApi<Facts>("status/runtimeinfo", reloadMs);
   const build = useApi<Facts>("status/buildinfo");
   const storage = useApi<StorageStatus>("status/tsdb", reloadMs);

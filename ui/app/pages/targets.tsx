@@ -8,6 +8,7 @@ import { Notice } from "../parts/notice";
 import { State } from "../parts/state";
 import { Filter, ListHead, Search } from "../parts/filter";
 import { useApi } from "../state/load";
+import { useTitle } from "../state/title";
 import { zone } from "../state/settings";
 import { graphLink } from "../state/url";
 import type { Health, Target, TargetsData } from "../api/types";
@@ -19,6 +20,7 @@ const healths: Health[] = ["down", "unknown", "up"];
 
 /** Every scraped target by job, the unhealthy first. */
 export function TargetsPage() {
+  useTitle("Targets");
   const { data, error, atMs } = useApi<TargetsData>("targets", reloadMs, { state: "active" });
   const [health, setHealth] = useState<Health | "all">("all");
   const [text, setText] = useState("");

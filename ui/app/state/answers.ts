@@ -26,6 +26,9 @@ export interface Answers {
   ready: boolean;
 }
 
+/** Steps up to this length are aligned. */
+const alignedStepMs = 30_000;
+
 const nothing: Answers = {
   list: [],
   grid: { start: 0, end: 1, step: 1 },
@@ -48,7 +51,7 @@ export function useAnswers(state: QueryState, widthPx: number, turn: number): An
     }
     const stop = new AbortController();
     const started = performance.now();
-    const grid = gridOf(rangeMs, endMs, stepMs);
+    const grid = tab === "graph" ? gridOf(rangeMs, endMs, stepMs) : momentOf(endMs);
     setAnswers((old) => ({ ...old, loading: true }));
     const asked = expressions.map((expression) => ask(expression, tab === "graph", grid, stop.signal));
     void Promise.all(asked).then((list) => {
@@ -60,9 +63,18 @@ export function useAnswers(state: QueryState, widthPx: number, turn: number): An
   return answers;
 }
 
-/** The steps of a range. One that ends now ends on a whole step, so that reloads do not shift every point. */
+/** A table is of one moment: exactly now, or the end. */
+function momentOf(endMs: number | null): Grid {
+  const end = (endMs ?? Date.now()) / 1000;
+  return { start: end, end, step: 1 };
+}
+
+/**
+ * The steps of a range. One that ends now ends on a whole step, so that reloads do not shift every point; not so
+ * with long steps, where that would hide what just happened.
+ */
 export function gridOf(rangeMs: number, endMs: number | null, stepMs: number, nowMs = Date.now()): Grid {
-  const end = endMs ?? Math.floor(nowMs / stepMs) * stepMs;
+  const end = endMs ?? (stepMs <= alignedStepMs ? Math.floor(nowMs / stepMs) * stepMs : nowMs);
   const steps = Math.max(1, Math.round(rangeMs / stepMs));
   return { start: (end - steps * stepMs) / 1000, end: end / 1000, step: stepMs / 1000 };
 }

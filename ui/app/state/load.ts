@@ -6,6 +6,8 @@ export interface Loaded<T> {
   data: T | null;
   error: string | null;
   loading: boolean;
+  /** The server has no such address, so it is not asked again. */
+  missing: boolean;
   /** When the data came, in ms. */
   atMs: number;
   reload: () => void;
@@ -16,7 +18,7 @@ export interface Loaded<T> {
  * A null path loads nothing.
  */
 export function useApi<T>(path: string | null, everyMs = 0, params: Params = {}): Loaded<T> {
-  const [state, setState] = useState<Omit<Loaded<T>, "reload">>({ data: null, error: null, loading: true, atMs: 0 });
+  const [state, setState] = useState<Omit<Loaded<T>, "reload">>({ data: null, error: null, loading: true, missing: false, atMs: 0 });
   const [turn, setTurn] = useState(0);
   const key = JSON.stringify(params);
 
@@ -25,16 +27,23 @@ export function useApi<T>(path: string | null, everyMs = 0, params: Params = {})
     const stop = new AbortController();
     setState((old) => ({ ...old, loading: true }));
     get<T>(path, JSON.parse(key) as Params, stop.signal).then(
-      ({ data }) => setState({ data, error: null, loading: false, atMs: Date.now() }),
+      ({ data }) => setState({ data, error: null, loading: false, missing: false, atMs: Date.now() }),
       (error: unknown) => {
         if (stop.signal.aborted) return;
-        setState((old) => ({ ...old, error: messageOf(error), loading: false }));
+        const missing = error instanceof ApiError && error.status === 404;
+        setState((old) => ({ ...old, error: messageOf(error), loading: false, missing }));
       },
     );
     return () => stop.abort();
   }, [path, key, turn]);
 
-  useInterval(() => setTurn((old) => old + 1), everyMs);
+  // A reload would cancel one that is under way: a slow server would never be heard.
+  useInterval(
+    () => {
+      if (!state.loading) setTurn((old) => old + 1);
+    },
+    state.missing ? 0 : everyMs,
+  );
   return { ...state, reload: () => setTurn((old) => old + 1) };
 }
 
