@@ -1,0 +1,21 @@
+//! The shipped binary, as its users meet it: real targets, a real receiver, a real browser, bad
+//! input and sudden death. One module per subject; `harness` starts and asks.
+//!
+//! Every server listens on a loopback port the system chooses and keeps its data in a temporary
+//! directory. `BAROGRAPH_BINARY` names another binary to test in place of the one just built.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod alerts;
+mod api;
+mod axum_app;
+mod bad_config;
+mod bad_storage;
+mod bad_targets;
+mod browser;
+mod crash;
+mod harness;
+mod node_app;
+mod node_exporter;
+mod reload;
+mod scraping;
+mod zero_configuration;
