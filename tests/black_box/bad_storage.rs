@@ -27,7 +27,10 @@ fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let setup = Setup::new().argument(format!("--web.listen-address={address}"));
-    refused(&setup, &[&address, "in use", "--web.listen-address"]);
+    refused(
+        &setup,
+        &[&address, "another process", "--web.listen-address"],
+    );
 }
 
 #[test]

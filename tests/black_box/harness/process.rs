@@ -98,8 +98,9 @@ impl Drop for Process {
 /// A program's path; a missing one fails the test.
 pub(crate) fn tool(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
+    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/usr/bin");
     let found = std::env::split_paths(&path)
-        .chain(["/usr/bin".into(), "/usr/sbin".into(), "/sbin".into()])
+        .chain([unpacked])
         .map(|directory| directory.join(name))
         .find(|path| path.is_file());
     found.unwrap_or_else(|| panic!("{name} is missing: tests/run installs it"))
