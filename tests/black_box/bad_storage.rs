@@ -59,7 +59,8 @@ fn a_second_process_on_one_directory_is_refused() {
         &second,
         &[
             &data.display().to_string(),
-            &server.process().id().to_string(),
+            "another process",
+            "--storage.tsdb.path",
         ],
     );
     let before = server.query("value[1m]")[0].samples.len();

@@ -86,7 +86,7 @@ fn a_page_of_html_is_called_that() {
 fn html_that_claims_to_be_text_is_refused() {
     let page = Page::metrics("<!doctype html>\n<title>Welcome</title>\n");
     let (server, _good) = beside_a_good_one(&page.address().to_string(), "");
-    says(&complaint(&server), &["line 1", "<!doctype"]);
+    says(&complaint(&server), &["html", &page.address().to_string()]);
 }
 
 #[test]
