@@ -91,4 +91,34 @@ fn main() {
         best = best.min(start.elapsed().as_secs_f64() * 1e9 / SERIES as f64);
     }
     println!("encode, {SERIES} counters, per series       {best:>8.2} ns");
+
+    let before = resident_bytes();
+    let many = Registry::new();
+    let family = many
+        .counter_family::<Series>("many_total", "Many.")
+        .max_series(usize::MAX);
+    for index in 0..10 * SERIES {
+        family
+            .with(&Series {
+                index,
+                kind: "example",
+            })
+            .inc();
+    }
+    let bytes = resident_bytes().saturating_sub(before) / (10 * SERIES as u64);
+    println!(
+        "memory, {} counters, per series      {bytes:>8} B",
+        10 * SERIES
+    );
+}
+
+/// How much memory the process has, where the system says.
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default();
+    pages * 4096
 }

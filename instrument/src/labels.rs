@@ -55,7 +55,8 @@ macro_rules! labels {
         }
         impl $(<$lifetime>)? $crate::LabelSet for $name $(<$lifetime>)? {
             type Schema = $crate::labels!(@schema $name $($lifetime)?);
-            const NAMES: &'static [&'static str] = &[$(stringify!($field)),*];
+            const NAMES: &'static [&'static str] =
+                &[$($crate::label_value::name(stringify!($field))),*];
             fn write(&self, values: &mut $crate::LabelValues<'_>) {
                 #[allow(unused_imports)]
                 use $crate::label_value::{AsDisplay as _, AsNumber as _, AsText as _};
@@ -122,6 +123,14 @@ pub(crate) fn values_of(key: &[u8]) -> impl Iterator<Item = &str> {
 pub mod label_value {
     use super::LabelValues;
 
+    /// The name of a field without the `r#` that makes a keyword one (`r#type`).
+    pub const fn name(field: &'static str) -> &'static str {
+        match field.as_bytes() {
+            [b'r', b'#', ..] => field.split_at(2).1,
+            _ => field,
+        }
+    }
+
     #[derive(Clone, Copy)]
     pub struct Value<'v, T: ?Sized>(pub &'v T);
 
@@ -159,7 +168,7 @@ mod tests {
     use super::*;
 
     labels! {
-        struct Mixed<'a> { text: &'a str, owned: String, number: i64, shown: bool, more: f64 }
+        struct Mixed<'a> { text: &'a str, owned: String, number: i64, shown: bool, r#type: f64 }
     }
 
     #[test]
@@ -170,14 +179,14 @@ mod tests {
             owned: "b\n".into(),
             number: -5,
             shown: true,
-            more: 0.5,
+            r#type: 0.5,
         };
         labels.write(&mut LabelValues::new(&mut key));
         assert_eq!(
             values_of(&key).collect::<Vec<_>>(),
             ["a", "b\n", "-5", "true", "0.5"]
         );
-        assert_eq!(Mixed::NAMES, ["text", "owned", "number", "shown", "more"]);
+        assert_eq!(Mixed::NAMES, ["text", "owned", "number", "shown", "type"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The registry: every family of an application, in order of name.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -49,6 +50,7 @@ struct Entries {
 }
 
 struct Entry {
+    name: String,
     write: Box<dyn Fn(&mut Encoder<'_>) + Send + Sync>,
     /// How often the family overflowed; `None` where it cannot.
     overflows: Option<Box<dyn Fn() -> u64 + Send + Sync>>,
@@ -217,6 +219,7 @@ impl Registry {
         write: impl Fn(&mut Encoder<'_>) + Send + Sync + 'static,
     ) -> Result<(), RegisterError> {
         let entry = Entry {
+            name: name.to_owned(),
             write: Box::new(write),
             overflows: None,
             is_collector: true,
@@ -234,20 +237,19 @@ impl Registry {
 
     /// Appends every family to `out`.
     pub fn encode(&self, format: Format, out: &mut String) {
-        let entries: Vec<(String, Arc<Entry>)> = lock(&self.inner.entries)
+        // Not under the lock: a collector may register metrics.
+        let entries: Vec<Arc<Entry>> = lock(&self.inner.entries)
             .by_name
-            .iter()
-            .map(|(name, entry)| (name.clone(), entry.clone()))
+            .values()
+            .cloned()
+            .collect();
+        let own = entries.iter().filter(|entry| !entry.is_collector);
+        let mut families: BTreeSet<Cow<'_, str>> = own
+            .map(|entry| Cow::Borrowed(entry.name.as_str()))
             .collect();
         let mut encoder = Encoder::new(format, out);
         let mut overflows = Vec::new();
-        let mut families = BTreeSet::new();
-        for (name, entry) in &entries {
-            if !entry.is_collector {
-                families.insert(name.clone());
-            }
-        }
-        for (name, entry) in &entries {
+        for entry in &entries {
             let mark = encoder.mark();
             let outcome = catch_unwind(AssertUnwindSafe(|| (entry.write)(&mut encoder)));
             if outcome.is_err() {
@@ -258,7 +260,9 @@ impl Registry {
                 failures += leave_out_repeated(&mut encoder, mark, &mut families);
             }
             if failures > 0 {
-                *lock(&self.inner.failures).entry(name.clone()).or_default() += failures;
+                *lock(&self.inner.failures)
+                    .entry(entry.name.clone())
+                    .or_default() += failures;
             }
             if let Some(count) = entry
                 .overflows
@@ -266,20 +270,10 @@ impl Registry {
                 .map(|read| read())
                 .filter(|n| *n > 0)
             {
-                overflows.push((name.as_str(), count));
+                overflows.push((entry.name.as_str(), count));
             }
         }
-        let help = "Updates of label sets beyond a family's limit, counted in its series \
-                    overflow=\"true\".";
-        encoder.family(OVERFLOWS, MetricKind::Counter, help);
-        for (name, count) in overflows {
-            encoder.sample(OVERFLOWS, [("family", name)], count as f64);
-        }
-        let help = "Panics of a collector, and families and samples of it that had to be left out.";
-        encoder.family(FAILURES, MetricKind::Counter, help);
-        for (name, count) in lock(&self.inner.failures).iter() {
-            encoder.sample(FAILURES, [("collector", name)], *count as f64);
-        }
+        self.write_own(&mut encoder, &overflows);
         encoder.finish();
     }
 
@@ -304,6 +298,21 @@ impl Registry {
         (format.content_type(), page)
     }
 
+    /// What the registry says of itself, when there is something to say.
+    fn write_own(&self, encoder: &mut Encoder<'_>, overflows: &[(&str, u64)]) {
+        let help = "Updates of label sets beyond a family's limit, counted in its series \
+                    overflow=\"true\".";
+        encoder.family(OVERFLOWS, MetricKind::Counter, help);
+        for (name, count) in overflows {
+            encoder.sample(OVERFLOWS, [("family", name)], *count as f64);
+        }
+        let help = "Panics of a collector, and families and samples of it that had to be left out.";
+        encoder.family(FAILURES, MetricKind::Counter, help);
+        for (name, count) in lock(&self.inner.failures).iter() {
+            encoder.sample(FAILURES, [("collector", name)], *count as f64);
+        }
+    }
+
     fn function(
         &self,
         name: &str,
@@ -318,6 +327,7 @@ impl Registry {
             encoder.sample(&own, std::iter::empty::<(&str, &str)>(), read());
         };
         let entry = Entry {
+            name: name.to_owned(),
             write: Box::new(write),
             overflows: None,
             is_collector: false,
@@ -340,6 +350,7 @@ impl Registry {
         };
         let counted = family.clone();
         let entry = Entry {
+            name: name.to_owned(),
             write: Box::new(write),
             overflows: Some(Box::new(move || counted.overflows())),
             is_collector: false,
@@ -378,21 +389,33 @@ impl Registry {
 fn leave_out_repeated(
     encoder: &mut Encoder<'_>,
     mark: usize,
-    families: &mut BTreeSet<String>,
+    families: &mut BTreeSet<Cow<'_, str>>,
 ) -> u64 {
+    let name_of = |line: &str| {
+        let rest = line.strip_prefix("# HELP ")?;
+        rest.split(' ')
+            .next()
+            .map(|name| Cow::Owned(name.to_owned()))
+    };
     let written = &encoder.written()[mark..];
-    let (mut kept, mut repeated, mut keep) = (String::new(), 0, true);
+    // Where families begin, and whether each is new.
+    let mut found = Vec::new();
+    let mut at = 0;
     for line in written.split_inclusive('\n') {
-        if let Some(rest) = line.strip_prefix("# HELP ") {
-            let name = rest.split(' ').next().unwrap_or_default();
-            keep = families.insert(name.to_owned());
-            repeated += u64::from(!keep);
+        if let Some(name) = name_of(line) {
+            found.push((at, families.insert(name)));
         }
-        if keep {
-            kept.push_str(line);
-        }
+        at += line.len();
     }
+    let repeated = found.iter().filter(|(_, is_new)| !is_new).count() as u64;
     if repeated > 0 {
+        let ends = found.iter().skip(1).map(|(start, _)| *start).chain([at]);
+        let kept: String = found
+            .iter()
+            .zip(ends)
+            .filter(|((_, is_new), _)| *is_new)
+            .map(|((start, _), end)| &written[*start..end])
+            .collect();
         encoder.rewind(mark);
         encoder.append(&kept);
     }

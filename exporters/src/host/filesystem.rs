@@ -17,6 +17,9 @@ use super::files::CollectError;
 const MAX_STUCK_THREADS: usize = 8;
 /// More mounts than this are left out.
 const MAX_MOUNTS: usize = 10_000;
+/// What a file system still gets after another has used up the whole timeout: one that hangs often
+/// comes with others of the same server.
+const GRACE: Duration = Duration::from_millis(100);
 /// Reported for a file system that does not answer.
 const TIMEOUT: &str = "mountpoint timeout";
 
@@ -288,7 +291,8 @@ impl Prober {
         }
     }
 
-    /// Asks the file systems at `points`, in order.
+    /// Asks the file systems at `points`, in order. Waits for the timeout in all, and a little more
+    /// for each further one that hangs.
     fn ask(&mut self, points: &[&str]) -> Vec<Answer> {
         self.stuck
             .retain(|_, recovered| !recovered.load(Ordering::Acquire));
@@ -297,6 +301,7 @@ impl Prober {
             .collect();
         let mut answers = vec![Err(TIMEOUT.to_owned()); points.len()];
         let mut todo = &asked[..];
+        let deadline = Instant::now() + self.timeout;
         while !todo.is_empty() && self.stuck.len() < MAX_STUCK_THREADS {
             let worker = match self.worker.take() {
                 Some(worker) => worker,
@@ -318,9 +323,9 @@ impl Prober {
             }
             let mut answered = 0;
             for index in todo {
-                let deadline = Instant::now() + self.timeout;
                 let left = deadline.saturating_duration_since(Instant::now());
-                let Ok(answer) = worker.answers.recv_timeout(left) else {
+                let wait = left.max(GRACE.min(self.timeout));
+                let Ok(answer) = worker.answers.recv_timeout(wait) else {
                     break;
                 };
                 answers[*index] = answer;

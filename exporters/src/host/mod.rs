@@ -33,8 +33,9 @@ pub struct HostOptions {
     pub rootfs: PathBuf,
     /// `/run/udev/data`: model and serial numbers of disks.
     pub udev_data: PathBuf,
-    /// A file system that takes longer to say how full it is counts as stuck: it is reported with
-    /// `node_filesystem_device_error` and not asked again until it has answered.
+    /// How long all file systems together may take to say how full they are. One that does not
+    /// answer counts as stuck: it is reported with `node_filesystem_device_error` and not asked
+    /// again until it has answered.
     pub mount_timeout: Duration,
 }
 
