@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
@@ -50,6 +50,8 @@ pub struct Family<L, M> {
 struct Inner<M> {
     /// Different for each family of the process.
     id: u64,
+    /// What keys are hashed with, so that who chooses label values cannot choose collisions.
+    secret: u64,
     make: Box<dyn Fn() -> M + Send + Sync>,
     names: &'static [&'static str],
     max_series: AtomicUsize,
@@ -61,10 +63,11 @@ struct Inner<M> {
 }
 
 struct AllSeries<M> {
-    by_key: HashMap<Box<[u8]>, usize, BuildHasherDefault<KeyHasher>>,
+    /// By the hash of the key, the first of the rows that have it.
+    first: HashMap<u64, u32, BuildHasherDefault<HashOfHash>>,
     rows: Vec<Series<M>>,
     /// Indices into `rows` in order of label values; fewer than rows when it must be made anew.
-    sorted: Vec<usize>,
+    sorted: Vec<u32>,
 }
 
 struct Series<M> {
@@ -72,7 +75,12 @@ struct Series<M> {
     /// `method="GET",code="200"`: escaped once, copied at each scrape.
     block: Box<str>,
     metric: M,
+    /// The next row of the same hash, or [`NO_ROW`].
+    next: u32,
 }
+
+/// Stands for no row; a family has fewer rows.
+const NO_ROW: u32 = u32::MAX;
 
 impl<L, M> Clone for Family<L, M> {
     fn clone(&self) -> Self {
@@ -93,8 +101,9 @@ impl<L: LabelSet, M: Metric> Family<L, M> {
                 names: L::NAMES,
                 max_series: AtomicUsize::new(DEFAULT_MAX_SERIES),
                 generation: AtomicU64::new(0),
+                secret: RandomState::new().hash_one(0u8) | 1,
                 series: RwLock::new(AllSeries {
-                    by_key: HashMap::default(),
+                    first: HashMap::default(),
                     rows: Vec::new(),
                     sorted: Vec::new(),
                 }),
@@ -139,7 +148,8 @@ impl<L: LabelSet, M: Metric> Family<L, M> {
         // The thread is ending, or `labels` or `update` look up a metric themselves.
         let mut key = Vec::new();
         labels.write(&mut LabelValues::new(&mut key));
-        run(&self.inner.find_or_make(&key).0)
+        let hash = hash(self.inner.secret, &key);
+        run(&self.inner.find_or_make(hash, &key).0)
     }
 
     /// Forgets the metric of these label values. Returns whether there was one. Handles to it
@@ -152,15 +162,11 @@ impl<L: LabelSet, M: Metric> Family<L, M> {
             .series
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        let Some(index) = series.by_key.remove(&key[..]) else {
+        let secret = self.inner.secret;
+        let Some(row) = series.find(hash(secret, &key), &key) else {
             return false;
         };
-        series.rows.swap_remove(index);
-        series.sorted.clear();
-        let moved = series.rows.get(index).map(|moved| moved.key.clone());
-        if let Some(place) = moved.and_then(|key| series.by_key.get_mut(&key)) {
-            *place = index;
-        }
+        series.remove(row, |key| hash(secret, key));
         self.inner.generation.fetch_add(1, Ordering::Release);
         true
     }
@@ -172,7 +178,7 @@ impl<L: LabelSet, M: Metric> Family<L, M> {
             .series
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        series.by_key.clear();
+        series.first.clear();
         series.rows.clear();
         series.sorted.clear();
         self.inner.generation.fetch_add(1, Ordering::Release);
@@ -200,7 +206,7 @@ impl<L: LabelSet, M: Metric> Family<L, M> {
         for row in series
             .sorted
             .iter()
-            .filter_map(|index| series.rows.get(*index))
+            .filter_map(|index| series.rows.get(*index as usize))
         {
             row.metric.write(&mut Line::new(encoder, name, &row.block));
         }
@@ -216,29 +222,29 @@ impl<M: Metric> Inner<M> {
     }
 
     /// The metric of `key`, and whether a thread may remember it.
-    fn find_or_make(&self, key: &[u8]) -> (M, bool) {
+    fn find_or_make(&self, hash: u64, key: &[u8]) -> (M, bool) {
         let series = self.read();
-        if let Some(index) = series.by_key.get(key) {
-            return (series.rows[*index].metric.clone(), true);
+        if let Some(row) = series.find(hash, key) {
+            return (series.rows[row as usize].metric.clone(), true);
         }
         drop(series);
         let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(index) = series.by_key.get(key) {
-            return (series.rows[*index].metric.clone(), true);
+        if let Some(row) = series.find(hash, key) {
+            return (series.rows[row as usize].metric.clone(), true);
         }
-        let is_full = series.rows.len() >= self.max_series.load(Ordering::Relaxed);
-        if is_full && !self.names.is_empty() {
+        let limit = self.max_series.load(Ordering::Relaxed).min(NO_ROW as usize);
+        if series.rows.len() >= limit && !self.names.is_empty() {
             self.overflows.fetch_add(1, Ordering::Relaxed);
             return (self.overflow.get_or_init(|| (self.make)()).clone(), false);
         }
         let metric = (self.make)();
-        let index = series.rows.len();
-        let (key, block) = (Box::<[u8]>::from(key), self.block_of(key));
-        series.by_key.insert(key.clone(), index);
+        let row = series.rows.len() as u32;
+        let next = series.first.insert(hash, row).unwrap_or(NO_ROW);
         series.rows.push(Series {
-            key,
-            block,
+            key: key.into(),
+            block: self.block_of(key),
             metric: metric.clone(),
+            next,
         });
         (metric, true)
     }
@@ -259,11 +265,57 @@ impl<M: Metric> Inner<M> {
 
     fn sort(&self) {
         let mut series = self.series.write().unwrap_or_else(PoisonError::into_inner);
-        let mut sorted: Vec<usize> = (0..series.rows.len()).collect();
-        sorted.sort_unstable_by(|a, b| {
-            values_of(&series.rows[*a].key).cmp(values_of(&series.rows[*b].key))
-        });
+        let mut sorted: Vec<u32> = (0..series.rows.len() as u32).collect();
+        let key = |row: u32| &series.rows[row as usize].key;
+        sorted.sort_unstable_by(|a, b| values_of(key(*a)).cmp(values_of(key(*b))));
         series.sorted = sorted;
+    }
+}
+
+impl<M> AllSeries<M> {
+    fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
+        let mut row = *self.first.get(&hash)?;
+        while let Some(series) = self.rows.get(row as usize) {
+            if *series.key == *key {
+                return Some(row);
+            }
+            row = series.next;
+        }
+        None
+    }
+
+    /// Takes a row out; the last row gets its number.
+    fn remove(&mut self, row: u32, hash_of: impl Fn(&[u8]) -> u64) {
+        self.sorted.clear();
+        let hash = |rows: &[Series<M>], row: u32| hash_of(&rows[row as usize].key);
+        self.point(hash(&self.rows, row), row, self.rows[row as usize].next);
+        let last = self.rows.len() as u32 - 1;
+        if row != last {
+            self.point(hash(&self.rows, last), last, row);
+        }
+        self.rows.swap_remove(row as usize);
+    }
+
+    /// Makes what points at `row`, of this hash, point at `to`.
+    fn point(&mut self, hash: u64, row: u32, to: u32) {
+        let Some(first) = self.first.get_mut(&hash) else {
+            return;
+        };
+        if *first == row {
+            *first = to;
+            if to == NO_ROW {
+                self.first.remove(&hash);
+            }
+            return;
+        }
+        let mut before = *first;
+        while let Some(series) = self.rows.get_mut(before as usize) {
+            if series.next == row {
+                series.next = to;
+                return;
+            }
+            before = series.next;
+        }
     }
 }
 
@@ -299,7 +351,8 @@ impl Cache {
         if self.entries.is_empty() {
             self.entries.resize_with(CACHE_ENTRIES, || None);
         }
-        let place = hash(family.id, &self.key) as usize % CACHE_ENTRIES;
+        let hash = hash(family.secret, &self.key);
+        let place = hash as usize % CACHE_ENTRIES;
         let generation = family.generation.load(Ordering::Acquire);
         if let Some(entry) = &self.entries[place]
             && entry.family == family.id
@@ -309,7 +362,7 @@ impl Cache {
         {
             return run(metric);
         }
-        let (metric, may_remember) = family.find_or_make(&self.key);
+        let (metric, may_remember) = family.find_or_make(hash, &self.key);
         let result = run(&metric);
         if may_remember {
             let mut key = self.entries[place]
@@ -330,46 +383,46 @@ impl Cache {
     }
 }
 
-/// Hashes a key with a secret of the process, so that who chooses label values cannot choose
-/// collisions. Multiplies 64 by 64 bits and folds the product, as wyhash and its kin do.
-fn hash(seed: u64, bytes: &[u8]) -> u64 {
+/// Hashes a key. Multiplies 64 by 64 bits and folds the product, as wyhash and its kin do.
+#[inline]
+fn hash(secret: u64, key: &[u8]) -> u64 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    static SECRET: OnceLock<u64> = OnceLock::new();
-    let secret = *SECRET.get_or_init(|| {
-        use std::hash::{BuildHasher, RandomState};
-        RandomState::new().hash_one(0u64) | 1
-    });
     let fold = |a: u64, b: u64| {
         let product = u128::from(a) * u128::from(b);
         (product as u64) ^ ((product >> 64) as u64)
     };
-    let mut state = fold(seed ^ secret, FACTOR) ^ bytes.len() as u64;
-    let (words, rest) = bytes.as_chunks::<8>();
+    let mut state = secret ^ (key.len() as u64).wrapping_mul(FACTOR);
+    let (words, rest) = key.as_chunks::<8>();
     for word in words {
         state = fold(state ^ u64::from_le_bytes(*word), secret ^ FACTOR);
     }
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    fold(state ^ u64::from_le_bytes(last), secret ^ FACTOR)
+    // The last word overlaps the one before, where there is one.
+    let last = match key.last_chunk::<8>() {
+        Some(last) => u64::from_le_bytes(*last),
+        None => rest
+            .iter()
+            .fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    fold(state ^ last, secret.rotate_left(32) ^ FACTOR)
 }
 
-/// [`hash`] for the standard map, of keys that are bytes.
+/// Leaves as it is what is a hash already.
 #[derive(Default)]
-struct KeyHasher {
-    state: u64,
+struct HashOfHash {
+    hash: u64,
 }
 
-impl Hasher for KeyHasher {
+impl Hasher for HashOfHash {
     fn write(&mut self, bytes: &[u8]) {
-        self.state = hash(self.state, bytes);
+        self.hash = hash(self.hash, bytes);
     }
 
-    fn write_usize(&mut self, _length: usize) {
-        // The length of the one slice that follows, which `hash` covers.
+    fn write_u64(&mut self, hash: u64) {
+        self.hash = hash;
     }
 
     fn finish(&self) -> u64 {
-        self.state
+        self.hash
     }
 }
 
@@ -431,6 +484,57 @@ mod tests {
         assert_eq!(page(&family), "");
         family.update(&labels, Counter::inc);
         assert_eq!(page(&family), "m{one=\"1\",two=\"2\"} 1\n");
+    }
+
+    #[test]
+    fn rows_of_one_hash_and_rows_that_move_are_found() {
+        let family = family();
+        let key = |text: &str| [text.as_bytes(), &[0xff, 0xff]].concat();
+        // All under one hash: a collision that the secret makes too rare to wait for.
+        let mut series = family.inner.series.write().expect("a lock");
+        for row in 0..4u32 {
+            let next = series.first.insert(7, row).unwrap_or(NO_ROW);
+            let (key, metric) = (key(&row.to_string()).into(), Counter::default());
+            series.rows.push(Series {
+                key,
+                block: "".into(),
+                metric,
+                next,
+            });
+        }
+        for row in 0..4u32 {
+            assert_eq!(series.find(7, &key(&row.to_string())), Some(row));
+        }
+        assert_eq!(series.find(7, &key("4")), None);
+        assert_eq!(series.find(8, &key("0")), None);
+        for gone in ["1", "3", "0", "2"] {
+            let row = series.find(7, &key(gone)).expect("there until now");
+            series.remove(row, |_| 7);
+            assert_eq!(series.find(7, &key(gone)), None);
+            for row in 0..series.rows.len() as u32 {
+                let key = series.rows[row as usize].key.clone();
+                assert_eq!(series.find(7, &key), Some(row), "after {gone}");
+            }
+        }
+        assert!(series.rows.is_empty() && series.first.is_empty());
+        drop(series);
+
+        let family: Family<Two<'static>, Counter> = Family::new(Counter::default);
+        let mut left: Vec<String> = (0..40).map(|index| index.to_string()).collect();
+        for one in &left {
+            family.with(&Two { one, two: "" }).inc();
+        }
+        while left.len() > 3 {
+            let one = left.swap_remove(left.len() * 7 / 11);
+            assert!(family.remove(&Two { one: &one, two: "" }));
+            assert_eq!(family.series_count(), left.len());
+            for one in &left {
+                assert!(page(&family).contains(&format!("m{{one=\"{one}\",two=\"\"}} 1\n")));
+                family.update(&Two { one, two: "" }, |metric| {
+                    assert_eq!(metric.get(), 1.0);
+                });
+            }
+        }
     }
 
     #[test]

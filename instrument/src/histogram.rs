@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, Ordering::Relaxed, fence};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use barograph_model::{MetricKind, number};
 
@@ -12,10 +12,14 @@ use crate::family::{Cached, Metric};
 
 /// Up to this many bounds are compared one after the other without a branch; more are searched.
 const MAX_LINEAR: usize = 16;
-/// How often a read of a thread's cells is tried again when the thread was writing them. A thread
-/// that was suspended in the middle of an observation may take longer; then the read may have the
-/// observation's bucket and not its value in the sum, or the other way round.
-const MAX_READS: usize = 10_000;
+/// How often a read of a thread's cells is tried at once when the thread is writing them.
+const QUICK_READS: usize = 200;
+/// How often after that, with a pause before each: the thread was suspended in the middle of an
+/// observation. If it still is then (20 ms later at least), the read may have the observation's
+/// bucket and not its value in the sum, or the other way round.
+const PATIENT_READS: usize = 400;
+/// The pause.
+const PAUSE: Duration = Duration::from_micros(50);
 
 /// Upper bounds of a histogram's buckets, ascending, without the implied `+Inf`.
 #[derive(Clone)]
@@ -237,11 +241,11 @@ fn read_slot(cells: &[AtomicU64], counts: &mut [u64]) -> f64 {
         fence(Ordering::Acquire);
         reads += 1;
         let undisturbed = before.is_multiple_of(2) && cells[SEQUENCE].load(Relaxed) == before;
-        if undisturbed || reads == MAX_READS {
+        if undisturbed || reads == QUICK_READS + PATIENT_READS {
             return sum;
         }
-        if reads % 64 == 0 {
-            std::thread::yield_now();
+        if reads >= QUICK_READS {
+            std::thread::sleep(PAUSE);
         }
     }
 }
@@ -292,7 +296,7 @@ impl Metric for Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::AtomicUsize;
 
     #[test]
     fn bounds_are_put_in_order() {
@@ -337,27 +341,37 @@ mod tests {
 
     #[test]
     fn a_read_sees_sum_and_counts_of_the_same_observations() {
+        const OBSERVATIONS: usize = 5_000;
         let histogram = Histogram::new(&Buckets::new([1.0, 2.0]));
-        let done = AtomicBool::new(false);
+        let check = || {
+            let (_, counts, sum) = histogram.read();
+            let want = counts
+                .iter()
+                .zip([1.0, 2.0, 3.0])
+                .map(|(n, v)| *n as f64 * v);
+            assert_eq!(sum, want.sum::<f64>(), "{counts:?}");
+            counts.iter().sum::<u64>()
+        };
+        let running = AtomicUsize::new(3);
         std::thread::scope(|scope| {
             for value in [1.0, 2.0, 3.0] {
-                let (histogram, done) = (&histogram, &done);
+                let (histogram, running) = (&histogram, &running);
                 scope.spawn(move || {
-                    while !done.load(Relaxed) {
+                    for _ in 0..OBSERVATIONS {
                         histogram.observe(value);
+                        // Mostly not in the middle of an observation when it is suspended.
+                        for _ in 0..100 {
+                            std::hint::spin_loop();
+                        }
                     }
+                    running.fetch_sub(1, Relaxed);
                 });
             }
-            for _ in 0..20_000 {
-                let (_, counts, sum) = histogram.read();
-                let want = counts
-                    .iter()
-                    .zip([1.0, 2.0, 3.0])
-                    .map(|(n, v)| *n as f64 * v);
-                assert_eq!(sum, want.sum::<f64>(), "{counts:?}");
+            while running.load(Relaxed) > 0 {
+                check();
             }
-            done.store(true, Relaxed);
         });
+        assert_eq!(check(), 3 * OBSERVATIONS as u64);
     }
 
     #[test]
