@@ -58,3 +58,131 @@ fn an_empty_file_has_no_groups() {
         assert!(file.groups.is_empty(), "{text:?}");
     }
 }
+
+#[test]
+fn every_problem_is_found() {
+    let text = "\
+groups:
+- name: a
+  interval: 5x
+  rules:
+  - record: r
+    expr: sum(
+    for: 1m
+    annotations: {a: b}
+  - alert: A
+    expr: |
+      up
+        == foo{
+    labels:
+      __name__: x
+      ok: '{{ $labels.x }}'
+      bad: '{{ nope }}'
+    annotations:
+      summary: \"{{ if }}\"
+  - expr: up
+  - record: a
+    alert: b
+    expr: up
+  - record: 'a{b}'
+    expr: \"up\"
+  - alert: C
+    keep_firing_for: 1
+";
+    let got = problems(text);
+    let want = [
+        "3:13: group \"a\": interval: not a valid duration string: \"5x\"",
+        "6:15: group \"a\", rule 1, \"r\": could not parse expression: 1:5: parse error:",
+        "7:10: group \"a\", rule 1, \"r\": invalid field 'for' in recording rule",
+        "8:19: group \"a\", rule 1, \"r\": invalid field 'annotations' in recording rule",
+        "12:16: group \"a\", rule 2, \"A\": could not parse expression: 3:1: parse error:",
+        "16:12: group \"a\", rule 2, \"A\": label \"bad\": template: __alert_A:1: function \"nope\" not defined",
+        "14:7: group \"a\", rule 2, \"A\": invalid label name: \"__name__\"",
+        "18:16: group \"a\", rule 2, \"A\": annotation \"summary\": template: __alert_A:1: missing value for if",
+        "19:5: group \"a\", rule 3, \"\": one of 'record' or 'alert' must be set",
+        "21:12: group \"a\", rule 4, \"b\": only one of 'record' and 'alert' must be set",
+        "23:13: group \"a\", rule 5, \"a{b}\": braces in the name of a recording rule",
+        "25:5: group \"a\", rule 6, \"C\": field 'expr' must be set in rule",
+        "26:22: group \"a\", rule 6, \"C\": keep_firing_for: not a valid duration string: \"1\"",
+    ];
+    for (got, want) in got.iter().zip(want) {
+        assert!(got.starts_with(want), "want {want}\n got {got}");
+    }
+    assert_eq!(got.len(), want.len(), "{got:#?}");
+}
+
+#[test]
+fn expressions_are_pointed_into_however_they_are_written() {
+    for (expr, want) in [
+        ("up + foo bar", "4:20"),
+        ("'up + foo bar'", "4:21"),
+        ("\"up + \\\"x\\\" foo bar\"", "4:23"),
+        ("|\n      up\n      + foo bar", "6:13"),
+        (">-\n      up\n      + foo bar\n", "6:13"),
+        ("up\n      + foo bar", "5:13"),
+    ] {
+        let text = format!("groups:\n- name: a\n  rules:\n  - expr: {expr}\n    record: r\n");
+        let got = problems(&text);
+        assert!(
+            got[0].starts_with(&format!("{want}: ")),
+            "{expr:?}: want {want}, got {got:?}"
+        );
+    }
+}
+
+#[test]
+fn everything_a_rule_file_may_say_is_read() {
+    let text = "\
+groups:
+- name: a
+  interval: 1m30s
+  query_offset: 10s
+  limit: 5
+  labels: {team: x, severity: low, gone: y}
+  rules:
+  - record: a:b
+    expr: &expr sum(up)
+    labels: {severity: 1, gone: ''}
+  - alert: A
+    expr: *expr
+    for: 5m
+    keep_firing_for: 1h
+    labels:
+    annotations: {summary: 'x {{ $value }}', url: true}
+- name: b
+";
+    let file = RuleFile::parse(Path::new("f.yml"), text).expect("valid");
+    assert_eq!(file.groups.len(), 2);
+    let group = &file.groups[0];
+    assert_eq!(group.interval_ms, Some(90_000));
+    assert_eq!(group.query_offset_ms, Some(10_000));
+    assert_eq!(group.limit, 5);
+    let recording = &group.rules[0];
+    assert_eq!(recording.name(), "a:b");
+    assert_eq!(recording.labels.to_string(), "{severity=\"1\", team=\"x\"}");
+    assert_eq!(recording.dropped_labels, ["gone"]);
+    let alerting = &group.rules[1];
+    assert_eq!(alerting.expr_text, "sum(up)");
+    assert_eq!(
+        alerting.labels.to_string(),
+        "{gone=\"y\", severity=\"low\", team=\"x\"}"
+    );
+    let RuleKind::Alerting {
+        alert,
+        for_ms,
+        keep_firing_for_ms,
+        annotations,
+    } = &alerting.kind
+    else {
+        panic!("{:?}", alerting.kind);
+    };
+    assert_eq!(
+        (alert.as_str(), *for_ms, *keep_firing_for_ms),
+        ("A", 300_000, 3_600_000)
+    );
+    assert_eq!(
+        annotations.to_string(),
+        "{summary=\"x {{ $value }}\", url=\"true\"}"
+    );
+    assert_eq!(file.groups[1].interval_ms, None);
+}

@@ -429,6 +429,10 @@ async fn run(
 ) {
     let interval = Duration::from_millis(group.group_interval_ms.max(1) as u64);
     let mut stopping = core.stopping.subscribe();
+    if stopping.borrow().is_some() {
+        // It was said before this task began.
+        stopping.mark_changed();
+    }
     let mut next = Instant::now() + wait;
     loop {
         tokio::select! {
