@@ -23,6 +23,16 @@ pub enum OpenError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file is damaged.
+    #[error("{path}: damaged at byte {offset}: {what}")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong there.
+        what: String,
+    },
     /// A file is of a version this program does not know.
     #[error("{path}: format version {version} is newer than this program understands")]
     Version {

@@ -16,8 +16,8 @@ use crate::wal::record::checksum;
 /// First bytes of a head file.
 const MAGIC: [u8; 8] = *b"BAROHED\n";
 const VERSION: u32 = 1;
-/// Magic, version, salt.
-const HEADER_BYTES: usize = 16;
+/// Magic, version, salt, checksum of these.
+const HEADER_BYTES: usize = 20;
 const FRAME_BYTES: usize = 8;
 /// A file is closed at this size.
 const FILE_LIMIT_BYTES: u64 = 64 << 20;
@@ -170,6 +170,8 @@ impl HeadFiles {
         let mut header = MAGIC.to_vec();
         header.extend_from_slice(&VERSION.to_le_bytes());
         header.extend_from_slice(&salt.to_le_bytes());
+        let sum = crc32c::crc32c(&header);
+        header.extend_from_slice(&sum.to_le_bytes());
         let made = self.disk.create(&path, 0).and_then(|file| {
             let ready = file
                 .write_at(&header, 0)
@@ -198,14 +200,12 @@ impl HeadFiles {
         let mapping = self.disk.map(path, length).map_err(OpenFailure::Io)?;
         let region: Arc<Region> = Arc::new(mapping.0);
         let bytes = region.as_slice();
-        if bytes[..8] != MAGIC {
-            found.damaged += 1;
-            tracing::error!(path = %path.display(), "not a head file; its chunks come from the log where it still has them");
-            return Ok(i64::MIN);
-        }
         let mut reader = Reader::new(&bytes[8..]);
-        let (version, salt) = (reader.u32(), reader.u32());
-        let (Ok(version), Ok(salt)) = (version, salt) else {
+        let (version, salt, sum) = (reader.u32(), reader.u32(), reader.u32());
+        let intact = bytes[..8] == MAGIC && sum == Ok(crc32c::crc32c(&bytes[..16]));
+        let (true, Ok(version), Ok(salt)) = (intact, version, salt) else {
+            found.damaged += 1;
+            tracing::error!(path = %path.display(), "the header of a head file is damaged; its chunks come from the log where it still has them");
             return Ok(i64::MIN);
         };
         if version != VERSION {

@@ -15,6 +15,7 @@ mod bytes;
 mod catalog;
 mod checkpoint;
 mod chunk;
+mod cut;
 mod db;
 pub mod disk;
 mod error;

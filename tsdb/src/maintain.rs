@@ -2,10 +2,11 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use crate::block::view_of;
 use crate::checkpoint;
 use crate::db::{Inner, Maintenance};
 
@@ -16,7 +17,12 @@ impl Inner {
             .maintenance
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        // Failures are counted and logged where they happen; the next round tries again.
         self.flush_chunks(&mut state).ok();
+        let cut = self.cut_blocks(&mut state).is_ok_and(|count| count > 0);
+        self.retain(&mut state);
+        let dropped = self.drop_old(&mut state);
+        let force = force || cut || dropped;
         let due = state.checkpointed.elapsed() >= self.options.checkpoint_interval;
         let asked = self.wal.figures.rotate_asked.load(Ordering::Relaxed);
         if force || due || asked {
@@ -55,6 +61,64 @@ impl Inner {
         written
     }
 
+    /// Removes blocks that are older than the retention.
+    fn retain(&self, state: &mut Maintenance) {
+        if self.options.retention_ms <= 0 {
+            return;
+        }
+        let view = self.view.load_full();
+        let newest_ms = view
+            .blocks
+            .iter()
+            .map(|block| block.range().end_ms)
+            .chain([self.head.max_ms.load(Ordering::Relaxed)])
+            .max();
+        // By the data's own time, unless that is ahead of the clock.
+        let now_ms = newest_ms.unwrap_or(i64::MIN).min(self.clock.now_ms());
+        let oldest_ms = now_ms.saturating_sub(self.options.retention_ms);
+        let (keep, gone): (Vec<_>, Vec<_>) = view
+            .blocks
+            .iter()
+            .cloned()
+            .partition(|block| block.range().end_ms >= oldest_ms);
+        if gone.is_empty() {
+            return;
+        }
+        let head_start_ms = view.head_start_ms;
+        let mut next = view_of(keep);
+        next.head_start_ms = head_start_ms;
+        self.view.store(Arc::new(next));
+        state.old_views.push((view, i64::MIN));
+        for block in gone {
+            // Maps stay readable for snapshots that hold them. The name goes first, so that a
+            // crash leaves no half of a block.
+            let name = format!("tmp-{:016x}", block.meta.uid);
+            let grave = self.options.path.join("blocks").join(name);
+            let removed = self
+                .disk
+                .rename(&block.path, &grave)
+                .and_then(|()| self.disk.remove_dir_all(&grave));
+            match removed {
+                Ok(()) => {
+                    self.figures
+                        .retention_deletions
+                        .fetch_add(1, Ordering::Relaxed);
+                    tracing::info!(path = %block.path.display(), "a block is past the retention and was removed");
+                }
+                Err(error) => {
+                    tracing::error!(path = %block.path.display(), %error, "cannot remove a block past the retention");
+                }
+            }
+        }
+    }
+
+    /// The oldest instant that some view reads from the head.
+    fn kept_from_ms(&self, state: &Maintenance) -> i64 {
+        let old = state.old_views.iter().map(|(view, _)| view.head_start_ms);
+        let views = old.chain([self.view.load().head_start_ms]);
+        views.min().unwrap_or(i64::MIN)
+    }
+
     /// Writes a checkpoint and removes the log it covers.
     pub(crate) fn checkpoint(&self, state: &mut Maintenance) -> Result<(), (PathBuf, io::Error)> {
         let directory = self.wal_directory();
@@ -73,6 +137,8 @@ impl Inner {
                 if removed > 0 {
                     self.figures.wal_truncations.fetch_add(1, Ordering::Relaxed);
                 }
+                // Only now does nothing refer to head files whose samples are all in blocks.
+                state.head_files.remove_before(self.kept_from_ms(state))?;
                 tracing::debug!(
                     milliseconds = began.elapsed().as_millis() as u64,
                     "checkpoint"

@@ -18,6 +18,7 @@ pub(crate) struct Figures {
     pub(crate) checkpoints_failed: AtomicU64,
     pub(crate) blocks_cut: AtomicU64,
     pub(crate) blocks_failed: AtomicU64,
+    pub(crate) blocks_unreadable: AtomicU64,
     pub(crate) retention_deletions: AtomicU64,
     pub(crate) head_file_failures: AtomicU64,
 }

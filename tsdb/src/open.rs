@@ -40,7 +40,10 @@ pub(crate) fn open(
         .map_err(|source| failure(&lock_path, "take the lock file", source))?
         .ok_or_else(|| OpenError::Locked { path: root.clone() })?;
     let figures = Figures::default();
-    let view = open_blocks(&disk, &root.join("blocks"))?;
+    let (view, unreadable) = open_blocks(&disk, &root.join("blocks"))?;
+    figures
+        .blocks_unreadable
+        .store(unreadable, Ordering::Relaxed);
     let (head_files, found) = open_head_files(&disk, &root.join("head"))?;
     figures
         .head_file_failures
@@ -48,6 +51,8 @@ pub(crate) fn open(
     let head = Arc::new(Head::new(options.series_limit));
     head.floor_ms.store(view.head_start_ms, Ordering::Relaxed);
     let next_number = replay(&disk, &root, &head, found, &figures)?;
+    // Blocks have what is older; a crash may have come between writing one and dropping it here.
+    head.drop_before(view.head_start_ms);
     let wal = Wal::new(
         disk.clone(),
         root.join("wal"),

@@ -1,11 +1,44 @@
 //! Blocks: immutable directories, each with the samples of a stretch of time.
 
+mod index;
+pub(crate) mod meta;
+pub(crate) mod writer;
+
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use barograph_model::{Labels, Matcher, TimeRange};
 
-use crate::assemble::Assembly;
-use crate::error::{ReadError, SelectError};
+use crate::assemble::{Assembly, ColumnKey};
+use crate::block::index::BlockIndex;
+use crate::block::meta::{Meta, MetaError};
+use crate::bytes::{Malformed, Reader};
+use crate::disk::Disk;
+use crate::error::{OpenError, ReadError, SelectError};
+use crate::map::Region;
+use crate::page::{codec, timestamps};
+use crate::select;
+use crate::view::View;
+
+pub(crate) const DATA_MAGIC: [u8; 8] = *b"BARODAT\n";
+pub(crate) const DATA_VERSION: u32 = 1;
+pub(crate) const INDEX_MAGIC: [u8; 8] = *b"BAROIDX\n";
+pub(crate) const INDEX_VERSION: u32 = 1;
+
+/// Sections of an index.
+pub(crate) mod section {
+    /// Distinct label names and values, sorted.
+    pub(crate) const TEXTS: u32 = 1;
+    /// Label pairs, sorted.
+    pub(crate) const PAIRS: u32 = 2;
+    /// Per pair: a portable roaring bitmap of the series that have it.
+    pub(crate) const POSTINGS: u32 = 3;
+    /// Series in order of their labels: pairs and pages.
+    pub(crate) const SERIES: u32 = 4;
+    /// Timestamp columns.
+    pub(crate) const COLUMNS: u32 = 5;
+}
 
 /// A series of a block in a selection.
 #[derive(Clone, Copy, Debug)]
@@ -19,62 +52,360 @@ pub(crate) struct BlockSeries {
 /// An open block.
 #[derive(Debug)]
 pub(crate) struct Block {
-    range: TimeRange,
+    pub(crate) meta: Meta,
+    pub(crate) path: PathBuf,
+    data: Region,
+    index: BlockIndex,
+}
+
+/// Something wrong in a block's file.
+#[derive(Debug)]
+pub(crate) struct Damaged {
+    pub(crate) file: &'static str,
+    pub(crate) offset: u64,
+    pub(crate) what: String,
 }
 
 impl Block {
-    pub(crate) fn range(&self) -> TimeRange {
-        self.range
+    /// Opens a block directory.
+    pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self, OpenError> {
+        let io = |action| {
+            let path = path.to_owned();
+            move |source| OpenError::Io {
+                path,
+                action,
+                source,
+            }
+        };
+        let meta_path = path.join("meta");
+        let bytes = disk.read(&meta_path).map_err(io("read the meta file"))?;
+        let meta = Meta::decode(&bytes).map_err(|error| match error {
+            MetaError::Version(version) => OpenError::Version {
+                path: meta_path.clone(),
+                version,
+            },
+            MetaError::Malformed(error) => damaged(&meta_path, error),
+        })?;
+        let data = disk
+            .map(&path.join("data"), meta.data_bytes)
+            .map_err(io("map the data file"))?;
+        let index = disk
+            .map(&path.join("index"), meta.index_bytes)
+            .map_err(io("map the index file"))?;
+        check_header(
+            data.0.as_slice(),
+            DATA_MAGIC,
+            DATA_VERSION,
+            &path.join("data"),
+        )?;
+        let index_path = path.join("index");
+        check_header(index.0.as_slice(), INDEX_MAGIC, INDEX_VERSION, &index_path)?;
+        let index = BlockIndex::open(index.0).map_err(|error| damaged(&index_path, error))?;
+        Ok(Self {
+            meta,
+            path: path.to_owned(),
+            data: data.0,
+            index,
+        })
     }
 
+    /// From its oldest to its newest sample.
+    pub(crate) fn range(&self) -> TimeRange {
+        self.meta.times
+    }
+
+    /// Size of its files.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.meta.data_bytes + self.meta.index_bytes
+    }
+
+    /// Series that fit and may have samples in `range`, in order of their labels.
     pub(crate) fn select(
         &self,
-        _number: u32,
-        _matchers: &[Matcher],
-        _range: TimeRange,
+        number: u32,
+        matchers: &[Matcher],
+        range: TimeRange,
     ) -> Result<Vec<(Labels, BlockSeries)>, SelectError> {
-        Ok(Vec::new())
+        let mut found = Vec::new();
+        let mut select = || {
+            let set = select::select(&self.index, matchers)?;
+            let whole = range.start_ms <= self.meta.times.start_ms
+                && self.meta.times.end_ms <= range.end_ms;
+            for series in set.to_vec() {
+                if whole || self.may_have(series, range)? {
+                    let at = BlockSeries {
+                        block: number,
+                        series,
+                    };
+                    found.push((self.index.labels(series)?, at));
+                }
+            }
+            Ok(())
+        };
+        select().map_err(|error| self.select_error(error))?;
+        Ok(found)
     }
 
+    /// Adds the label names of the series that fit.
     pub(crate) fn label_names(
         &self,
-        _matchers: &[Matcher],
-        _into: &mut BTreeSet<String>,
+        matchers: &[Matcher],
+        into: &mut BTreeSet<String>,
     ) -> Result<(), SelectError> {
-        Ok(())
+        let mut collect = || {
+            let set = match matchers {
+                [] => None,
+                _ => Some(select::select(&self.index, matchers)?),
+            };
+            self.index.names(|name, pairs| {
+                for pair in pairs {
+                    if self.index.pair_is_in(pair, set.as_ref())? {
+                        into.insert(name.to_owned());
+                        break;
+                    }
+                }
+                Ok(())
+            })
+        };
+        collect().map_err(|error| self.select_error(error))
     }
 
+    /// Adds the values of a label among the series that fit.
     pub(crate) fn label_values(
         &self,
-        _name: &str,
-        _matchers: &[Matcher],
-        _into: &mut BTreeSet<String>,
+        name: &str,
+        matchers: &[Matcher],
+        into: &mut BTreeSet<String>,
     ) -> Result<(), SelectError> {
-        Ok(())
+        let mut collect = || {
+            let set = match matchers {
+                [] => None,
+                _ => Some(select::select(&self.index, matchers)?),
+            };
+            for pair in self.index.pairs_of(name)? {
+                if self.index.pair_is_in(pair, set.as_ref())? {
+                    into.insert(self.index.pair(pair)?.1.to_owned());
+                }
+            }
+            Ok(())
+        };
+        collect().map_err(|error| self.select_error(error))
     }
 
+    /// Reads the samples of a series inside `range`.
     pub(crate) fn read(
         &self,
-        _series: &BlockSeries,
-        _range: TimeRange,
-        _assembly: &mut Assembly<'_>,
+        at: &BlockSeries,
+        range: TimeRange,
+        assembly: &mut Assembly<'_>,
     ) -> Result<(), ReadError> {
+        self.read_pages(at, range, assembly)
+            .map_err(|error| ReadError::Corrupt {
+                path: self.path.join(error.file),
+                offset: error.offset,
+                what: error.what,
+            })
+    }
+
+    fn read_pages(
+        &self,
+        at: &BlockSeries,
+        range: TimeRange,
+        assembly: &mut Assembly<'_>,
+    ) -> Result<(), Damaged> {
+        let mut pages = self.index.pages(at.series)?;
+        let mut rows = Vec::new();
+        while let Some(page) = pages.next(&mut rows)? {
+            let key = ColumnKey::Block {
+                block: at.block,
+                column: page.column,
+            };
+            let mut failure = None;
+            let column = assembly.column(key, || match self.column(page.column) {
+                Ok(column) => column,
+                Err(error) => {
+                    failure = Some(error);
+                    Arc::default()
+                }
+            });
+            if let Some(error) = failure {
+                return Err(error);
+            }
+            let start = column.partition_point(|t| *t < range.start_ms) as u32;
+            let end = column.partition_point(|t| *t <= range.end_ms) as u32;
+            // Samples are numbered through the stretches.
+            let (mut number, mut first, mut last) = (0u64, None, 0u64);
+            for (row, count) in &mut rows {
+                let (from, to) = ((*row).max(start), (*row + *count).min(end));
+                if *row as usize + *count as usize > column.len() {
+                    return Err(Damaged {
+                        file: "index",
+                        offset: 0,
+                        what: "a page has more rows than its column".to_owned(),
+                    });
+                }
+                if from < to {
+                    first = first.or(Some(number + u64::from(from - *row)));
+                    last = number + u64::from(to - *row);
+                }
+                number += u64::from(*count);
+                (*row, *count) = (from, to.saturating_sub(from));
+            }
+            let Some(first) = first else {
+                continue;
+            };
+            let bytes = self.data_at(page.offset, page.length)?;
+            let (values, runs) = assembly.parts();
+            codec::decode(bytes, first as usize..last as usize, values).map_err(|error| {
+                Damaged {
+                    file: "data",
+                    offset: page.offset + error.offset as u64,
+                    what: error.what.to_owned(),
+                }
+            })?;
+            for (row, count) in rows.iter().filter(|(_, count)| *count > 0) {
+                runs.push(key, &column, *row, *count);
+            }
+        }
         Ok(())
     }
-}
 
-impl Block {
-    pub(crate) fn size_bytes(&self) -> u64 {
-        0
+    /// Whether a page of the series has rows of the range. Columns are decoded at most once per
+    /// call of the caller's loop; they are short.
+    fn may_have(&self, series: u32, range: TimeRange) -> Result<bool, Damaged> {
+        let mut pages = self.index.pages(series)?;
+        let mut rows = Vec::new();
+        while let Some(page) = pages.next(&mut rows)? {
+            let column = self
+                .index
+                .decoded_column(page.column, || self.column(page.column))?;
+            let start = column.partition_point(|t| *t < range.start_ms) as u32;
+            let end = column.partition_point(|t| *t <= range.end_ms) as u32;
+            if rows
+                .iter()
+                .any(|(row, count)| *row < end && row + count > start)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn column(&self, number: u32) -> Result<Arc<[i64]>, Damaged> {
+        let (offset, length, rows) = self.index.column(number)?;
+        let bytes = self.data_at(offset, u64::from(length))?;
+        let read = || {
+            let mut reader = Reader::new(bytes);
+            if reader.u32()? != crc32c::crc32c(&bytes[4..]) {
+                return Err(reader.fail("a timestamp column whose checksum does not fit"));
+            }
+            let mut column = Vec::with_capacity(rows.min(1 << 20) as usize);
+            timestamps::decode(&mut reader, rows as usize, &mut column)?;
+            Ok(column.into())
+        };
+        read().map_err(|error: Malformed| Damaged {
+            file: "data",
+            offset: offset + error.offset as u64,
+            what: error.what.to_owned(),
+        })
+    }
+
+    fn data_at(&self, offset: u64, length: u64) -> Result<&[u8], Damaged> {
+        let end = offset.checked_add(length);
+        let range = end.and_then(|end| self.data.as_slice().get(offset as usize..end as usize));
+        range.filter(|bytes| bytes.len() >= 4).ok_or(Damaged {
+            file: "index",
+            offset: 0,
+            what: format!("bytes {offset} to {offset}+{length} are outside the data file"),
+        })
+    }
+
+    fn select_error(&self, error: Damaged) -> SelectError {
+        SelectError::Corrupt {
+            path: self.path.join(error.file),
+            offset: error.offset,
+            what: error.what,
+        }
     }
 }
 
+/// Opens every block of a directory, and removes unfinished ones. A damaged block is left alone and
+/// not read; the others are.
 pub(crate) fn open_blocks(
-    _disk: &std::sync::Arc<dyn crate::disk::Disk>,
-    _directory: &std::path::Path,
-) -> Result<crate::view::View, crate::error::OpenError> {
-    Ok(crate::view::View {
-        blocks: Vec::new(),
-        head_start_ms: i64::MIN,
-    })
+    disk: &Arc<dyn Disk>,
+    directory: &Path,
+) -> Result<(View, u64), OpenError> {
+    let names = disk.list(directory).map_err(|source| OpenError::Io {
+        path: directory.to_owned(),
+        action: "list",
+        source,
+    })?;
+    let (mut blocks, mut unreadable) = (Vec::new(), 0);
+    for name in names {
+        let path = directory.join(&name);
+        if name.starts_with("tmp-") {
+            if let Err(error) = disk.remove_dir_all(&path) {
+                tracing::warn!(path = %path.display(), %error, "cannot remove an unfinished block");
+            }
+            continue;
+        }
+        match Block::open(disk, &path) {
+            Ok(block) => blocks.push(Arc::new(block)),
+            Err(error @ OpenError::Version { .. }) => return Err(error),
+            Err(error) => {
+                unreadable += 1;
+                tracing::error!(%error, "a block cannot be opened; its time is missing from answers");
+            }
+        }
+    }
+    Ok((view_of(blocks), unreadable))
+}
+
+/// A view of these blocks.
+pub(crate) fn view_of(mut blocks: Vec<Arc<Block>>) -> View {
+    blocks.sort_by_key(|block| (block.meta.times.start_ms, block.meta.uid));
+    let whole = blocks.iter().filter(|block| !block.meta.part);
+    View {
+        head_start_ms: whole.map(|b| b.meta.end_ms).max().unwrap_or(i64::MIN),
+        blocks,
+    }
+}
+
+/// The header of a data or index file: magic, version, checksum of both.
+pub(crate) fn header(magic: [u8; 8], version: u32) -> Vec<u8> {
+    let mut bytes = magic.to_vec();
+    bytes.extend_from_slice(&version.to_le_bytes());
+    let sum = crc32c::crc32c(&bytes);
+    bytes.extend_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+fn check_header(bytes: &[u8], magic: [u8; 8], version: u32, path: &Path) -> Result<(), OpenError> {
+    let mut reader = Reader::new(bytes);
+    let mut check = || {
+        if reader.take(8)? != magic {
+            return Err(reader.fail("not a file of this kind"));
+        }
+        let have = reader.u32()?;
+        if reader.u32()? != crc32c::crc32c(&bytes[..12]) {
+            return Err(reader.fail("a header whose checksum does not fit"));
+        }
+        Ok(have)
+    };
+    match check() {
+        Ok(have) if have == version => Ok(()),
+        Ok(version) => Err(OpenError::Version {
+            path: path.to_owned(),
+            version,
+        }),
+        Err(error) => Err(damaged(path, error)),
+    }
+}
+
+fn damaged(path: &Path, error: Malformed) -> OpenError {
+    OpenError::Corrupt {
+        path: path.to_owned(),
+        offset: error.offset as u64,
+        what: error.what.to_owned(),
+    }
 }

@@ -1,0 +1,475 @@
+//! The index of a block, read in place. Each section's checksum is verified before its first use.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use barograph_model::Labels;
+use croaring::Bitmap;
+
+use crate::block::{Damaged, INDEX_MAGIC, section};
+use crate::bytes::{Malformed, Reader};
+use crate::map::{Region, with_bitmap};
+use crate::select::Index;
+
+const SECTIONS: usize = 5;
+const CONTENTS_ENTRY_BYTES: usize = 24;
+const FOOTER_BYTES: usize = 16;
+/// Decoded columns kept for selecting by time.
+const COLUMNS_LIMIT: usize = 4096;
+
+const UNKNOWN: u8 = 0;
+const INTACT: u8 = 1;
+const BROKEN: u8 = 2;
+
+/// An index file.
+#[derive(Debug)]
+pub(crate) struct BlockIndex {
+    file: Region,
+    sections: [Section; SECTIONS],
+    columns: Mutex<HashMap<u32, Arc<[i64]>>>,
+}
+
+#[derive(Debug, Default)]
+struct Section {
+    offset: usize,
+    length: usize,
+    sum: u32,
+    state: AtomicU8,
+}
+
+/// Pages of a series, one after the other.
+pub(crate) struct Pages<'a> {
+    reader: Reader<'a>,
+    left: u64,
+    base: u64,
+}
+
+/// A page of a series.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PageRef {
+    pub(crate) column: u32,
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+}
+
+impl BlockIndex {
+    /// Reads the table of contents.
+    pub(crate) fn open(file: Region) -> Result<Self, Malformed> {
+        let bytes = file.as_slice();
+        let fail = |offset, what| Malformed { offset, what };
+        let footer_at = bytes
+            .len()
+            .checked_sub(FOOTER_BYTES)
+            .ok_or(fail(0, "an index without a footer"))?;
+        let mut footer = Reader::new(&bytes[footer_at..]);
+        let (sum, count) = (footer.u32()?, footer.u32()? as usize);
+        if footer.take(8)? != INDEX_MAGIC {
+            return Err(fail(footer_at, "an index without its end"));
+        }
+        let contents_at = count
+            .checked_mul(CONTENTS_ENTRY_BYTES)
+            .and_then(|length| footer_at.checked_sub(length))
+            .ok_or(fail(footer_at, "a table of contents beyond the file"))?;
+        let contents = &bytes[contents_at..footer_at];
+        if crc32c::crc32c(contents) != sum {
+            return Err(fail(
+                contents_at,
+                "a table of contents whose checksum does not fit",
+            ));
+        }
+        let mut sections: [Section; SECTIONS] = Default::default();
+        let mut reader = Reader::new(contents);
+        while !reader.is_at_end() {
+            let (id, sum) = (reader.u32()? as usize, reader.u32()?);
+            let (offset, length) = (reader.u64()? as usize, reader.u64()? as usize);
+            let inside = offset
+                .checked_add(length)
+                .is_some_and(|end| end <= contents_at);
+            if !inside {
+                return Err(fail(contents_at, "a section beyond the file"));
+            }
+            // Sections of later minor versions are passed over.
+            if let Some(section) = id.checked_sub(1).and_then(|at| sections.get_mut(at)) {
+                *section = Section {
+                    offset,
+                    length,
+                    sum,
+                    state: AtomicU8::new(UNKNOWN),
+                };
+            }
+        }
+        Ok(Self {
+            file,
+            sections,
+            columns: Mutex::default(),
+        })
+    }
+
+    /// The labels of a series.
+    pub(crate) fn labels(&self, series: u32) -> Result<Labels, Damaged> {
+        let mut reader = Reader::new(self.item(section::SERIES, series)?);
+        let list = self.read_pairs(&mut reader)?;
+        let mut pairs = Vec::with_capacity(list.len());
+        for pair in list {
+            pairs.push(self.pair(pair)?);
+        }
+        Ok(Labels::from_sorted(pairs.into_iter()))
+    }
+
+    /// The pages of a series.
+    pub(crate) fn pages(&self, series: u32) -> Result<Pages<'_>, Damaged> {
+        let mut reader = Reader::new(self.item(section::SERIES, series)?);
+        self.read_pairs(&mut reader)?;
+        let base = self.sections[section::SERIES as usize - 1].offset as u64;
+        let left = reader.varint().map_err(|e| in_index(base, e))?;
+        Ok(Pages { reader, left, base })
+    }
+
+    /// Offset, length and rows of a column.
+    pub(crate) fn column(&self, number: u32) -> Result<(u64, u32, u32), Damaged> {
+        let bytes = self.section(section::COLUMNS)?;
+        let read = || {
+            let mut reader = Reader::new(bytes);
+            if number >= reader.u32()? {
+                return Err(reader.fail("a column that is not there"));
+            }
+            let at = number as usize * 16;
+            reader.take(at)?;
+            Ok((reader.u64()?, reader.u32()?, reader.u32()?))
+        };
+        read().map_err(|e: Malformed| self.damage(section::COLUMNS, e))
+    }
+
+    /// A column that was decoded before, or by `decode` now.
+    pub(crate) fn decoded_column(
+        &self,
+        number: u32,
+        decode: impl FnOnce() -> Result<Arc<[i64]>, Damaged>,
+    ) -> Result<Arc<[i64]>, Damaged> {
+        let lock = || self.columns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(column) = lock().get(&number) {
+            return Ok(column.clone());
+        }
+        let column = decode()?;
+        let mut columns = lock();
+        if columns.len() >= COLUMNS_LIMIT {
+            columns.clear();
+        }
+        columns.insert(number, column.clone());
+        Ok(column)
+    }
+
+    /// Name and value of a pair.
+    pub(crate) fn pair(&self, pair: u32) -> Result<(&str, &str), Damaged> {
+        let (name, value) = self.pair_numbers(pair)?;
+        Ok((self.text(name)?, self.text(value)?))
+    }
+
+    /// The pairs of a label name; their values ascend.
+    pub(crate) fn pairs_of(&self, name: &str) -> Result<Range<u32>, Damaged> {
+        match self.find_text(name)? {
+            Some(name) => {
+                let start = self.partition_pairs(|have, _| have < name)?;
+                let end = self.partition_pairs(|have, _| have <= name)?;
+                Ok(start..end)
+            }
+            None => Ok(0..0),
+        }
+    }
+
+    /// Calls `each` with every label name and its pairs.
+    pub(crate) fn names(
+        &self,
+        mut each: impl FnMut(&str, Range<u32>) -> Result<(), Damaged>,
+    ) -> Result<(), Damaged> {
+        let count = self.count(section::PAIRS)?;
+        let mut start = 0;
+        while start < count {
+            let (name, _) = self.pair_numbers(start)?;
+            let end = self.partition_pairs(|have, _| have <= name)?;
+            if end <= start {
+                return Err(self.damage(
+                    section::PAIRS,
+                    Malformed {
+                        offset: 0,
+                        what: "pairs out of order",
+                    },
+                ));
+            }
+            each(self.text(name)?, start..end)?;
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// Whether a series of `set` has the pair; any series, where `set` is none.
+    pub(crate) fn pair_is_in(&self, pair: u32, set: Option<&Bitmap>) -> Result<bool, Damaged> {
+        match set {
+            Some(set) => self.postings(pair, |bitmap| bitmap.intersect(set)),
+            None => Ok(true),
+        }
+    }
+
+    fn postings<T>(&self, pair: u32, read: impl FnOnce(&Bitmap) -> T) -> Result<T, Damaged> {
+        let bytes = self.item(section::POSTINGS, pair)?;
+        with_bitmap(bytes, read).ok_or_else(|| {
+            self.damage(
+                section::POSTINGS,
+                Malformed {
+                    offset: 0,
+                    what: "postings that are no bitmap",
+                },
+            )
+        })
+    }
+
+    fn find_pair(&self, name: &str, value: &str) -> Result<Option<u32>, Damaged> {
+        let (Some(name), Some(value)) = (self.find_text(name)?, self.find_text(value)?) else {
+            return Ok(None);
+        };
+        let at = self.partition_pairs(|n, v| (n, v) < (name, value))?;
+        if at < self.count(section::PAIRS)? && self.pair_numbers(at)? == (name, value) {
+            return Ok(Some(at));
+        }
+        Ok(None)
+    }
+
+    fn find_text(&self, text: &str) -> Result<Option<u32>, Damaged> {
+        let (mut low, mut high) = (0, self.count(section::TEXTS)?);
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.text(middle)?.cmp(text) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return Ok(Some(middle)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn partition_pairs(&self, before: impl Fn(u32, u32) -> bool) -> Result<u32, Damaged> {
+        let (mut low, mut high) = (0, self.count(section::PAIRS)?);
+        while low < high {
+            let middle = low.midpoint(high);
+            let (name, value) = self.pair_numbers(middle)?;
+            if before(name, value) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    fn pair_numbers(&self, pair: u32) -> Result<(u32, u32), Damaged> {
+        let bytes = self.section(section::PAIRS)?;
+        let read = || {
+            let mut reader = Reader::new(bytes);
+            reader.take(4 + pair as usize * 8)?;
+            Ok((reader.u32()?, reader.u32()?))
+        };
+        read().map_err(|e: Malformed| self.damage(section::PAIRS, e))
+    }
+
+    fn text(&self, number: u32) -> Result<&str, Damaged> {
+        std::str::from_utf8(self.item(section::TEXTS, number)?).map_err(|_| {
+            self.damage(
+                section::TEXTS,
+                Malformed {
+                    offset: 0,
+                    what: "a text that is not UTF-8",
+                },
+            )
+        })
+    }
+
+    fn read_pairs(&self, reader: &mut Reader<'_>) -> Result<Vec<u32>, Damaged> {
+        let mut read = || {
+            let count = reader.count(1)?;
+            let mut pairs = Vec::with_capacity(count);
+            let mut last = 0u32;
+            for _ in 0..count {
+                let step = reader.varint_u32()?;
+                last = last
+                    .checked_add(step)
+                    .ok_or_else(|| reader.fail("a pair number beyond 32 bits"))?;
+                pairs.push(last);
+            }
+            Ok(pairs)
+        };
+        read().map_err(|e: Malformed| self.damage(section::SERIES, e))
+    }
+
+    fn count(&self, id: u32) -> Result<u32, Damaged> {
+        Reader::new(self.section(id)?)
+            .u32()
+            .map_err(|e| self.damage(id, e))
+    }
+
+    /// An item of a section that is a table.
+    fn item(&self, id: u32, number: u32) -> Result<&[u8], Damaged> {
+        let bytes = self.section(id)?;
+        let read = || {
+            let count = Reader::new(bytes).u32()?;
+            let outside = Malformed {
+                offset: number as usize,
+                what: "an item beyond its table",
+            };
+            if number >= count {
+                return Err(outside);
+            }
+            let mut offsets = Reader::new(bytes.get(4 + number as usize * 4..).ok_or(outside)?);
+            let (start, end) = (offsets.u32()? as usize, offsets.u32()? as usize);
+            let items = bytes.get(4 + (count as usize + 1) * 4..).ok_or(outside)?;
+            items.get(start..end).ok_or(outside)
+        };
+        read().map_err(|e| self.damage(id, e))
+    }
+
+    fn section(&self, id: u32) -> Result<&[u8], Damaged> {
+        let section = &self.sections[id as usize - 1];
+        let bytes = &self.file.as_slice()[section.offset..section.offset + section.length];
+        let mut state = section.state.load(Ordering::Acquire);
+        if state == UNKNOWN {
+            let intact = section.length > 0 && crc32c::crc32c(bytes) == section.sum;
+            state = if intact { INTACT } else { BROKEN };
+            section.state.store(state, Ordering::Release);
+        }
+        if state == INTACT {
+            return Ok(bytes);
+        }
+        Err(self.damage(
+            id,
+            Malformed {
+                offset: 0,
+                what: "a section whose checksum does not fit",
+            },
+        ))
+    }
+
+    fn damage(&self, id: u32, error: Malformed) -> Damaged {
+        in_index(self.sections[id as usize - 1].offset as u64, error)
+    }
+}
+
+impl Pages<'_> {
+    /// The next page; its stretches of rows replace what `rows` holds.
+    pub(crate) fn next(&mut self, rows: &mut Vec<(u32, u32)>) -> Result<Option<PageRef>, Damaged> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        let base = self.base;
+        self.read(rows).map(Some).map_err(|e| in_index(base, e))
+    }
+
+    fn read(&mut self, rows: &mut Vec<(u32, u32)>) -> Result<PageRef, Malformed> {
+        let reader = &mut self.reader;
+        let page = PageRef {
+            column: reader.varint_u32()?,
+            offset: reader.varint()?,
+            length: reader.varint()?,
+        };
+        let runs = reader.count(2)?;
+        rows.clear();
+        let mut at = 0i64;
+        for _ in 0..runs {
+            let first = at + reader.signed()?;
+            let count = reader.varint_u32()?;
+            at = first + i64::from(count);
+            let row = u32::try_from(first)
+                .ok()
+                .filter(|_| u32::try_from(at).is_ok());
+            rows.push((
+                row.ok_or_else(|| reader.fail("rows beyond 32 bits"))?,
+                count,
+            ));
+        }
+        Ok(page)
+    }
+}
+
+impl Index for BlockIndex {
+    type Set = Bitmap;
+    type Error = Damaged;
+
+    fn everything(&self) -> Result<Bitmap, Damaged> {
+        Ok(Bitmap::from_range(0..self.count(section::SERIES)?))
+    }
+
+    fn count(&self, name: &str, value: &str) -> Result<u64, Damaged> {
+        match self.find_pair(name, value)? {
+            Some(pair) => self.postings(pair, Bitmap::cardinality),
+            None => Ok(0),
+        }
+    }
+
+    fn with_pair(&self, name: &str, value: &str) -> Result<Bitmap, Damaged> {
+        match self.find_pair(name, value)? {
+            Some(pair) => self.postings(pair, Bitmap::clone),
+            None => Ok(Bitmap::new()),
+        }
+    }
+
+    fn keep_pair(&self, set: &mut Bitmap, name: &str, value: &str) -> Result<(), Damaged> {
+        match self.find_pair(name, value)? {
+            Some(pair) => self.postings(pair, |bitmap| set.and_inplace(bitmap)),
+            None => {
+                set.clear();
+                Ok(())
+            }
+        }
+    }
+
+    fn with_values(
+        &self,
+        name: &str,
+        prefix: &str,
+        fits: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Bitmap, Damaged> {
+        let mut set = Bitmap::new();
+        let pairs = self.pairs_of(name)?;
+        // Values ascend: go to the first with the prefix, stop after the last.
+        let (mut low, mut high) = (pairs.start, pairs.end);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.pair(middle)?.1 < prefix {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        for pair in low..pairs.end {
+            let value = self.pair(pair)?.1;
+            if !value.starts_with(prefix) {
+                break;
+            }
+            if fits(value) {
+                self.postings(pair, |bitmap| set.or_inplace(bitmap))?;
+            }
+        }
+        Ok(set)
+    }
+
+    fn intersect(set: &mut Bitmap, other: &Bitmap) {
+        set.and_inplace(other);
+    }
+
+    fn subtract(set: &mut Bitmap, other: &Bitmap) {
+        set.andnot_inplace(other);
+    }
+
+    fn is_empty(set: &Bitmap) -> bool {
+        set.is_empty()
+    }
+}
+
+fn in_index(base: u64, error: Malformed) -> Damaged {
+    Damaged {
+        file: "index",
+        offset: base + error.offset as u64,
+        what: error.what.to_owned(),
+    }
+}

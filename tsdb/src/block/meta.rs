@@ -1,0 +1,163 @@
+//! The `meta` file: what a block is, in one read.
+
+use barograph_model::TimeRange;
+
+use crate::bytes::{Malformed, Reader};
+
+const MAGIC: [u8; 8] = *b"BAROMET\n";
+const VERSION: u32 = 1;
+/// Size of the file.
+const BYTES: usize = 8 + 4 + 4 + 13 * 8 + 4;
+
+/// What a block says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Meta {
+    /// Tells blocks of one span apart.
+    pub(crate) uid: u64,
+    /// The span it was cut for; its end is exclusive.
+    pub(crate) start_ms: i64,
+    pub(crate) end_ms: i64,
+    /// Its oldest and newest sample.
+    pub(crate) times: TimeRange,
+    pub(crate) samples: u64,
+    pub(crate) series: u64,
+    pub(crate) pages: u64,
+    pub(crate) data_bytes: u64,
+    pub(crate) index_bytes: u64,
+    /// Whether it holds some series only, and the head still has others of that time.
+    pub(crate) part: bool,
+    /// How often its samples were compacted; 1 from the head.
+    pub(crate) level: u64,
+    /// When it was made.
+    pub(crate) made_ms: i64,
+}
+
+/// Why a meta file cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum MetaError {
+    Malformed(Malformed),
+    Version(u32),
+}
+
+impl Meta {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(BYTES);
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&0u32.to_le_bytes());
+        for field in [
+            self.uid,
+            self.start_ms as u64,
+            self.end_ms as u64,
+            self.times.start_ms as u64,
+            self.times.end_ms as u64,
+            self.samples,
+            self.series,
+            self.pages,
+            self.data_bytes,
+            self.index_bytes,
+            u64::from(self.part),
+            self.level,
+            self.made_ms as u64,
+        ] {
+            out.extend_from_slice(&field.to_le_bytes());
+        }
+        let sum = crc32c::crc32c(&out);
+        out.extend_from_slice(&sum.to_le_bytes());
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, MetaError> {
+        Self::read(bytes).unwrap_or_else(|error| Err(MetaError::Malformed(error)))
+    }
+
+    fn read(bytes: &[u8]) -> Result<Result<Self, MetaError>, Malformed> {
+        // Whatever the version, the checksum of all that is before it comes last: damage does not
+        // look like a later version.
+        let mut reader = Reader::new(bytes);
+        let body = bytes
+            .len()
+            .checked_sub(4)
+            .ok_or(reader.fail("ends too early"))?;
+        if Reader::new(&bytes[body..]).u32()? != crc32c::crc32c(&bytes[..body]) {
+            return Err(reader.fail("a checksum that does not fit"));
+        }
+        if reader.take(8)? != MAGIC {
+            return Err(Malformed {
+                offset: 0,
+                what: "not the meta file of a block",
+            });
+        }
+        let version = reader.u32()?;
+        if version != VERSION {
+            return Ok(Err(MetaError::Version(version)));
+        }
+        reader.u32()?;
+        let meta = Self {
+            uid: reader.u64()?,
+            start_ms: reader.i64()?,
+            end_ms: reader.i64()?,
+            times: TimeRange {
+                start_ms: reader.i64()?,
+                end_ms: reader.i64()?,
+            },
+            samples: reader.u64()?,
+            series: reader.u64()?,
+            pages: reader.u64()?,
+            data_bytes: reader.u64()?,
+            index_bytes: reader.u64()?,
+            part: reader.u64()? != 0,
+            level: reader.u64()?,
+            made_ms: reader.i64()?,
+        };
+        if reader.offset() != body {
+            return Err(reader.fail("a meta file of another length"));
+        }
+        Ok(Ok(meta))
+    }
+
+    /// The name of its directory.
+    pub(crate) fn directory_name(&self) -> String {
+        format!("{}-{}-{:016x}", self.start_ms, self.end_ms, self.uid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_and_notices_damage() {
+        let meta = Meta {
+            uid: 7,
+            start_ms: -5,
+            end_ms: 7_200_000,
+            times: TimeRange {
+                start_ms: -5,
+                end_ms: 7_199_999,
+            },
+            samples: 1,
+            series: 2,
+            pages: 3,
+            data_bytes: 4,
+            index_bytes: 5,
+            part: true,
+            level: 1,
+            made_ms: 6,
+        };
+        let bytes = meta.encode();
+        assert_eq!(bytes.len(), BYTES);
+        assert_eq!(Meta::decode(&bytes), Ok(meta));
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(Meta::decode(&damaged).is_err());
+            assert!(Meta::decode(&bytes[..at]).is_err());
+        }
+        let mut newer = bytes;
+        newer[8] = 2;
+        let sum = crc32c::crc32c(&newer[..BYTES - 4]);
+        newer[BYTES - 4..].copy_from_slice(&sum.to_le_bytes());
+        assert_eq!(Meta::decode(&newer), Err(MetaError::Version(2)));
+    }
+}

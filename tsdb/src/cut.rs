@@ -1,0 +1,439 @@
+//! From head to block: the oldest span is written out, then dropped from memory.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use barograph_model::TimeRange;
+use roaring::RoaringBitmap;
+
+use crate::batch::SeriesRef;
+use crate::block::meta::Meta;
+use crate::block::writer::{BlockWriter, Piece};
+use crate::block::{Block, view_of};
+use crate::catalog::UNPLACED;
+use crate::chunk::{self, Chunk};
+use crate::db::{Inner, Maintenance};
+use crate::error::AppendError;
+use crate::head::{Group, Head};
+use crate::wal::record::RecordBuilder;
+
+type Failure = (PathBuf, io::Error);
+/// Series copied from the catalog under one lock.
+const COPY_SERIES: usize = 4096;
+/// Most spans cut in one round.
+const CUTS_PER_ROUND: usize = 1000;
+
+/// The samples of a span, in the order blocks want them.
+struct Source {
+    /// Label pairs that occur, sorted.
+    pairs: Vec<(String, String)>,
+    /// Pair numbers and series, in label order.
+    series: Vec<(Box<[u32]>, SeriesRef)>,
+}
+
+/// A track's part of the span.
+struct TrackSpan {
+    chunks: Vec<Arc<Chunk>>,
+    /// Its rows' timestamps inside the span.
+    column: Arc<[i64]>,
+    /// Number of the column in the block, once it is there.
+    number: Option<u32>,
+    /// Row number of the first of these rows.
+    first_row: u32,
+}
+
+impl Inner {
+    /// Cuts every span that is complete and old enough.
+    pub(crate) fn cut_blocks(&self, state: &mut Maintenance) -> Result<usize, Failure> {
+        for cut in 0..CUTS_PER_ROUND {
+            let Some((start_ms, end_ms)) = self.next_span() else {
+                return Ok(cut);
+            };
+            let done = self.cut(state, start_ms, end_ms);
+            if let Err((path, error)) = done {
+                self.figures.blocks_failed.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(path = %path.display(), %error,
+                    "cannot write a block; its samples stay in the head");
+                return Err((path, error));
+            }
+        }
+        Ok(CUTS_PER_ROUND)
+    }
+
+    /// The oldest span in the head, where it ended half a span ago by the samples' own time. A
+    /// timestamp of the far future must not push the present out.
+    fn next_span(&self) -> Option<(i64, i64)> {
+        let span_ms = self.options.block_span_ms.max(1);
+        let max_ms = self
+            .head
+            .max_ms
+            .load(Ordering::Relaxed)
+            .min(self.clock.now_ms());
+        let min_ms = self.head.oldest_from(self.view.load().head_start_ms)?;
+        if min_ms > max_ms {
+            return None;
+        }
+        let start_ms = min_ms.div_euclid(span_ms).checked_mul(span_ms)?;
+        let end_ms = start_ms.checked_add(span_ms)?;
+        (max_ms >= end_ms.checked_add(span_ms / 2)?).then_some((start_ms, end_ms))
+    }
+
+    fn cut(&self, state: &mut Maintenance, start_ms: i64, end_ms: i64) -> Result<(), Failure> {
+        // From now on nothing of the span is accepted, so what is written is all there will be.
+        self.head.floor_ms.fetch_max(end_ms, Ordering::AcqRel);
+        self.seal_before(end_ms)?;
+        let range = TimeRange {
+            start_ms: start_ms.max(self.view.load().head_start_ms),
+            end_ms: end_ms - 1,
+        };
+        let source = self.head.source();
+        let uid = self.clock.now_ms() as u64 ^ (u64::from(crate::wal::writer::new_salt()) << 32);
+        let directory = self.options.path.join("blocks");
+        let mut writer =
+            BlockWriter::begin(self.disk.clone(), &directory, uid, source.pairs.len())?;
+        if let Err(error) = self.head.write_span(&source, range, &mut writer) {
+            writer.abandon();
+            return Err(error);
+        }
+        let meta = Meta {
+            uid,
+            start_ms,
+            end_ms,
+            times: range,
+            samples: 0,
+            series: 0,
+            pages: 0,
+            data_bytes: 0,
+            index_bytes: 0,
+            part: false,
+            level: 1,
+            made_ms: self.clock.now_ms(),
+        };
+        let mut block = None;
+        if writer.len() > 0 {
+            let path = writer.finish(&source.pairs, meta)?;
+            let opened = Block::open(&self.disk, &path);
+            block = Some(Arc::new(
+                opened.map_err(|error| (path, io::Error::other(error)))?,
+            ));
+            self.figures.blocks_cut.fetch_add(1, Ordering::Relaxed);
+        } else {
+            writer.abandon();
+        }
+        let old = self.view.load_full();
+        let mut view = view_of(old.blocks.iter().cloned().chain(block).collect());
+        view.head_start_ms = end_ms;
+        self.view.store(Arc::new(view));
+        state.old_views.push((old, end_ms));
+        // The present head file ends, so that it can go once its last samples are in a block.
+        state.head_files.rotate();
+        self.head.min_ms.fetch_max(end_ms, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Seals every track that has an open row before the instant.
+    fn seal_before(&self, end_ms: i64) -> Result<(), Failure> {
+        let mut record = RecordBuilder::default();
+        for group in self.head.all_groups() {
+            let _writer = group.writer();
+            let tracks: Vec<u32> = {
+                let state = group.read();
+                let old = |index: &u32| {
+                    let track = state.track(*index);
+                    track.is_some_and(|t| t.timestamps_ms.first().is_some_and(|t| *t < end_ms))
+                };
+                (0..state.tracks.len() as u32).filter(old).collect()
+            };
+            for index in tracks {
+                let sealed = self.head.seal_logged(&self.wal, &group, &mut record, index);
+                match sealed {
+                    Err(AppendError::Log { path, source }) => return Err((path, source)),
+                    Ok(()) | Err(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops from memory what blocks have, once no snapshot needs it. Returns whether anything was
+    /// dropped.
+    pub(crate) fn drop_old(&self, state: &mut Maintenance) -> bool {
+        let current = Arc::as_ptr(&self.view.load_full());
+        let mut until_ms = None;
+        while let Some((view, end_ms)) = state.old_views.first() {
+            // Snapshots of this view read the head from before `end_ms`.
+            if Arc::as_ptr(view) != current && Arc::strong_count(view) > 1 {
+                break;
+            }
+            until_ms = until_ms.max(Some(*end_ms));
+            state.old_views.remove(0);
+        }
+        let Some(until_ms) = until_ms else {
+            return false;
+        };
+        self.head.drop_before(until_ms);
+        true
+    }
+}
+
+impl Head {
+    /// The oldest instant at or after `from_ms` in the head. A chunk that begins before counts from
+    /// there.
+    fn oldest_from(&self, from_ms: i64) -> Option<i64> {
+        let mut oldest_ms: Option<i64> = None;
+        for group in self.all_groups() {
+            let state = group.read();
+            for track in state.tracks.iter().flatten() {
+                let sealed = track.chunks.iter().find(|chunk| chunk.max_ms >= from_ms);
+                let sealed = sealed.map(|chunk| chunk.min_ms.max(from_ms));
+                let open = track.timestamps_ms.iter().find(|t| **t >= from_ms).copied();
+                for t in [sealed, open].into_iter().flatten() {
+                    oldest_ms = Some(oldest_ms.map_or(t, |have| have.min(t)));
+                }
+            }
+        }
+        oldest_ms
+    }
+
+    /// Copies who there is, in label order, a few thousand series at a time.
+    fn source(&self) -> Source {
+        let slots = self.catalog().everything().clone();
+        let mut lists: Vec<(Box<[u32]>, SeriesRef)> = Vec::with_capacity(slots.len() as usize);
+        let mut texts: HashMap<u32, (String, String)> = HashMap::new();
+        let mut slots = slots.into_iter().peekable();
+        while slots.peek().is_some() {
+            let catalog = self.catalog();
+            for slot in slots.by_ref().take(COPY_SERIES) {
+                if catalog.occupant(slot).is_none()
+                    || catalog.location_of_slot(slot).track == UNPLACED
+                {
+                    continue;
+                }
+                let ids = catalog.label_ids(slot);
+                for pair in ids {
+                    texts.entry(*pair).or_insert_with(|| {
+                        let (name, value) = catalog.texts(*pair);
+                        (name.to_owned(), value.to_owned())
+                    });
+                }
+                lists.push((ids.into(), catalog.reference(slot)));
+            }
+        }
+        let mut pairs: Vec<(u32, (String, String))> = texts.into_iter().collect();
+        pairs.sort_unstable_by(|a, b| a.1.cmp(&b.1));
+        let ranks: HashMap<u32, u32> = (0..)
+            .zip(&pairs)
+            .map(|(rank, (id, _))| (*id, rank))
+            .collect();
+        for (list, _) in &mut lists {
+            for id in list.iter_mut() {
+                *id = ranks[id];
+            }
+        }
+        lists.sort_unstable();
+        Source {
+            pairs: pairs.into_iter().map(|(_, texts)| texts).collect(),
+            series: lists,
+        }
+    }
+
+    fn write_span(
+        &self,
+        source: &Source,
+        range: TimeRange,
+        writer: &mut BlockWriter,
+    ) -> Result<(), Failure> {
+        let mut spans: HashMap<(u32, u32), Option<TrackSpan>> = HashMap::new();
+        let mut values = Vec::new();
+        for (pairs, series) in &source.series {
+            let tracks: Vec<(u32, u32)> = {
+                let catalog = self.catalog();
+                let Some(at) = catalog.locate(*series) else {
+                    continue;
+                };
+                let former = catalog.history(series.slot).iter().copied();
+                former.chain([(at.group, at.track)]).collect()
+            };
+            let mut pieces = Vec::new();
+            for track in tracks {
+                let span = spans
+                    .entry(track)
+                    .or_insert_with(|| self.track_span(track, range));
+                let Some(span) = span else { continue };
+                let mut piece = Piece::default();
+                values.clear();
+                collect(span, *series, &mut piece.runs, &mut values)
+                    .map_err(|e| (PathBuf::from("head"), io::Error::other(e.what)))?;
+                if piece.runs.is_empty() {
+                    continue;
+                }
+                if span.number.is_none() {
+                    span.number = Some(writer.column(&span.column)?);
+                }
+                piece.column = span.number.unwrap_or_default();
+                piece.values = values.iter().map(|v| v.to_bits()).collect();
+                pieces.push(piece);
+            }
+            if !pieces.is_empty() {
+                writer.series(pairs, &pieces)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A track's chunks and timestamps inside a range.
+    fn track_span(&self, (group, index): (u32, u32), range: TimeRange) -> Option<TrackSpan> {
+        let group = self.group(group)?;
+        let chunks: Vec<Arc<Chunk>> = {
+            let state = group.read();
+            let inside = |c: &&Arc<Chunk>| c.max_ms >= range.start_ms && c.min_ms <= range.end_ms;
+            let chunks = state.track(index)?.chunks.iter();
+            chunks.filter(inside).cloned().collect()
+        };
+        // Row numbers may have holes, where log records were lost; the column keeps them so that
+        // its rows are row numbers less the first.
+        let mut rows: Vec<i64> = Vec::new();
+        let mut first_row = None;
+        for chunk in &chunks {
+            let Ok(column) = chunk::timestamps_of(chunk.bytes().as_slice()) else {
+                continue;
+            };
+            for (row, t) in (chunk.first_row..).zip(column) {
+                if range.contains(t) {
+                    let first_row = *first_row.get_or_insert(row);
+                    while rows.len() < (row - first_row) as usize {
+                        rows.push(rows.last().copied().unwrap_or(t));
+                    }
+                    rows.push(t);
+                }
+            }
+        }
+        Some(TrackSpan {
+            chunks,
+            column: rows.into(),
+            number: None,
+            first_row: first_row?,
+        })
+    }
+
+    /// Drops chunks whose samples are all before the instant, and retires series that have none
+    /// left.
+    pub(crate) fn drop_before(&self, until_ms: i64) {
+        let mut gone = RoaringBitmap::new();
+        let mut emptied = Vec::new();
+        let mut min_ms = i64::MAX;
+        for group in self.all_groups() {
+            let _writer = group.writer();
+            min_ms = min_ms.min(drop_group(&group, until_ms, &mut gone, &mut emptied));
+            if !gone.is_empty() {
+                let mut state = group.write();
+                for index in 0..state.tracks.len() {
+                    if let Some(track) = state.tracks[index].as_deref_mut() {
+                        for position in 0..track.ids.len() {
+                            if gone.contains(track.ids[position].slot) {
+                                track.leave(position);
+                            }
+                        }
+                    }
+                }
+            }
+            {
+                let mut catalog = self.catalog_mut();
+                self.figures
+                    .series_removed
+                    .fetch_add(gone.len(), Ordering::Relaxed);
+                catalog.retire(&gone);
+                gone.clear();
+            }
+            let mut state = group.write();
+            for index in emptied.drain(..) {
+                let empty = state.track(index).is_some_and(|t| {
+                    t.live == 0 && t.chunks.is_empty() && t.timestamps_ms.is_empty()
+                });
+                if empty && let Some(track) = state.tracks[index as usize].take() {
+                    self.drop_track(group.number, track);
+                    self.catalog_mut().forget_track((group.number, index));
+                }
+            }
+        }
+        let gone = self.catalog_mut().sweep_unplaced();
+        self.figures
+            .series_removed
+            .fetch_add(gone.len(), Ordering::Relaxed);
+        self.catalog_mut().retire(&gone);
+        self.drop_empty_groups();
+        if min_ms != i64::MAX {
+            self.min_ms.fetch_max(min_ms, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Drops a group's old chunks; notes the series without samples and the tracks without series.
+/// Returns the oldest instant left.
+fn drop_group(
+    group: &Group,
+    until_ms: i64,
+    gone: &mut RoaringBitmap,
+    emptied: &mut Vec<u32>,
+) -> i64 {
+    let mut min_ms = i64::MAX;
+    let mut state = group.write();
+    for index in 0..state.tracks.len() {
+        let Some(track) = state.tracks[index].as_deref_mut() else {
+            continue;
+        };
+        if track.chunks.iter().any(|chunk| chunk.max_ms < until_ms) {
+            let kept = track.chunks.iter().filter(|c| c.max_ms >= until_ms);
+            track.chunks = Arc::new(kept.cloned().collect());
+        }
+        let first_kept = track
+            .chunks
+            .first()
+            .map_or(track.first_row, |c| c.first_row);
+        let oldest = track
+            .chunks
+            .first()
+            .map(|chunk| chunk.min_ms)
+            .or(track.timestamps_ms.first().copied());
+        min_ms = min_ms.min(oldest.unwrap_or(i64::MAX));
+        for position in 0..track.ids.len() {
+            let last_row = track.last_row(position);
+            if last_row.is_none_or(|row| row < first_kept)
+                && track.ids[position] != crate::track::DEAD
+            {
+                gone.insert(track.ids[position].slot);
+            }
+        }
+        emptied.push(index as u32);
+    }
+    min_ms
+}
+
+/// The samples of a series in a track's span: stretches of rows of the column, and values.
+fn collect(
+    span: &TrackSpan,
+    series: SeriesRef,
+    runs: &mut Vec<(u32, u32)>,
+    values: &mut Vec<f64>,
+) -> Result<(), crate::bytes::Malformed> {
+    let end_row = span.first_row + span.column.len() as u32;
+    for chunk in &span.chunks {
+        let bytes = chunk.bytes();
+        let Some(page) = chunk::find_page(bytes.as_slice(), series)? else {
+            continue;
+        };
+        let rows = span.first_row.saturating_sub(chunk.first_row)
+            ..end_row.saturating_sub(chunk.first_row).min(chunk.rows);
+        chunk::decode_page(page, rows, values, |first, count| {
+            let first = chunk.first_row + first - span.first_row;
+            match runs.last_mut() {
+                Some((start, length)) if *start + *length == first => *length += count,
+                _ => runs.push((first, count)),
+            }
+        })?;
+    }
+    Ok(())
+}

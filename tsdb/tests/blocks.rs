@@ -1,0 +1,315 @@
+//! Blocks: cut from the head, read beside it, dropped by age.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use barograph_instrument::{Format, Registry};
+use barograph_model::{Labels, MatchOp, Matcher, TimeRange};
+use barograph_tsdb::{Batch, Column, Db, OpenError, Options, RejectReason, SelectError};
+
+const HOUR_MS: i64 = 3_600_000;
+const START_MS: i64 = 1_600_000_000_000 / (2 * HOUR_MS) * (2 * HOUR_MS);
+
+fn options(path: &Path) -> Options {
+    Options {
+        maintenance_interval: Duration::ZERO,
+        retention_ms: 0,
+        wal_segment_bytes: 1 << 20,
+        ..Options::new(path)
+    }
+}
+
+fn labels(series: usize) -> Labels {
+    Labels::from_pairs([
+        ("__name__", "requests_total".to_owned()),
+        ("instance", format!("host-{}", series / 10)),
+        ("code", format!("{}", 200 + series % 10)),
+    ])
+}
+
+/// Appends a row every 15 s for so long, from so many series.
+fn fill(db: &Db, from_ms: i64, hours: f64, series: usize) {
+    let group = db.open_group();
+    let references: Vec<_> = (0..series)
+        .map(|s| db.register(group, &labels(s)).expect("registers"))
+        .collect();
+    let mut batch = Batch::new(group);
+    for row in 0..(hours * 240.0) as i64 {
+        batch.clear();
+        for (number, reference) in references.iter().enumerate() {
+            batch.push(
+                *reference,
+                from_ms + row * 15_000,
+                (row * number as i64) as f64,
+            );
+        }
+        let appended = db.append(&batch).expect("appends");
+        assert_eq!(appended.accepted, series);
+    }
+    db.close_group(group);
+}
+
+fn metric(registry: &Registry, name: &str) -> f64 {
+    let mut page = String::new();
+    registry.encode(Format::Text004, &mut page);
+    let line = page
+        .lines()
+        .find(|l| l.starts_with(name) && !l.starts_with('#'));
+    let value = line.and_then(|l| l.rsplit(' ').next());
+    value
+        .unwrap_or_else(|| panic!("{name} is exposed"))
+        .parse()
+        .expect("a number")
+}
+
+fn check_all(snapshot: &barograph_tsdb::Snapshot, series: usize, rows: usize) {
+    let everything = [Matcher::equal("__name__", "requests_total")];
+    let selection = snapshot
+        .select(&everything, TimeRange::ALL)
+        .expect("selects");
+    assert_eq!(selection.len(), series);
+    let mut first: Option<Arc<[i64]>> = None;
+    let mut column = Column::default();
+    for index in 0..selection.len() {
+        let labels = selection.labels(index);
+        let host: i64 = labels.get("instance")[5..].parse().expect("a number");
+        let code: i64 = labels.get("code").parse().expect("a number");
+        let number = host * 10 + code - 200;
+        selection
+            .read(index, TimeRange::ALL, &mut column)
+            .expect("reads");
+        assert_eq!(column.values.len(), rows);
+        for (row, (t, v)) in column.timestamps_ms.iter().zip(&column.values).enumerate() {
+            assert_eq!(
+                (*t, *v),
+                (START_MS + row as i64 * 15_000, (row as i64 * number) as f64)
+            );
+        }
+        let shared = first.get_or_insert_with(|| column.timestamps_ms.clone());
+        assert!(
+            Arc::ptr_eq(shared, &column.timestamps_ms),
+            "one column for the group"
+        );
+    }
+}
+
+#[test]
+fn old_spans_become_blocks_and_leave_the_head() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let registry = Registry::new();
+    let db = Db::open(options(directory.path()), &registry).expect("opens");
+    fill(&db, START_MS, 7.5, 40);
+    let before = db.snapshot();
+    db.maintain();
+    assert_eq!(metric(&registry, "prometheus_tsdb_blocks_loaded"), 3.0);
+    assert_eq!(metric(&registry, "prometheus_tsdb_compactions_total"), 3.0);
+    check_all(&before, 40, 1800);
+    check_all(&db.snapshot(), 40, 1800);
+    db.maintain();
+    check_all(&before, 40, 1800);
+    drop(before);
+    db.maintain();
+    let stats = db.stats(10);
+    assert!(
+        stats
+            .head
+            .min_time_ms
+            .is_some_and(|t| t > START_MS + 5 * HOUR_MS),
+        "{stats:?}"
+    );
+    check_all(&db.snapshot(), 40, 1800);
+    let heads = std::fs::read_dir(directory.path().join("head"))
+        .expect("lists")
+        .count();
+    assert!(
+        heads <= 2,
+        "head files of what blocks have are removed: {heads}"
+    );
+    drop(db);
+    let db = Db::open(options(directory.path()), &Registry::new()).expect("opens again");
+    check_all(&db.snapshot(), 40, 1800);
+}
+
+#[test]
+fn series_without_recent_samples_leave_memory_and_stay_readable() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let registry = Registry::new();
+    let db = Db::open(options(directory.path()), &registry).expect("opens");
+    let group = db.open_group();
+    let old = db.register(group, &labels(99)).expect("registers");
+    let mut batch = Batch::new(group);
+    batch.push(old, START_MS, 5.0);
+    db.append(&batch).expect("appends");
+    fill(&db, START_MS, 7.0, 10);
+    for _ in 0..3 {
+        db.maintain();
+    }
+    assert_eq!(metric(&registry, "prometheus_tsdb_head_series"), 10.0);
+    assert_eq!(
+        metric(&registry, "prometheus_tsdb_head_series_removed_total"),
+        1.0
+    );
+    batch.clear();
+    batch.push(old, START_MS + 7 * HOUR_MS, 6.0);
+    let appended = db.append(&batch).expect("appends");
+    assert_eq!(appended.rejected[0].reason, RejectReason::RetiredSeries);
+    let again = db.register(group, &labels(99)).expect("registers");
+    batch.clear();
+    batch.push(again, START_MS + 7 * HOUR_MS, 6.0);
+    assert_eq!(db.append(&batch).expect("appends").accepted, 1);
+    let matchers = [Matcher::equal("instance", "host-9")];
+    let selection = db
+        .snapshot()
+        .select(&matchers, TimeRange::ALL)
+        .expect("selects");
+    let mut column = Column::default();
+    selection
+        .read(0, TimeRange::ALL, &mut column)
+        .expect("reads");
+    assert_eq!((selection.len(), column.values), (1, vec![5.0, 6.0]));
+    batch.clear();
+    batch.push(again, START_MS + HOUR_MS, 7.0);
+    let reason = db.append(&batch).expect("appends").rejected[0].reason;
+    assert!(matches!(
+        reason,
+        RejectReason::OutOfOrder | RejectReason::TooOld
+    ));
+}
+
+#[test]
+fn the_retention_removes_whole_blocks() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let registry = Registry::new();
+    let options = Options {
+        retention_ms: 4 * HOUR_MS,
+        ..options(directory.path())
+    };
+    let db = Db::open(options, &registry).expect("opens");
+    fill(&db, START_MS, 9.5, 10);
+    db.maintain();
+    assert_eq!(
+        metric(&registry, "prometheus_tsdb_time_retentions_total"),
+        2.0
+    );
+    assert_eq!(metric(&registry, "prometheus_tsdb_blocks_loaded"), 2.0);
+    let names = std::fs::read_dir(directory.path().join("blocks"))
+        .expect("lists")
+        .count();
+    assert_eq!(names, 2);
+}
+
+#[test]
+fn matchers_see_blocks_and_head_alike() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let db = Db::open(options(directory.path()), &Registry::new()).expect("opens");
+    fill(&db, START_MS, 7.0, 40);
+    let count = |matchers: &[Matcher]| {
+        let selection = db.snapshot().select(matchers, TimeRange::ALL);
+        selection.expect("selects").len()
+    };
+    let matcher = |name, op, value| Matcher::new(name, op, value).expect("valid");
+    let cases = [
+        (vec![matcher("instance", MatchOp::Regex, "host-[12]")], 20),
+        (
+            vec![matcher("instance", MatchOp::Regex, "host-1|host-3|nope")],
+            20,
+        ),
+        (vec![matcher("instance", MatchOp::NotRegex, "host-.*")], 0),
+        (vec![matcher("code", MatchOp::NotEqual, "200")], 36),
+        (vec![matcher("nothing", MatchOp::Equal, "")], 40),
+        (vec![matcher("nothing", MatchOp::NotEqual, "")], 0),
+        (
+            vec![
+                matcher("code", MatchOp::Regex, ".+"),
+                Matcher::equal("instance", "host-0"),
+            ],
+            10,
+        ),
+        (vec![matcher("code", MatchOp::Regex, ".*")], 40),
+    ];
+    let check = || {
+        for (matchers, want) in &cases {
+            assert_eq!(count(matchers), *want, "{matchers:?}");
+        }
+        let snapshot = db.snapshot();
+        let values =
+            snapshot.label_values("instance", &[Matcher::equal("code", "203")], TimeRange::ALL);
+        assert_eq!(
+            values.expect("reads"),
+            ["host-0", "host-1", "host-2", "host-3"]
+        );
+        let names = snapshot.label_names(&[], TimeRange::ALL).expect("reads");
+        assert_eq!(names, ["__name__", "code", "instance"]);
+    };
+    check();
+    db.maintain();
+    db.maintain();
+    check();
+}
+
+#[test]
+fn a_second_opener_is_told_who_is_in_the_way() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let _db = Db::open(options(directory.path()), &Registry::new()).expect("opens");
+    let Err(error) = Db::open(options(directory.path()), &Registry::new()) else {
+        panic!("the directory is locked");
+    };
+    assert!(matches!(error, OpenError::Locked { .. }));
+    assert!(error.to_string().contains("another process"), "{error}");
+}
+
+/// Flips bytes all over a block's files: an answer is right or an error, never wrong.
+#[test]
+fn damaged_blocks_give_errors_and_no_wrong_answers() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    {
+        let db = Db::open(options(directory.path()), &Registry::new()).expect("opens");
+        fill(&db, START_MS, 4.0, 20);
+        db.maintain();
+        db.close().expect("closes");
+    }
+    let blocks = directory.path().join("blocks");
+    let block = std::fs::read_dir(&blocks)
+        .expect("lists")
+        .next()
+        .expect("one")
+        .expect("reads");
+    let mut errors = 0;
+    for file in ["data", "index", "meta"] {
+        let path = block.path().join(file);
+        let bytes = std::fs::read(&path).expect("reads");
+        for at in (0..bytes.len()).step_by(bytes.len() / 40 + 1) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x41;
+            std::fs::write(&path, &damaged).expect("writes");
+            let db = Db::open(options(directory.path()), &Registry::new()).expect("opens");
+            let everything = [Matcher::equal("__name__", "requests_total")];
+            let snapshot = db.snapshot();
+            match snapshot.select(&everything, TimeRange::ALL) {
+                Err(SelectError::Corrupt { path, .. }) => {
+                    assert!(path.ends_with("index"));
+                    errors += 1;
+                }
+                Ok(selection) => {
+                    let mut column = Column::default();
+                    for index in 0..selection.len() {
+                        let labels = selection.labels(index);
+                        let host: i64 = labels.get("instance")[5..].parse().expect("a number");
+                        let code: i64 = labels.get("code").parse().expect("a number");
+                        let number = host * 10 + code - 200;
+                        if selection.read(index, TimeRange::ALL, &mut column).is_err() {
+                            errors += 1;
+                            continue;
+                        }
+                        for (t, v) in column.timestamps_ms.iter().zip(&column.values) {
+                            assert_eq!(*v, ((t - START_MS) / 15_000 * number) as f64);
+                        }
+                    }
+                }
+            }
+        }
+        std::fs::write(&path, &bytes).expect("writes");
+    }
+    assert!(errors > 20, "{errors}");
+}
