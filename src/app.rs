@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use barograph_alerting::{Notifier, RuleManager};
 use barograph_instrument::Registry;
 use barograph_model::{Clock, SystemClock};
-use barograph_query::{Engine, Pool};
+use barograph_query::{Engine, ParseOptions, Pool};
 use barograph_scraper::Scraper;
 use barograph_tsdb::Db;
 use http::StatusCode;
@@ -131,6 +131,16 @@ impl App {
     /// The parts, once they run and until they stop.
     pub(crate) fn core(&self) -> Option<&Core> {
         self.core.get().filter(|_| !self.is_stopping())
+    }
+
+    /// The syntax that is allowed beyond what is stable.
+    pub(crate) fn parse_options(&self) -> ParseOptions {
+        let has = |name| self.settings.has_feature(name);
+        ParseOptions {
+            experimental_functions: has("promql-experimental-functions"),
+            extended_range_selectors: has("promql-extended-range-selectors"),
+            fill_modifiers: has("promql-binop-fill-modifiers"),
+        }
     }
 
     /// Loads the configuration anew and puts it in force; keeps the old one where the new does not

@@ -22,7 +22,8 @@ use tokio::sync::watch as channel;
 use crate::app::{Active, App, Core, log_notices};
 use crate::cli::Settings;
 use crate::config::{Builtin, Collectors, Config, ConfigError};
-use listen::{BindError, Listeners};
+use listen::BindError;
+pub(crate) use listen::Listeners;
 
 /// Longest wait for requests under way when stopping.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -31,7 +32,7 @@ const NOTIFIER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why the server does not start. Each has an exit code of its own.
 #[derive(Debug, thiserror::Error)]
-enum StartError {
+pub(crate) enum StartError {
     /// Something the system refused that nothing else names.
     #[error("cannot {action}: {source}")]
     System {
@@ -180,7 +181,7 @@ fn collectors(registry: &Registry) -> Collectors {
 }
 
 /// Opens the store, starts every part, lets requests in.
-async fn start(
+pub(crate) async fn start(
     app: &Arc<App>,
     config: Config,
     builtin: Builtin,
@@ -203,7 +204,7 @@ async fn start(
             timeout: settings.query_timeout,
             max_samples: settings.query_max_samples,
             default_step_ms: config.evaluation_interval_ms,
-            ..EngineOptions::default()
+            delayed_name_removal: settings.has_feature("promql-delayed-name-removal"),
         },
         registry,
     );

@@ -43,7 +43,7 @@ pub(super) async fn metadata(core: Core, params: Params) -> Result<Reply, ApiErr
 pub(super) async fn of_targets(core: Core, params: Params) -> Result<Reply, ApiError> {
     let limit = count(&params, "limit")?;
     let matchers = match params.get("match_target") {
-        Some(text) => super::series::parse_selector(text)
+        Some(text) => barograph_query::parse_selector(text)
             .map_err(|error| ApiError::parameter("match_target", error))?,
         None => Vec::new(),
     };

@@ -2,16 +2,18 @@
 
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::extract::State;
 use barograph_model::{Clock, SystemClock};
-use barograph_query::{Cancel, Lane, Outcome, QueryOptions, RangeSteps, Value};
+use barograph_query::{Cancel, Expr, Lane, Outcome, QueryOptions, RangeSteps, Value};
 use tokio::sync::oneshot;
 
 use super::error::{ApiError, ErrorKind};
 use super::json::{Reply, push_number};
 use super::params::Params;
-use crate::app::Core;
+use crate::app::{App, Core};
 
 /// Most steps of a range query.
 const STEPS_LIMIT: i64 = 11_000;
@@ -19,11 +21,15 @@ const STEPS_LIMIT: i64 = 11_000;
 const ANNOTATIONS_LIMIT: usize = 10;
 
 /// `/query`: the value of an expression at one time.
-pub(super) async fn instant(core: Core, params: Params) -> Result<Reply, ApiError> {
+pub(super) async fn instant(
+    State(app): State<Arc<App>>,
+    core: Core,
+    params: Params,
+) -> Result<Reply, ApiError> {
     let limit = params.limit()?;
     let time_ms = params.time_or("time", SystemClock.now_ms())?;
     let options = options(&core, &params)?;
-    let expr = parse(&params)?;
+    let expr = parse(&app, &params)?;
     let began = Instant::now();
     let (engine, db) = (core.engine.clone(), core.db.clone());
     let cancel = options.cancel.clone();
@@ -36,11 +42,15 @@ pub(super) async fn instant(core: Core, params: Params) -> Result<Reply, ApiErro
 }
 
 /// `/query_range`: the values of an expression at many times.
-pub(super) async fn range(core: Core, params: Params) -> Result<Reply, ApiError> {
+pub(super) async fn range(
+    State(app): State<Arc<App>>,
+    core: Core,
+    params: Params,
+) -> Result<Reply, ApiError> {
     let limit = params.limit()?;
     let steps = steps(&params)?;
     let options = options(&core, &params)?;
-    let expr = parse(&params)?;
+    let expr = parse(&app, &params)?;
     let began = Instant::now();
     let (engine, db) = (core.engine.clone(), core.db.clone());
     let cancel = options.cancel.clone();
@@ -53,9 +63,9 @@ pub(super) async fn range(core: Core, params: Params) -> Result<Reply, ApiError>
 }
 
 /// `/format_query`: an expression in its canonical form.
-pub(super) async fn format(params: Params) -> Result<Reply, ApiError> {
-    parse(&params)?;
-    Ok(Reply::of(&params.query()?))
+pub(super) async fn format(State(app): State<Arc<App>>, params: Params) -> Result<Reply, ApiError> {
+    let expr = parse(&app, &params)?;
+    Ok(Reply::of(&expr.to_string()))
 }
 
 /// Runs `job` on the query pool; stops it when the caller goes away. What panics in it becomes an
@@ -90,8 +100,9 @@ impl Drop for CancelOnDrop {
     }
 }
 
-fn parse(params: &Params) -> Result<barograph_query::Expr, ApiError> {
-    barograph_query::parse(params.query()?).map_err(|error| ApiError::parameter("query", error))
+fn parse(app: &App, params: &Params) -> Result<Expr, ApiError> {
+    barograph_query::parse_with(params.query()?, app.parse_options())
+        .map_err(|error| ApiError::parameter("query", error))
 }
 
 fn steps(params: &Params) -> Result<RangeSteps, ApiError> {

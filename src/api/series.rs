@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::extract::Path;
 use barograph_model::{Labels, Matcher, TimeRange};
-use barograph_query::Cancel;
+use barograph_query::{Cancel, parse_selector};
 
 use super::error::{ApiError, ErrorKind};
 use super::json::{Reply, push_labels, push_list};
@@ -110,11 +110,6 @@ fn selector(text: &str) -> Result<Vec<Matcher>, ApiError> {
         ));
     }
     Ok(matchers)
-}
-
-/// Reads a selector alone.
-pub(super) fn parse_selector(text: &str) -> Result<Vec<Matcher>, barograph_query::ParseError> {
-    barograph_query::parse(text).map(|_| Vec::new())
 }
 
 /// The union over the selectors; over everything where there is none.

@@ -1,1 +1,706 @@
+//! The API over real sockets, with a store of its own per test.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use barograph_instrument::Registry;
+use barograph_model::{Clock, Labels, SystemClock};
+use barograph_query::Cancel;
+use barograph_tsdb::Batch;
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::app::{App, Core};
+use crate::cli::{self, Invocation, Settings};
+use crate::config::{Builtin, Collectors, Config};
+use crate::server::{Listeners, start};
+
+/// A server on a port of its own, over a directory that goes away with it.
+struct Server {
+    url: String,
+    app: Arc<App>,
+    client: reqwest::Client,
+    directory: tempfile::TempDir,
+    _stop: watch::Sender<bool>,
+}
+
+impl Server {
+    /// A server with a configuration file of that text.
+    async fn with(config: &str, flags: &[&str]) -> Self {
+        let server = Self::starting(config, flags).await;
+        let builtin = Builtin {
+            hostname: "here".into(),
+            port: 1,
+        };
+        let collectors = Collectors::none();
+        let config = Config::load(&server.app.settings, &builtin, &collectors)
+            .unwrap_or_else(|error| panic!("{error}"));
+        start(&server.app, config, builtin, collectors)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+        server
+    }
+
+    async fn new() -> Self {
+        Self::with("scrape_configs: [{job_name: b}, {job_name: a}]\n", &[]).await
+    }
+
+    /// A server that listens and is not ready.
+    async fn starting(config: &str, flags: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("prometheus.yml");
+        std::fs::write(&file, config).expect("written");
+        let settings = settings(directory.path(), flags);
+        let listeners = Listeners::bind(&settings).await.expect("a free port");
+        let prefix = settings.route_prefix.trim_end_matches('/').to_owned();
+        let url = format!("http://{}{prefix}", listeners.first_address());
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let app = App::new(settings, Registry::new());
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(listeners.serve(&app, &stopped));
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(10))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .expect("a client");
+        Self {
+            url,
+            app,
+            client,
+            directory,
+            _stop: stop,
+        }
+    }
+
+    fn core(&self) -> &Core {
+        self.app.core().expect("a server that is ready")
+    }
+
+    /// Stores one sample per series, now.
+    fn store(&self, series: &[(&[(&str, &str)], f64)]) -> i64 {
+        let db = &self.core().db;
+        let now_ms = SystemClock.now_ms();
+        let group = db.open_group();
+        let mut batch = Batch::new(group);
+        for (labels, value) in series {
+            let labels = Labels::from_pairs(labels.iter().copied());
+            let series = db.register(group, &labels).expect("registered");
+            batch.push(series, now_ms, *value);
+        }
+        let appended = db.append(&batch).expect("appended");
+        assert_eq!(appended.accepted, series.len());
+        now_ms
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, String) {
+        let reply = self
+            .client
+            .get(format!("{}{path}", self.url))
+            .send()
+            .await
+            .expect("a reply");
+        (reply.status(), reply.text().await.expect("a body"))
+    }
+
+    async fn json(&self, path: &str) -> (u16, Value) {
+        let (status, text) = self.get(path).await;
+        let value =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"));
+        (status.as_u16(), value)
+    }
+
+    async fn data(&self, path: &str) -> Value {
+        let (status, mut value) = self.json(path).await;
+        assert_eq!(
+            (status, &value["status"]),
+            (200, &json!("success")),
+            "{path}: {value}"
+        );
+        value["data"].take()
+    }
+}
+
+fn settings(directory: &std::path::Path, flags: &[&str]) -> Settings {
+    let mut line = vec![
+        "barograph".to_owned(),
+        "--web.listen-address=127.0.0.1:0".to_owned(),
+        format!(
+            "--config.file={}",
+            directory.join("prometheus.yml").display()
+        ),
+        format!("--storage.tsdb.path={}", directory.join("data").display()),
+    ];
+    line.extend(flags.iter().map(|flag| (*flag).to_owned()));
+    match cli::parse(line) {
+        Ok(Invocation::Serve(settings)) => *settings,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_requests_get_prometheus_s_errors() {
+    let server = Server::new().await;
+    for (path, status, kind, want) in [
+        (
+            "query?query=up%5B",
+            400,
+            "bad_data",
+            "invalid parameter \"query\": ",
+        ),
+        ("query", 400, "bad_data", "invalid parameter \"query\": "),
+        (
+            "query?query=up&time=abc",
+            400,
+            "bad_data",
+            "invalid parameter \"time\": invalid time value for 'time': cannot parse \"abc\" to a valid timestamp",
+        ),
+        (
+            "query?query=up&limit=-1",
+            400,
+            "bad_data",
+            "invalid parameter \"limit\": limit must be non-negative",
+        ),
+        (
+            "query?query=up&timeout=x",
+            400,
+            "bad_data",
+            "invalid parameter \"timeout\": cannot parse \"x\" to a valid duration",
+        ),
+        (
+            "query?query=up&lookback_delta=x",
+            400,
+            "bad_data",
+            "error parsing lookback delta duration: cannot parse \"x\" to a valid duration",
+        ),
+        (
+            "query_range?query=up&start=1&end=0&step=1",
+            400,
+            "bad_data",
+            "invalid parameter \"end\": end timestamp must not be before start time",
+        ),
+        (
+            "query_range?query=up&start=0&end=1&step=0",
+            400,
+            "bad_data",
+            "invalid parameter \"step\": zero or negative query resolution step widths are not accepted. Try a positive integer",
+        ),
+        (
+            "query_range?query=up&start=0&end=100000&step=1",
+            400,
+            "bad_data",
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        ),
+        (
+            "query_range?query=up&start=0&end=1&step=x",
+            400,
+            "bad_data",
+            "invalid parameter \"step\": cannot parse \"x\" to a valid duration",
+        ),
+        (
+            "query_range?query=up&start=x&end=1&step=1",
+            400,
+            "bad_data",
+            "invalid parameter \"start\": cannot parse \"x\" to a valid timestamp",
+        ),
+        ("series", 400, "bad_data", "no match[] parameter provided"),
+        (
+            "series?match[]=x%7B",
+            400,
+            "bad_data",
+            "invalid parameter \"match[]\": ",
+        ),
+        (
+            "labels?start=2&end=1",
+            400,
+            "bad_data",
+            "invalid parameter \"end\": end timestamp must not be before start time",
+        ),
+        (
+            "labels?start=x",
+            400,
+            "bad_data",
+            "invalid parameter \"start\": invalid time value for 'start': cannot parse \"x\" to a valid timestamp",
+        ),
+        (
+            "rules?type=x",
+            400,
+            "bad_data",
+            "invalid parameter \"type\": not supported value \"x\"",
+        ),
+        (
+            "rules?group_next_token=x",
+            400,
+            "bad_data",
+            "group_limit needs to be present",
+        ),
+        (
+            "status/tsdb?limit=0",
+            400,
+            "bad_data",
+            "limit must be a positive number",
+        ),
+        (
+            "status/tsdb?limit=10001",
+            400,
+            "bad_data",
+            "limit must not exceed 10000",
+        ),
+        (
+            "metadata?limit=x",
+            400,
+            "bad_data",
+            "limit must be a number",
+        ),
+        (
+            "query?query=%zz",
+            400,
+            "bad_data",
+            "error parsing form values: invalid URL escape",
+        ),
+        (
+            "nonsense",
+            404,
+            "not_found",
+            "no such API endpoint: /api/v1/nonsense",
+        ),
+    ] {
+        let (got, value) = server.json(&format!("/api/v1/{path}")).await;
+        assert_eq!(got, status, "{path}: {value}");
+        assert_eq!(value["status"], "error", "{path}");
+        assert_eq!(value["errorType"], kind, "{path}");
+        let message = value["error"].as_str().expect("a text");
+        assert!(message.starts_with(want), "{path}: {message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn series_and_labels_come_from_the_store() {
+    let server = Server::new().await;
+    let now_ms = server.store(&[
+        (
+            &[("__name__", "up"), ("job", "a"), ("instance", "x:1")],
+            1.0,
+        ),
+        (
+            &[("__name__", "up"), ("job", "b"), ("http.status", "200")],
+            0.0,
+        ),
+        (&[("__name__", "down"), ("job", "a")], 1.0),
+    ]);
+    assert_eq!(
+        server.data("/api/v1/labels").await,
+        json!(["__name__", "http.status", "instance", "job"])
+    );
+    assert_eq!(
+        server.data("/api/v1/label/job/values").await,
+        json!(["a", "b"])
+    );
+    assert_eq!(
+        server.data("/api/v1/label/U__http_2e_status/values").await,
+        json!(["200"])
+    );
+    assert_eq!(server.data("/api/v1/label/absent/values").await, json!([]));
+    let (_, value) = server.json("/api/v1/label/job/values?limit=1").await;
+    assert_eq!(
+        value,
+        json!({"status": "success", "data": ["a"], "warnings": ["results truncated due to limit"]})
+    );
+    let late = now_ms / 1000 + 3600 * 24;
+    assert_eq!(
+        server.data(&format!("/api/v1/labels?start={late}")).await,
+        json!([])
+    );
+
+    let stats = server.data("/api/v1/status/tsdb").await;
+    assert_eq!(stats["headStats"]["numSeries"], 3);
+    assert_eq!(stats["headStats"]["maxTime"], now_ms);
+    assert_eq!(
+        stats["seriesCountByMetricName"][0],
+        json!({"name": "up", "value": 2})
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_and_states_have_prometheus_s_shape() {
+    let server = Server::new().await;
+    for (path, want) in [
+        (
+            "targets",
+            json!({"activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {"a": 0, "b": 0}}),
+        ),
+        (
+            "targets?state=active",
+            json!({"activeTargets": [], "droppedTargets": [], "droppedTargetCounts": null}),
+        ),
+        ("targets/metadata", json!([])),
+        ("metadata", json!({})),
+        ("rules", json!({"groups": []})),
+        ("alerts", json!({"alerts": []})),
+        (
+            "alertmanagers",
+            json!({"activeAlertmanagers": [], "droppedAlertmanagers": []}),
+        ),
+        ("scrape_pools", json!({"scrapePools": ["a", "b"]})),
+        ("notifications", json!([])),
+        ("notifications/deliveries", json!({"deliveries": []})),
+        (
+            "status/walreplay",
+            json!({"min": 0, "max": 0, "current": 0}),
+        ),
+    ] {
+        let mut got = server.data(&format!("/api/v1/{path}")).await;
+        if path == "targets" {
+            // Jobs without targets may be counted or not.
+            got["droppedTargetCounts"] = want["droppedTargetCounts"].clone();
+        }
+        assert_eq!(got, want, "{path}");
+    }
+    let keys = |value: &Value| {
+        value
+            .as_object()
+            .expect("an object")
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let build = server.data("/api/v1/status/buildinfo").await;
+    for key in [
+        "version",
+        "revision",
+        "branch",
+        "buildUser",
+        "buildDate",
+        "goVersion",
+    ] {
+        assert!(build[key].is_string(), "{key}");
+    }
+    assert!(
+        build["version"]
+            .as_str()
+            .is_some_and(|version| version.starts_with("3."))
+    );
+    let runtime = server.data("/api/v1/status/runtimeinfo").await;
+    for key in [
+        "startTime",
+        "CWD",
+        "hostname",
+        "serverTime",
+        "reloadConfigSuccess",
+        "lastConfigTime",
+        "corruptionCount",
+        "goroutineCount",
+        "GOMAXPROCS",
+        "GOMEMLIMIT",
+        "GOGC",
+        "GODEBUG",
+        "storageRetention",
+    ] {
+        assert!(keys(&runtime).contains(&key.to_owned()), "{key}");
+    }
+    assert_eq!(runtime["storageRetention"], "15d");
+    let flags = server.data("/api/v1/status/flags").await;
+    assert_eq!(flags["query.lookback-delta"], "5m");
+    assert_eq!(flags["storage.tsdb.min-block-duration"], "2h");
+    let yaml = server.data("/api/v1/status/config").await;
+    assert!(
+        yaml["yaml"]
+            .as_str()
+            .is_some_and(|yaml| yaml.contains("- job_name: b\n"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forms_are_read_like_urls() {
+    let server = Server::new().await;
+    server.store(&[(&[("__name__", "up"), ("job", "a")], 1.0)]);
+    let url = format!("{}/api/v1/labels", server.url);
+    let post = |body: &'static str| {
+        server
+            .client
+            .post(&url)
+            .header(
+                "Content-Type",
+                "application/x-www-form-urlencoded; charset=utf-8",
+            )
+            .body(body)
+            .send()
+    };
+    let reply: Value = post("limit=1")
+        .await
+        .expect("a reply")
+        .json()
+        .await
+        .expect("JSON");
+    assert_eq!(reply["data"], json!(["__name__"]));
+    let reply = post("start=oops").await.expect("a reply");
+    assert_eq!(reply.status(), 400);
+    let large = "x".repeat(super::params::FORM_LIMIT_BYTES + 1);
+    let reply = server
+        .client
+        .post(&url)
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .body(large)
+        .send()
+        .await;
+    // The server may hang up before it read all.
+    assert!(reply.is_err() || reply.is_ok_and(|reply| reply.status() == 400));
+    let reply = server.client.put(&url).send().await.expect("a reply");
+    assert_eq!(reply.status(), 405);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_does_not_fit_leaves_the_old_one_in_force() {
+    let server = Server::with(
+        "scrape_configs: [{job_name: old}]\n",
+        &["--web.enable-lifecycle"],
+    )
+    .await;
+    let file = server.directory.path().join("prometheus.yml");
+    let reload = || async {
+        let reply = server
+            .client
+            .post(format!("{}/-/reload", server.url))
+            .send()
+            .await
+            .expect("a reply");
+        (reply.status().as_u16(), reply.text().await.expect("a body"))
+    };
+    let rules = server.directory.path().join("rules.yml");
+    std::fs::write(
+        &rules,
+        "groups: [{name: g, rules: [{record: 'a b c', expr: '('}]}]\n",
+    )
+    .expect("written");
+    for (text, want) in [
+        (
+            "scrape_configs: [{job_name: new, nonsense: 1}]\n",
+            ":1:34: unknown field `nonsense`",
+        ),
+        ("scrape_configs: [\n", "prometheus.yml:"),
+        ("rule_files: [rules.yml]\n", "rules.yml:"),
+    ] {
+        std::fs::write(&file, text).expect("written");
+        let (status, message) = reload().await;
+        assert_eq!(status, 500, "{text}: {message}");
+        assert!(
+            message.starts_with("failed to reload config: "),
+            "{message}"
+        );
+        assert!(
+            message.contains(want) && message.contains("old configuration stays in force"),
+            "{message}"
+        );
+        assert_eq!(
+            server.data("/api/v1/scrape_pools").await["scrapePools"],
+            json!(["old"])
+        );
+        let (_, metrics) = server.get("/metrics").await;
+        assert!(metrics.contains("\nprometheus_config_last_reload_successful 0\n"));
+        assert_eq!(
+            server.data("/api/v1/status/runtimeinfo").await["reloadConfigSuccess"],
+            false
+        );
+        assert_eq!(
+            server.data("/api/v1/notifications").await[0]["active"],
+            true
+        );
+    }
+    std::fs::write(&file, "scrape_configs: [{job_name: new}]\n").expect("written");
+    assert_eq!(reload().await.0, 200);
+    assert_eq!(
+        server.data("/api/v1/scrape_pools").await["scrapePools"],
+        json!(["new"])
+    );
+    let (_, metrics) = server.get("/metrics").await;
+    assert!(metrics.contains("\nprometheus_config_last_reload_successful 1\n"));
+    assert!(
+        metrics.contains("prometheus_http_requests_total{handler=\"/-/reload\",code=\"500\"} 3\n"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reload_and_quit_are_off_unless_asked_for() {
+    let server = Server::new().await;
+    for path in ["/-/reload", "/-/quit"] {
+        let url = format!("{}{path}", server.url);
+        let reply = server.client.post(&url).send().await.expect("a reply");
+        assert_eq!(reply.status(), 403);
+        assert!(
+            reply
+                .text()
+                .await
+                .expect("a body")
+                .starts_with("Lifecycle API is not enabled.")
+        );
+        assert_eq!(
+            server
+                .client
+                .get(&url)
+                .send()
+                .await
+                .expect("a reply")
+                .status(),
+            405
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_it_is_ready_only_health_and_metrics_answer() {
+    let server = Server::starting("", &[]).await;
+    for (path, want) in [
+        ("/-/healthy", 200),
+        ("/metrics", 200),
+        ("/version", 200),
+        ("/-/ready", 503),
+        ("/api/v1/query?query=1", 503),
+        ("/api/v1/targets", 503),
+    ] {
+        assert_eq!(server.get(path).await.0, want, "{path}");
+    }
+    let (_, metrics) = server.get("/metrics").await;
+    assert!(metrics.contains("\nprometheus_ready 0\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_origins_replies_and_methods() {
+    let server = Server::with("", &["--web.cors.origin=https?://(a|b)\\.example"]).await;
+    let url = format!("{}/api/v1/labels", server.url);
+    for (origin, allowed) in [
+        ("http://a.example", true),
+        ("http://c.example", false),
+        ("http://a.example.evil", false),
+    ] {
+        let reply = server
+            .client
+            .request(http::Method::OPTIONS, &url)
+            .header("Origin", origin)
+            .send()
+            .await
+            .expect("a reply");
+        assert_eq!(reply.status(), 204);
+        assert_eq!(
+            reply.headers().contains_key("access-control-allow-origin"),
+            allowed,
+            "{origin}"
+        );
+    }
+    let reply = server.client.head(&url).send().await.expect("a reply");
+    assert_eq!(
+        (
+            reply.status(),
+            reply.headers()["content-type"].to_str().ok()
+        ),
+        (StatusCode::OK, Some("application/json"))
+    );
+    let reply = server
+        .client
+        .get(format!("{}/metrics", server.url))
+        .header("Accept-Encoding", "gzip, zstd")
+        .send()
+        .await
+        .expect("a reply");
+    assert_eq!(reply.headers()["content-encoding"], "gzip");
+    let reply = server
+        .client
+        .get(format!("{}/metrics", server.url))
+        .header("Accept", "application/openmetrics-text")
+        .send()
+        .await
+        .expect("a reply");
+    assert!(
+        reply.headers()["content-type"]
+            .to_str()
+            .is_ok_and(|kind| kind.starts_with("application/openmetrics-text"))
+    );
+    assert!(reply.text().await.expect("a body").ends_with("# EOF\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_redirects_and_prefixes() {
+    let server = Server::with("", &["--web.route-prefix=/baro", "--web.page-title=A <b>"]).await;
+    let location = |path: &'static str| {
+        let reply = server.client.get(format!("{}{path}", server.url)).send();
+        async move {
+            reply.await.expect("a reply").headers()["location"]
+                .to_str()
+                .expect("text")
+                .to_owned()
+        }
+    };
+    assert_eq!(location("/").await, "/baro/query");
+    assert_eq!(
+        location("/graph?g0.expr=up").await,
+        "/baro/query?g0.expr=up"
+    );
+    let reply = server
+        .client
+        .get(format!("{}/query", server.url))
+        .send()
+        .await
+        .expect("a reply");
+    let policy = reply.headers()["content-security-policy"]
+        .to_str()
+        .expect("text")
+        .to_owned();
+    let nonce = policy
+        .split("'nonce-")
+        .nth(1)
+        .and_then(|rest| rest.split('\'').next())
+        .expect("a nonce")
+        .to_owned();
+    assert_eq!(nonce.len(), 32);
+    let page = reply.text().await.expect("a page");
+    assert!(page.contains("<title>A &lt;b&gt;</title>"), "{page}");
+    let (_, other) = server.get("/query").await;
+    assert!(!other.contains(&nonce), "a nonce serves once");
+    assert_eq!(server.get("/api/v1/labels").await.0, 200);
+    assert_eq!(server.get("/nowhere").await.0, 404);
+    let (status, text) = server.get("/assets/absent.js").await;
+    assert_eq!((status.as_u16(), text.trim()), (404, "404 page not found"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_a_query_is_an_error_of_that_query() {
+    let server = Server::new().await;
+    let core = server.core();
+    let panics = super::query::on_pool::<()>(core, Cancel::default(), || panic!("BUG: on purpose"));
+    let error = panics.await.expect_err("a panic");
+    assert_eq!(
+        (error.kind.status().as_u16(), error.message.as_str()),
+        (500, "BUG: on purpose")
+    );
+    let fine = super::query::on_pool(core, Cancel::default(), || Ok(7));
+    assert_eq!(fine.await.expect("a value"), 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_stops_its_query() {
+    let server = Server::new().await;
+    let cancel = Cancel::default();
+    let (begun, begins) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::channel();
+    let seen = cancel.clone();
+    let job = move || {
+        begun.send(()).expect("a listener");
+        while !seen.is_canceled() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        end.send(()).expect("a listener");
+        Ok(())
+    };
+    let core = server.core().clone();
+    let asking =
+        tokio::spawn(async move { super::query::on_pool(&core, cancel, job).await.is_ok() });
+    tokio::task::spawn_blocking(move || begins.recv_timeout(Duration::from_secs(5)))
+        .await
+        .expect("no panic")
+        .expect("the job begins");
+    asking.abort();
+    tokio::task::spawn_blocking(move || ended.recv_timeout(Duration::from_secs(5)))
+        .await
+        .expect("no panic")
+        .expect("the job ends");
+}

@@ -9,7 +9,9 @@ use barograph_model::duration::{format_duration_ms, parse_duration_ms};
 use clap::ArgMatches;
 
 use super::size::{format_size_bytes, parse_size_bytes};
-use super::table::{self, FEATURES, FEATURES_ALWAYS_ON, FLAGS, Flag, Kind, Support};
+use super::table::{
+    self, FEATURES, FEATURES_ALWAYS_ON, FEATURES_NOT_BUILT, FLAGS, Flag, Kind, Support,
+};
 
 /// Prometheus's default retention, where nothing says otherwise.
 const DEFAULT_RETENTION: &str = "15d";
@@ -69,6 +71,8 @@ pub(crate) struct Settings {
     pub(crate) alerting_config_file: Option<PathBuf>,
     /// A webhook for every alert.
     pub(crate) alerting_webhook_url: Option<String>,
+    /// Experimental features that are switched on.
+    pub(crate) features: Vec<String>,
     /// Every flag's value as text, for `/api/v1/status/flags`.
     pub(crate) shown: BTreeMap<&'static str, String>,
     /// What was asked for and is not served: one sentence each.
@@ -121,6 +125,7 @@ impl Settings {
             log_json: log_json(values.text("log.format"))?,
             alerting_config_file: values.given("alerting.config.file").map(PathBuf::from),
             alerting_webhook_url: values.given("alerting.webhook-url").map(str::to_owned),
+            features: values.features().map(str::to_owned).collect(),
             notices: notices(&values)?,
             shown: values.shown(),
         };
@@ -131,6 +136,11 @@ impl Settings {
             return Err("--query.lookback-delta must be above 0".into());
         }
         Ok(settings)
+    }
+
+    /// Whether an experimental feature is switched on.
+    pub(crate) fn has_feature(&self, name: &str) -> bool {
+        self.features.iter().any(|feature| feature == name)
     }
 
     /// How long samples are kept: the flag, else the configuration, else 15 days.
@@ -199,6 +209,14 @@ impl Values {
             Some(number) if number >= 1 => Ok(number as usize),
             _ => Err(format!("--{name} must be at least 1")),
         }
+    }
+
+    fn features(&self) -> impl Iterator<Item = &str> {
+        let texts = self.given.get("enable-feature").into_iter().flatten();
+        texts
+            .flat_map(|text| text.split(','))
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
     }
 
     fn shown(&self) -> BTreeMap<&'static str, String> {
@@ -309,14 +327,14 @@ fn notices(values: &Values) -> Result<Vec<String>, String> {
             )),
         }
     }
-    let features = values.given.get("enable-feature").into_iter().flatten();
-    for feature in features.flat_map(|text| text.split(',')).map(str::trim) {
-        if FEATURES.contains(&feature) {
+    for feature in values.features() {
+        if FEATURES_NOT_BUILT.contains(&feature) {
             notices.push(format!(
                 "--enable-feature={feature} is accepted but not built: it has no effect"
             ));
-        } else if !FEATURES_ALWAYS_ON.contains(&feature) && !feature.is_empty() {
-            let advice = match table::closest(feature, FEATURES.iter().copied()) {
+        } else if !FEATURES.contains(&feature) && !FEATURES_ALWAYS_ON.contains(&feature) {
+            let known = FEATURES.iter().chain(FEATURES_NOT_BUILT).copied();
+            let advice = match table::closest(feature, known) {
                 Some(name) => format!(" (did you mean {name}?)"),
                 None => String::new(),
             };

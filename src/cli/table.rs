@@ -418,8 +418,16 @@ pub(crate) const FLAGS: &[Flag] = &[
     ),
 ];
 
-/// Experimental features Prometheus knows. None is built yet, so each use is said at start-up.
+/// Experimental features that are built.
 pub(crate) const FEATURES: &[&str] = &[
+    "promql-binop-fill-modifiers",
+    "promql-delayed-name-removal",
+    "promql-experimental-functions",
+    "promql-extended-range-selectors",
+];
+
+/// Experimental features Prometheus knows that are not built: each use is said at start-up.
+pub(crate) const FEATURES_NOT_BUILT: &[&str] = &[
     "concurrent-rule-eval",
     "created-timestamp-zero-ingestion",
     "delayed-compaction",
@@ -431,10 +439,6 @@ pub(crate) const FEATURES: &[&str] = &[
     "old-ui",
     "otlp-deltatocumulative",
     "otlp-native-delta-ingestion",
-    "promql-binop-fill-modifiers",
-    "promql-delayed-name-removal",
-    "promql-experimental-functions",
-    "promql-extended-range-selectors",
     "promql-per-step-stats",
     "search-api",
     "st-storage",

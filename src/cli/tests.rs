@@ -154,7 +154,9 @@ fn help_and_version_are_no_errors_and_checks_name_their_files() {
 
 #[test]
 fn unknown_features_are_said_with_the_closest_name() {
-    let settings = settings(&["--enable-feature=promql-duration-expr,exemplar-storag"]);
+    let settings = settings(&[
+        "--enable-feature=promql-duration-expr,promql-experimental-functions,exemplar-storag",
+    ]);
     assert_eq!(settings.notices.len(), 1);
     assert!(settings.notices[0].contains("did you mean exemplar-storage?"));
 }
