@@ -40,7 +40,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let routes = if prefix.is_empty() {
         routes
     } else {
-        Router::new().nest(&prefix, routes).fallback(web::not_found)
+        // A nested router leaves out its own root with a slash behind; and people who come without
+        // the prefix are shown where it is.
+        Router::new()
+            .nest(&prefix, routes)
+            .route(&format!("{prefix}/"), get(web::home))
+            .route("/", get(web::home))
+            .fallback(web::not_found)
     };
     routes
         .layer(middleware::from_fn_with_state(app.clone(), cors))

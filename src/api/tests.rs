@@ -1,7 +1,7 @@
 //! The API over real sockets, with a store of its own per test.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use barograph_instrument::Registry;
 use barograph_model::{Clock, Labels, SystemClock};
@@ -685,9 +685,11 @@ async fn a_client_that_leaves_stops_its_query() {
     let seen = cancel.clone();
     let job = move || {
         begun.send(()).expect("a listener");
-        while !seen.is_canceled() {
+        let latest = Instant::now() + Duration::from_secs(5);
+        while !seen.is_canceled() && Instant::now() < latest {
             std::thread::sleep(Duration::from_millis(1));
         }
+        assert!(seen.is_canceled(), "the query runs on");
         end.send(()).expect("a listener");
         Ok(())
     };

@@ -60,7 +60,8 @@ pub(super) async fn not_found(request: Request) -> Response {
     (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
 }
 
-async fn home(State(app): State<Arc<App>>) -> Response {
+/// To the first page.
+pub(super) async fn home(State(app): State<Arc<App>>) -> Response {
     redirect(&app, "query", None)
 }
 
