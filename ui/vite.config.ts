@@ -23,7 +23,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     reportCompressedSize: false,
     manifest: "manifest.json",
-    license: { fileName: "licences.md" },
+    license: { fileName: "assets/licences.md" },
   },
   server: {
     proxy: Object.fromEntries(

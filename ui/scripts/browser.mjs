@@ -129,6 +129,33 @@ await check("a drag zooms, a double click widens", async () => {
   await page.waitForFunction((old) => location.href !== old, before);
 });
 
+await check("a drag with Shift moves the graph, and the link says where to", async () => {
+  const page = await open(graphOf("up"));
+  await page.waitForSelector(".u-over");
+  const box = await page.locator(".u-over").boundingBox();
+  await page.keyboard.down("Shift");
+  await page.mouse.move(box.x + 300, box.y + 80);
+  await page.mouse.down();
+  await page.mouse.move(box.x + 300 + box.width / 3, box.y + 80, { steps: 4 });
+  await page.mouse.up();
+  await page.keyboard.up("Shift");
+  await page.waitForURL(/range_input=15m.*end_input/);
+  const end = new URL(page.url()).searchParams.get("g0.end_input");
+  const backSeconds = Date.now() / 1000 - Date.parse(`${end.replace(" ", "T")}Z`) / 1000;
+  assert.ok(Math.abs(backSeconds - 300) < 20, `${backSeconds}`);
+});
+
+await check("a server that goes away leaves what was seen, and says so", async () => {
+  const page = await open(graphOf("up", "&refresh=1s"));
+  await page.waitForSelector('[data-testid="legend"]');
+  await page.route(/query_range/, (route) => route.abort());
+  await page.waitForSelector('[data-testid="query-error"]');
+  assert.equal(await page.locator('[data-testid="legend"]').count(), 1);
+  await page.unroute(/query_range/);
+  await page.waitForFunction(() => document.querySelector('[data-testid="query-error"]') === null);
+  complaints.length = 0;
+});
+
 await check("arrow keys move the cursor and its values are said", async () => {
   const page = await open(graphOf("up"));
   await page.waitForSelector(".u-over");

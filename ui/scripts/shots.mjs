@@ -7,7 +7,10 @@ import { serve } from "./serve.mjs";
 const [folder = ".tmp/shots", ...only] = process.argv.slice(2);
 mkdirSync(folder, { recursive: true });
 const server = process.env.BAROGRAPH_URL ?? "http://127.0.0.1:9090";
-const site = await serve({ server, base: process.env.BASE ?? "/" });
+// SITE names a server that serves its own pages.
+const site = process.env.SITE
+  ? { url: process.env.SITE, close: () => {} }
+  : await serve({ server, base: process.env.BASE ?? "/" });
 const browser = await chromium.launch({
   executablePath: "/usr/bin/chromium",
   args: [

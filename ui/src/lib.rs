@@ -55,7 +55,8 @@ pub fn asset(path: &str, accept_encoding: &str) -> Option<Asset> {
         bytes: file.data,
         content_type,
         encoding,
-        immutable: path.starts_with("assets/"),
+        // The list of licences is the one file there without a hash in its name.
+        immutable: path.starts_with("assets/") && !has_extension(path, "md"),
     })
 }
 

@@ -39,6 +39,10 @@ fn assets_come_packed_as_the_client_allows() {
     assert_ne!(plain.etag, gzip.etag);
     assert!(plain.etag.starts_with('"') && plain.etag.ends_with('"'));
 
+    let licences = asset("assets/licences.md", "").expect("the licences are shipped");
+    assert!(!licences.immutable);
+    assert!(String::from_utf8_lossy(&licences.bytes).contains("preact"));
+
     let icon = asset("favicon.svg", "br").expect("the icon is there");
     assert_eq!(
         (icon.content_type, icon.immutable),

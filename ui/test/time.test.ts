@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { formatDuration, parseDuration, readableSeconds } from "../app/format/duration";
 import { ago, apiTime, formatTime, parseMoment, parseTime } from "../app/format/time";
-import { readSpan, shift, zoomOut } from "../app/state/span";
+import { pan, readSpan, shift, zoomOut } from "../app/state/span";
 
 test("durations are those of Prometheus", () => {
   for (const [text, ms] of [
@@ -70,6 +70,7 @@ test("moving and widening never pass now", () => {
   const back = shift({ rangeMs: hour, endMs: null }, -1, now);
   assert.deepEqual(back, { rangeMs: hour, endMs: now - hour / 2 });
   assert.deepEqual(shift(back, 1, now), { rangeMs: hour, endMs: null });
+  assert.deepEqual(pan({ rangeMs: hour, endMs: null }, -90_400, now), { rangeMs: hour, endMs: now - 90_000 });
   assert.deepEqual(zoomOut({ rangeMs: hour, endMs: null }, now), { rangeMs: 2 * hour, endMs: null });
   assert.deepEqual(zoomOut({ rangeMs: hour, endMs: now - 10 * hour }, now), { rangeMs: 2 * hour, endMs: now - 9.5 * hour });
   assert.equal(zoomOut({ rangeMs: hour, endMs: now - 1 }, now).endMs, null);

@@ -19,6 +19,8 @@ interface Props {
   summary: string;
   onZoom?: (fromSeconds: number, toSeconds: number) => void;
   onZoomOut?: () => void;
+  /** Moves the range by so many seconds; negative is earlier. */
+  onPan?: (seconds: number) => void;
 }
 
 interface Cursor {
@@ -85,6 +87,7 @@ export function Chart(props: Props) {
     );
     const plot = new uPlot(options, data, host.current!);
     plot.over.addEventListener("dblclick", () => latest.current.onZoomOut?.());
+    panWithShift(plot, (seconds) => latest.current.onPan?.(seconds));
     chart.current = { plot, signature: wanted };
   }, [model, width, height, dark, zone, stacked, hidden, small]);
 
@@ -138,6 +141,35 @@ export function Chart(props: Props) {
         </div>
       )}
     </div>
+  );
+}
+
+// While it is dragged with Shift, the drawn bitmap moves; the new range is asked for on release.
+function panWithShift(plot: uPlot, onPan: (seconds: number) => void) {
+  plot.over.addEventListener(
+    "mousedown",
+    (down) => {
+      if (!down.shiftKey || down.button !== 0) return;
+      // Before the chart's own handler, which would start to zoom.
+      down.stopImmediatePropagation();
+      down.preventDefault();
+      const canvas = plot.root.querySelector("canvas")!;
+      const move = (event: MouseEvent) => {
+        canvas.style.transform = `translateX(${event.clientX - down.clientX}px)`;
+      };
+      const up = (event: MouseEvent) => {
+        removeEventListener("mousemove", move);
+        removeEventListener("mouseup", up);
+        canvas.style.transform = "";
+        const moved = event.clientX - down.clientX;
+        if (Math.abs(moved) > 2) {
+          onPan(plot.posToVal(0, "x") - plot.posToVal(moved, "x"));
+        }
+      };
+      addEventListener("mousemove", move);
+      addEventListener("mouseup", up);
+    },
+    { capture: true },
   );
 }
 

@@ -86,7 +86,7 @@ export function chartOptions(
   return {
     width: look.width,
     height: look.height,
-    padding: look.small ? [6, 8, 0, 0] : [10, 12, 0, 0],
+    padding: look.small ? [6, 20, 0, 0] : [10, 20, 0, 0],
     legend: { show: false },
     cursor: {
       drag: { x: true, y: false, setScale: false },

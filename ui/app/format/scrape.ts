@@ -1,5 +1,9 @@
 /** What to look at for an error of a scrape, in one sentence, or null where the error says it all. */
 export function explainScrapeError(error: string, url: string): string | null {
+  // Our own scraper's messages end with their advice.
+  if (/\?\s*$/.test(error)) {
+    return null;
+  }
   const host = /^\w+:\/\/([^/]+)/.exec(url)?.[1] ?? "the address";
   const known: [RegExp, string][] = [
     [/connection refused/i, `Nothing listens at ${host}: is the service running, and on this port and address?`],

@@ -17,10 +17,11 @@ interface Props {
   state: QueryState;
   onZoom: (from: number, to: number) => void;
   onZoomOut: () => void;
+  onPan: (seconds: number) => void;
 }
 
 /** The answers as lines, on one chart or one chart each. */
-export function GraphView({ answers, state, onZoom, onZoomOut }: Props) {
+export function GraphView({ answers, state, onZoom, onZoomOut, onPan }: Props) {
   const parts = useMemo(() => partsOf(answers.list), [answers.list]);
   if (!answers.ready) {
     return <div class="chart-wait" aria-hidden="true" />;
@@ -35,13 +36,13 @@ export function GraphView({ answers, state, onZoom, onZoomOut }: Props) {
   return (
     <>
       {groups.map((group) => (
-        <OneChart key={group[0]!.index} parts={group} answers={answers} state={state} onZoom={onZoom} onZoomOut={onZoomOut} />
+        <OneChart key={group[0]!.index} parts={group} answers={answers} state={state} onZoom={onZoom} onZoomOut={onZoomOut} onPan={onPan} />
       ))}
     </>
   );
 }
 
-function OneChart({ parts, answers, state, onZoom, onZoomOut }: Props & { parts: Part[] }) {
+function OneChart({ parts, answers, state, onZoom, onZoomOut, onPan }: Props & { parts: Part[] }) {
   const [showAll, setShowAll] = useState(false);
   const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
   const { grid } = answers;
@@ -89,6 +90,7 @@ function OneChart({ parts, answers, state, onZoom, onZoomOut }: Props & { parts:
         summary={summaryOf(model)}
         onZoom={onZoom}
         onZoomOut={onZoomOut}
+        onPan={onPan}
       />
       <Legend model={model} dark={dark.value} hidden={hidden} onHidden={setHidden} />
     </section>

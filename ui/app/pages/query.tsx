@@ -9,7 +9,7 @@ import { TimeBar } from "../parts/timebar";
 import { useAnswers, type Answers } from "../state/answers";
 import { useInterval } from "../state/load";
 import { useTitle } from "../state/title";
-import { zoomOut } from "../state/span";
+import { pan, zoomOut } from "../state/span";
 import { defaults, maxExpressions, readState, writeState, type QueryState } from "../state/url";
 import { GraphView } from "./graph";
 import { Start } from "./start";
@@ -145,7 +145,7 @@ export function QueryPage() {
         >
           <Icon name="plus" size={16} /> Expression
         </button>
-        {!empty && <ShareButton state={state} />}
+        {!empty && <ShareButton state={state} onFreeze={(frozen) => go(frozen, true)} />}
       </div>
       <div class={answers.loading ? "progress on" : "progress"} aria-hidden="true" />
       <div ref={body} id="answer" class="answer" role={empty ? undefined : "tabpanel"} aria-labelledby={empty ? undefined : `tab-${state.tab}`} aria-busy={answers.loading}>
@@ -161,6 +161,7 @@ export function QueryPage() {
               go({ rangeMs: (end - Math.floor(from)) * 1000, endMs: end * 1000 });
             }}
             onZoomOut={() => go(zoomOut(state))}
+            onPan={(seconds) => go(pan(state, seconds * 1000))}
           />
         ) : (
           <TableView answers={answers} />
@@ -231,7 +232,7 @@ function GraphTools({ state, go }: { state: QueryState; go: (patch: Partial<Quer
 }
 
 /** Copies a link that shows to others what is seen here: a range that ends now is written down as times. */
-function ShareButton({ state }: { state: QueryState }) {
+function ShareButton({ state, onFreeze }: { state: QueryState; onFreeze: (frozen: QueryState) => void }) {
   const [copied, setCopied] = useState<"" | "Copied" | "Copy the address">("");
   const share = () => {
     const frozen = { ...state, endMs: state.endMs ?? Math.floor(Date.now() / 1000) * 1000, refreshMs: defaults.refreshMs };
@@ -240,15 +241,15 @@ function ShareButton({ state }: { state: QueryState }) {
       setCopied(text);
       setTimeout(() => setCopied(""), 2000);
     };
-    // Browsers give a clipboard to pages of https and localhost only.
-    if (navigator.clipboard) {
-      navigator.clipboard.writeText(link).then(
-        () => done("Copied"),
-        () => done("Copy the address"),
-      );
-    } else {
-      history.replaceState(null, "", link);
+    // Browsers give a clipboard to pages of https and localhost only; without one the address itself is the link.
+    const instead = () => {
+      onFreeze(frozen);
       done("Copy the address");
+    };
+    if (navigator.clipboard) {
+      navigator.clipboard.writeText(link).then(() => done("Copied"), instead);
+    } else {
+      instead();
     }
   };
   return (

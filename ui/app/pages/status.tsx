@@ -49,7 +49,7 @@ export function StatusPage() {
       )}
       <div class="columns" data-testid={runtime.data || runtime.error ? "status" : undefined}>
         <Section title="Running" error={runtime.error} facts={runtimeFacts(runtime.data)} />
-        <Section title="Build" error={build.error} facts={Object.entries(build.data ?? {})} />
+        <Section title="Build" error={build.error} facts={Object.entries(build.data ?? {}).map(([name, value]) => [words(name), value])} />
         <Section
           title="Recent samples"
           error={storage.error}

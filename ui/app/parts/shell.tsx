@@ -1,4 +1,5 @@
 import type { ComponentChildren } from "preact";
+import { useRef } from "preact/hooks";
 import { useLocation } from "preact-iso";
 import { at } from "../base";
 import { theme, zone, type Theme } from "../state/settings";
@@ -17,10 +18,23 @@ const themes: { value: Theme; name: string; icon: IconName }[] = [
   { value: "dark", name: "Dark colours", icon: "moon" },
 ];
 
+const keys: [string, string][] = [
+  ["Enter", "run the expressions"],
+  ["Shift Enter", "new line in an expression"],
+  ["Ctrl Space", "completion"],
+  ["Ctrl Shift M", "list of mistakes"],
+  ["Drag", "zoom into a graph"],
+  ["Shift drag", "move a graph in time"],
+  ["Double click", "twice the range"],
+  ["← →", "in a graph: move the cursor, with Shift by ten points"],
+  ["Click, Ctrl click", "in a legend: one series alone; hide or show one"],
+];
+
 /** The rail beside every page. */
 export function Shell({ children }: { children: ComponentChildren }) {
   const { path } = useLocation();
   const current = themes.find(({ value }) => value === theme.value) ?? themes[0]!;
+  const help = useRef<HTMLDialogElement>(null);
   const next = themes[(themes.indexOf(current) + 1) % themes.length]!;
   return (
     <div class="shell">
@@ -48,6 +62,10 @@ export function Shell({ children }: { children: ComponentChildren }) {
           );
         })}
         <span class="rail-gap" />
+        <button type="button" class="rail-item" title="Keys and mouse" data-testid="help" onClick={() => help.current?.showModal()}>
+          <Icon name="unknown" size={20} />
+          <span class="rail-small">Keys</span>
+        </button>
         <button
           type="button"
           class="rail-item"
@@ -72,6 +90,22 @@ export function Shell({ children }: { children: ComponentChildren }) {
       <main id="main" tabIndex={-1}>
         {children}
       </main>
+      <dialog ref={help} class="help" aria-labelledby="help-title" onClick={(event) => event.target === help.current && help.current?.close()}>
+        <form method="dialog">
+          <h2 id="help-title">Keys and mouse</h2>
+          <dl>
+            {keys.map(([key, meaning]) => [<dt key={`${key} t`}>{key}</dt>, <dd key={`${key} d`}>{meaning}</dd>])}
+          </dl>
+          <p>
+            <a href={at("assets/licences.md")} target="_blank" rel="noreferrer">
+              Licences of the parts of this page
+            </a>
+          </p>
+          <button type="submit" class="primary">
+            Close
+          </button>
+        </form>
+      </dialog>
     </div>
   );
 }

@@ -1,5 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
-import { post } from "../api/client";
+import { ApiError, post } from "../api/client";
 import { toColumns, toRows, type Columns, type Grid, type Row } from "../api/decode";
 import type { QueryData } from "../api/types";
 import { messageOf } from "./load";
@@ -11,6 +11,8 @@ export interface Answer {
   columns: Columns | null;
   rows: Row[] | null;
   error: string | null;
+  /** The error is that no answer came. */
+  unreachable: boolean;
   warnings: string[];
   infos: string[];
 }
@@ -56,11 +58,21 @@ export function useAnswers(state: QueryState, widthPx: number, turn: number): An
     const asked = expressions.map((expression) => ask(expression, tab === "graph", grid, stop.signal));
     void Promise.all(asked).then((list) => {
       if (stop.signal.aborted) return;
-      setAnswers({ list, grid, loading: false, tookMs: performance.now() - started, ready: true });
+      const tookMs = performance.now() - started;
+      setAnswers((old) => ({ ...keepSeen(old, { list, grid }), loading: false, tookMs, ready: true }));
     });
     return () => stop.abort();
   }, [key, turn]);
   return answers;
+}
+
+/** What was seen stays, with the error beside it, while the server does not answer at all. */
+function keepSeen(old: Answers, fresh: Pick<Answers, "list" | "grid">): Pick<Answers, "list" | "grid"> {
+  const same = old.list.length === fresh.list.length && fresh.list.every((one, at) => one.expression === old.list[at]!.expression);
+  if (!same || !fresh.list.every(({ unreachable, expression }) => unreachable || expression.trim() === "")) {
+    return fresh;
+  }
+  return { grid: old.grid, list: fresh.list.map(({ error }, at) => ({ ...old.list[at]!, error })) };
 }
 
 /** A table is of one moment: exactly now, or the end. */
@@ -80,7 +92,7 @@ export function gridOf(rangeMs: number, endMs: number | null, stepMs: number, no
 }
 
 async function ask(expression: string, graph: boolean, grid: Grid, signal: AbortSignal): Promise<Answer> {
-  const answer: Answer = { expression, columns: null, rows: null, error: null, warnings: [], infos: [] };
+  const answer: Answer = { expression, columns: null, rows: null, error: null, unreachable: false, warnings: [], infos: [] };
   if (expression.trim() === "") {
     return answer;
   }
@@ -97,6 +109,7 @@ async function ask(expression: string, graph: boolean, grid: Grid, signal: Abort
     }
   } catch (error) {
     answer.error = messageOf(error);
+    answer.unreachable = error instanceof ApiError && error.kind === "network";
   }
   return answer;
 }

@@ -9,10 +9,15 @@ export interface Span {
   endMs: number | null;
 }
 
-/** Half of a range earlier or later; moving past now follows now again. */
-export function shift({ rangeMs, endMs }: Span, direction: -1 | 1, nowMs = Date.now()): Span {
-  const moved = (endMs ?? nowMs) + (direction * rangeMs) / 2;
-  return { rangeMs, endMs: moved >= nowMs ? null : Math.round(moved) };
+/** A range moved by so many ms, negative is earlier; moving past now follows now again. */
+export function pan({ rangeMs, endMs }: Span, byMs: number, nowMs = Date.now()): Span {
+  const moved = Math.round(((endMs ?? nowMs) + byMs) / 1000) * 1000;
+  return { rangeMs, endMs: moved >= nowMs ? null : moved };
+}
+
+/** Half of a range earlier or later. */
+export function shift(span: Span, direction: -1 | 1, nowMs = Date.now()): Span {
+  return pan(span, (direction * span.rangeMs) / 2, nowMs);
 }
 
 /** Twice the range around the same middle. */
