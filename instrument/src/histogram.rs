@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_read_sees_sum_and_counts_of_the_same_observations() {
-        const OBSERVATIONS: usize = 5_000;
+        const OBSERVATIONS: usize = 20_000;
         let histogram = Histogram::new(&Buckets::new([1.0, 2.0]));
         let check = || {
             let (_, counts, sum) = histogram.read();
