@@ -149,6 +149,10 @@ fn duration(labels: &LabelsBuilder, name: &str, what: &str) -> Result<i64, Strin
 
 fn url(config: &ScrapeConfig, labels: &LabelsBuilder, address: &str) -> Result<String, String> {
     let scheme = labels.get(SCHEME);
+    if config.collector.is_some() {
+        // Asked within this process: the address only names the target.
+        return Ok(format!("{scheme}://{address}{}", labels.get(METRICS_PATH)));
+    }
     if !matches!(scheme, "http" | "https") {
         return Err(format!("unsupported scheme {scheme:?}: http and https are"));
     }
@@ -268,6 +272,18 @@ mod tests {
             r#"{__address__="h:1", __meta_x="1", __metrics_path__="/metrics", __param_module="a b", __scheme__="http", __scrape_interval__="1m", __scrape_timeout__="10s", env="t", job="job1"}"#
         );
         assert_eq!((target.interval_ms, target.timeout_ms), (60_000, 10_000));
+    }
+
+    #[test]
+    fn a_collector_may_have_a_scheme_of_its_own() {
+        let mut config = ScrapeConfig::new("node");
+        config.scheme = "barograph".into();
+        config.metrics_path = "/host".into();
+        assert!(invalid(&config, &[(ADDRESS, "my_host")]).contains("unsupported scheme"));
+        config.collector = Some(std::sync::Arc::new(|_: &mut String| {}));
+        let target = active(&config, &[(ADDRESS, "my_host")]);
+        assert_eq!(target.endpoint.url, "barograph://my_host/host");
+        assert_eq!(target.labels.get(INSTANCE), "my_host");
     }
 
     #[test]
