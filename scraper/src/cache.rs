@@ -64,7 +64,7 @@ pub(crate) enum Known {
 
 /// A line recognised by its place.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Guess {
+pub(crate) struct Hit {
     /// Its entry.
     pub(crate) slot: Slot,
     /// How long its series text is.
@@ -104,12 +104,12 @@ impl SeriesCache {
 
     /// The entry whose series text `rest` begins with, if it is the one expected here.
     #[inline]
-    pub(crate) fn guess(&self, rest: &[u8]) -> Option<Guess> {
+    pub(crate) fn guess(&self, rest: &[u8]) -> Option<Hit> {
         let slot = *self.order.get(self.cursor)?;
         let entry = &self.entries[slot as usize];
         let length = entry.length as usize;
         let text = rest.get(..length)?;
-        (xxh3_128_with_seed(text, self.seed) == entry.hash).then_some(Guess { slot, length })
+        (xxh3_128_with_seed(text, self.seed) == entry.hash).then_some(Hit { slot, length })
     }
 
     /// The entry of a line that was not guessed.

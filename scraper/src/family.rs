@@ -1,8 +1,11 @@
 //! Metadata of one target's families, as its last scrapes declared it.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
 
 use barograph_model::{Metadata, MetricKind};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::parse::{MetadataField, MetadataLine, unescape};
 
@@ -10,14 +13,28 @@ use crate::parse::{MetadataField, MetadataLine, unescape};
 const KEPT_SCRAPES: u32 = 10;
 /// Most families remembered of one target.
 const FAMILIES_LIMIT: usize = 100_000;
+/// Most lines remembered by place.
+const LINES_LIMIT: usize = 3 * FAMILIES_LIMIT;
 
-/// The families of one target.
+/// The families of one target. A line that stood at the same place in the last scrape is recognised
+/// by its hash.
 #[derive(Default)]
 pub(crate) struct FamilyCache {
+    lines: Vec<KnownLine>,
+    next_line: usize,
     families: Vec<Family>,
     by_name: HashMap<Box<[u8]>, u32>,
     cursor: usize,
     scrape: u32,
+}
+
+#[derive(Clone, Copy)]
+struct KnownLine {
+    hash: u64,
+    length: u32,
+    family: u32,
+    /// The kind it declares, if it is a `# TYPE` line.
+    kind: Option<MetricKind>,
 }
 
 struct Family {
@@ -32,11 +49,26 @@ impl FamilyCache {
     /// Begins a scrape.
     pub(crate) fn begin(&mut self) {
         self.cursor = 0;
+        self.next_line = 0;
         self.scrape += 1;
     }
 
-    /// Takes in one line.
+    /// If `rest` begins with the line that is expected next, takes note of it; returns its length
+    /// without the newline, and the kind it declares.
     #[inline]
+    pub(crate) fn expect(&mut self, rest: &[u8]) -> Option<(usize, Option<MetricKind>)> {
+        let line = self.lines.get(self.next_line)?;
+        let length = line.length as usize;
+        if rest.get(length) != Some(&b'\n') || hash(&rest[..length]) != line.hash {
+            return None;
+        }
+        self.next_line += 1;
+        self.cursor = line.family as usize;
+        self.families[self.cursor].seen = self.scrape;
+        Some((length, line.kind))
+    }
+
+    /// Takes in one line.
     pub(crate) fn note(&mut self, line: MetadataLine<'_>) {
         let expected = |index: usize| {
             self.families
@@ -65,6 +97,21 @@ impl FamilyCache {
             return;
         };
         self.cursor = index;
+        let known = KnownLine {
+            hash: hash(line.text),
+            length: line.text.len() as u32,
+            family: index as u32,
+            kind: match line.field {
+                MetadataField::Kind(kind) => Some(kind),
+                MetadataField::Help(_) | MetadataField::Unit(_) => None,
+            },
+        };
+        if let Some(slot) = self.lines.get_mut(self.next_line) {
+            *slot = known;
+        } else if self.lines.len() < LINES_LIMIT {
+            self.lines.push(known);
+        }
+        self.next_line += 1;
         let family = &mut self.families[index];
         family.seen = self.scrape;
         match line.field {
@@ -81,6 +128,7 @@ impl FamilyCache {
         if self.families.iter().all(|family| family.seen >= oldest) {
             return;
         }
+        self.lines.clear();
         self.families.retain(|family| family.seen >= oldest);
         self.by_name = self
             .families
@@ -105,4 +153,10 @@ impl FamilyCache {
             })
             .collect()
     }
+}
+
+/// The seed hides from targets which lines collide; a collision would cost one metadata update.
+fn hash(line: &[u8]) -> u64 {
+    static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0u8));
+    xxh3_64_with_seed(line, *SEED)
 }

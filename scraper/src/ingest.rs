@@ -6,13 +6,14 @@ use std::time::Instant;
 use barograph_model::{Labels, LabelsBuilder, MetricKind, stale_nan};
 use barograph_tsdb::{Appended, Db, Entry, GroupId, RegisterError, RejectReason, SeriesRef};
 
-use crate::cache::{Known, SeriesCache};
+use crate::cache::{Hit, Known, SeriesCache};
 use crate::config::ScrapeConfig;
 use crate::error::ScrapeError;
 use crate::family::FamilyCache;
 use crate::metrics::ScrapeMetrics;
 use crate::parse::{
-    Dialect, Item, OpenMetricsParser, ParseError, Parser, SampleLine, TextParser, read_labels,
+    Dialect, Guess, Item, OpenMetricsParser, ParseError, Parser, SampleLine, TextParser, Unknown,
+    read_labels,
 };
 use crate::sample_labels::{report_labels, stored_labels};
 use crate::scratch::{Row, Scratch};
@@ -211,25 +212,28 @@ impl Ingest<'_> {
             limit => limit,
         };
         loop {
-            let mut guess = None;
-            let item = parser.next(|rest| {
-                guess = memory.cache.guess(rest);
-                guess.map_or(0, |guess| guess.length)
-            });
-            let line = match item.map_err(ScrapeError::Parse)? {
-                None => break,
-                Some(Item::Metadata(line)) => {
+            let mut expected = Expected {
+                cache: &memory.cache,
+                families,
+                hit: None,
+            };
+            let item = parser.next(&mut expected);
+            let hit = expected.hit;
+            let line = match item {
+                Ok(Some(Item::Sample(line))) => line,
+                Ok(Some(Item::Metadata(line))) => {
                     families.note(line);
                     continue;
                 }
-                Some(Item::Sample(line)) => line,
+                Ok(None) => break,
+                Err(error) => return Err(ScrapeError::Parse(*error)),
             };
             outcome.scraped += 1;
             let own_time = line.timestamp_ms.filter(|_| config.honor_timestamps);
             let timestamp_ms = own_time.unwrap_or(self.timestamp_ms);
             let tracked = own_time.is_none() || config.track_timestamps_staleness;
-            let known = match guess {
-                Some(guess) if guess.length == line.series.len() => Ok(guess.slot),
+            let known = match hit {
+                Some(hit) if hit.length == line.series.len() => Ok(hit.slot),
                 _ => match memory.cache.find(line.series) {
                     (_, Known::Slot(slot)) => Ok(slot),
                     (hash, Known::No) => Err(hash),
@@ -538,13 +542,33 @@ impl Ingest<'_> {
     }
 }
 
+/// The lines of the last scrape, asked in order.
+struct Expected<'a> {
+    cache: &'a SeriesCache,
+    families: &'a mut FamilyCache,
+    hit: Option<Hit>,
+}
+
+impl Guess for Expected<'_> {
+    #[inline]
+    fn series(&mut self, rest: &[u8]) -> usize {
+        self.hit = self.cache.guess(rest);
+        self.hit.map_or(0, |hit| hit.length)
+    }
+
+    #[inline]
+    fn metadata(&mut self, rest: &[u8]) -> Option<(usize, Option<MetricKind>)> {
+        self.families.expect(rest)
+    }
+}
+
 /// Calls `visit` with each sample line and the kind its family declared, while it says yes.
 fn for_each_sample(page: Page<'_>, mut visit: impl FnMut(SampleLine<'_>, MetricKind) -> bool) {
     fn walk<'a, P: Parser<'a>>(
         mut parser: P,
         mut visit: impl FnMut(SampleLine<'_>, MetricKind) -> bool,
     ) {
-        while let Ok(Some(item)) = parser.next(|_| 0) {
+        while let Ok(Some(item)) = parser.next(&mut Unknown) {
             let kind = parser.kind();
             if let Item::Sample(line) = item
                 && !visit(line, kind)
@@ -558,3 +582,7 @@ fn for_each_sample(page: Page<'_>, mut visit: impl FnMut(SampleLine<'_>, MetricK
         Dialect::OpenMetrics => walk(OpenMetricsParser::new(page.body), &mut visit),
     }
 }
+
+#[cfg(test)]
+#[path = "ingest_tests.rs"]
+mod tests;

@@ -1,8 +1,7 @@
 //! Exposition text, read line by line without copying.
 //!
-//! A parser hands out borrowed slices. It is asked with a *guess*: a function that may know how long
-//! the series text at the head of the rest is, because the last scrape had the same line there. A
-//! right guess spares reading the labels.
+//! A parser hands out borrowed slices. It is asked with a [`Guess`], which may know the line that
+//! comes, because the last scrape had the same line there. A right guess spares reading its labels.
 
 mod error;
 mod number;
@@ -10,6 +9,8 @@ mod open_metrics;
 mod series;
 mod text;
 
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod tests;
 
@@ -58,6 +59,8 @@ pub(crate) struct MetadataLine<'a> {
     pub(crate) family: &'a [u8],
     /// What is said.
     pub(crate) field: MetadataField<'a>,
+    /// The whole line.
+    pub(crate) text: &'a [u8],
 }
 
 /// What a metadata line says.
@@ -71,14 +74,35 @@ pub(crate) enum MetadataField<'a> {
     Unit(&'a [u8]),
 }
 
+/// What the last scrape lets expect. `rest` is the body from the start of a line.
+pub(crate) trait Guess {
+    /// How many bytes of `rest` are the series text of a sample line; 0 if that is not known.
+    fn series(&mut self, rest: &[u8]) -> usize;
+
+    /// How many bytes of `rest`, which begins with `#`, are a metadata line that is taken note of
+    /// by this call, and the kind it declares, if it does.
+    fn metadata(&mut self, rest: &[u8]) -> Option<(usize, Option<MetricKind>)> {
+        let _ = rest;
+        None
+    }
+}
+
+/// Expects nothing.
+pub(crate) struct Unknown;
+
+impl Guess for Unknown {
+    fn series(&mut self, _rest: &[u8]) -> usize {
+        0
+    }
+}
+
 /// A reader of one body.
 pub(crate) trait Parser<'a> {
-    /// The next sample or metadata line; `None` at the end. `guess` returns how many bytes of the
-    /// text it is given are the series text, or 0 if it does not know.
+    /// The next sample or metadata line that `guess` did not know; `None` at the end.
     ///
     /// # Errors
     /// The line is malformed.
-    fn next(&mut self, guess: impl FnMut(&[u8]) -> usize) -> Result<Option<Item<'a>>, ParseError>;
+    fn next(&mut self, guess: &mut impl Guess) -> Result<Option<Item<'a>>, Box<ParseError>>;
 
     /// The kind the last `# TYPE` line declared.
     fn kind(&self) -> MetricKind;

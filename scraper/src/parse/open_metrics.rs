@@ -5,8 +5,8 @@
 use barograph_model::MetricKind;
 
 use super::number::{parse_float, parse_plain};
-use super::series::{Part, name_length, scan_series};
-use super::{Dialect, Item, MetadataField, MetadataLine, ParseError, Parser, SampleLine};
+use super::series::{Part, name_length, quoted_length, scan_series};
+use super::{Dialect, Guess, Item, MetadataField, MetadataLine, ParseError, Parser, SampleLine};
 
 /// Reads `application/openmetrics-text` bodies.
 pub(crate) struct OpenMetricsParser<'a> {
@@ -28,12 +28,13 @@ impl<'a> OpenMetricsParser<'a> {
         }
     }
 
-    fn fail<T>(&self, at: usize, what: impl Into<String>) -> Result<T, ParseError> {
-        Err(ParseError::new(self.body, at, what))
+    #[cold]
+    fn fail<T>(&self, at: usize, what: impl Into<String>) -> Result<T, Box<ParseError>> {
+        Err(Box::new(ParseError::new(self.body, at, what)))
     }
 
     /// The metadata line whose `# ` is at `at`, or `None` for `# EOF`.
-    fn comment(&mut self, at: usize) -> Result<Option<MetadataLine<'a>>, ParseError> {
+    fn comment(&mut self, at: usize) -> Result<Option<MetadataLine<'a>>, Box<ParseError>> {
         let body = self.body;
         if body[at..].starts_with(b"# EOF") {
             let rest = &body[at + 5..];
@@ -58,8 +59,8 @@ impl<'a> OpenMetricsParser<'a> {
         self.at = end + 1;
         let line = &body[..end];
         let (family, after) = if line.get(start) == Some(&b'"') {
-            match memchr::memchr(b'"', &line[start + 1..]) {
-                Some(length) => (&line[start + 1..start + 1 + length], start + length + 2),
+            match quoted_length(&line[start..], true) {
+                Some(length) => (&line[start + 1..start + length - 1], start + length),
                 None => return self.fail(at, "quotes are not closed"),
             }
         } else {
@@ -101,12 +102,17 @@ impl<'a> OpenMetricsParser<'a> {
                 MetadataField::Unit(text)
             }
         };
-        Ok(Some(MetadataLine { family, field }))
+        let text = &body[at..end];
+        Ok(Some(MetadataLine {
+            family,
+            field,
+            text,
+        }))
     }
 
     /// Reads what follows the series text that spans `start..after`.
     #[inline]
-    fn sample(&mut self, start: usize, after: usize) -> Result<SampleLine<'a>, ParseError> {
+    fn sample(&mut self, start: usize, after: usize) -> Result<Option<Item<'a>>, Box<ParseError>> {
         let body = self.body;
         if body.get(after) != Some(&b' ') {
             return self.fail(start, "expected one blank and a value after the metric");
@@ -129,16 +135,16 @@ impl<'a> OpenMetricsParser<'a> {
             None => return self.fail(at, "data does not end with # EOF"),
             Some(_) => return self.fail(start, "unexpected text at the end of the line"),
         }
-        Ok(SampleLine {
+        Ok(Some(Item::Sample(SampleLine {
             series: &body[start..after],
             offset: start,
             value,
             timestamp_ms,
-        })
+        })))
     }
 
     /// Checks the exemplar whose brace is at `at`; returns where it ends.
-    fn exemplar(&self, at: usize) -> Result<usize, ParseError> {
+    fn exemplar(&self, at: usize) -> Result<usize, Box<ParseError>> {
         let body = self.body;
         // Its labels are those of a series without a name.
         let mut probe = Vec::with_capacity(64);
@@ -174,7 +180,7 @@ impl<'a> OpenMetricsParser<'a> {
     }
 
     #[inline]
-    fn float(&self, start: usize, what: &str) -> Result<(f64, usize), ParseError> {
+    fn float(&self, start: usize, what: &str) -> Result<(f64, usize), Box<ParseError>> {
         let rest = &self.body[start..];
         match parse_plain(rest) {
             Some((value, used)) if matches!(rest.get(used), None | Some(b' ' | b'\n')) => {
@@ -185,7 +191,7 @@ impl<'a> OpenMetricsParser<'a> {
     }
 
     #[cold]
-    fn slow_float(&self, start: usize, what: &str) -> Result<(f64, usize), ParseError> {
+    fn slow_float(&self, start: usize, what: &str) -> Result<(f64, usize), Box<ParseError>> {
         let rest = &self.body[start..];
         let length = memchr::memchr2(b' ', b'\n', rest).unwrap_or(rest.len());
         match parse_float(&rest[..length]) {
@@ -203,11 +209,15 @@ impl<'a> OpenMetricsParser<'a> {
 
 impl<'a> Parser<'a> for OpenMetricsParser<'a> {
     #[inline]
-    fn next(
-        &mut self,
-        mut guess: impl FnMut(&[u8]) -> usize,
-    ) -> Result<Option<Item<'a>>, ParseError> {
-        let (body, start) = (self.body, self.at);
+    fn next(&mut self, guess: &mut impl Guess) -> Result<Option<Item<'a>>, Box<ParseError>> {
+        let body = self.body;
+        while body.get(self.at) == Some(&b'#')
+            && let Some((length, kind)) = guess.metadata(&body[self.at..])
+        {
+            self.at += length + 1;
+            self.kind = kind.unwrap_or(self.kind);
+        }
+        let start = self.at;
         match body.get(start) {
             None if self.ended => Ok(None),
             None => self.fail(start, "data does not end with # EOF"),
@@ -215,7 +225,7 @@ impl<'a> Parser<'a> for OpenMetricsParser<'a> {
             Some(b'\n') => self.fail(start, "empty lines are not allowed in OpenMetrics"),
             Some(_) => {
                 let rest = &body[start..];
-                let guessed = guess(rest);
+                let guessed = guess.series(rest);
                 let length = if guessed > 0 && rest.get(guessed) == Some(&b' ') {
                     guessed
                 } else {
@@ -225,7 +235,6 @@ impl<'a> Parser<'a> for OpenMetricsParser<'a> {
                     }
                 };
                 self.sample(start, start + length)
-                    .map(|s| Some(Item::Sample(s)))
             }
         }
     }

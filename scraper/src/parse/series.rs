@@ -154,7 +154,7 @@ pub(super) fn scan_series<'a>(
 
 /// The length of the quoted string at the head of `text`, quotes included.
 #[inline]
-fn quoted_length(text: &[u8], newlines: bool) -> Option<usize> {
+pub(super) fn quoted_length(text: &[u8], newlines: bool) -> Option<usize> {
     let mut at = 1;
     loop {
         at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;

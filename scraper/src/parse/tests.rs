@@ -4,12 +4,22 @@ use barograph_model::{LabelsBuilder, MetricKind};
 
 use super::*;
 
+/// A guess made by a function.
+struct Known<F>(F);
+
+impl<F: FnMut(&[u8]) -> usize> Guess for Known<F> {
+    fn series(&mut self, rest: &[u8]) -> usize {
+        (self.0)(rest)
+    }
+}
+
 /// What a body says, one line per item.
 fn transcript<'a, P: Parser<'a>>(
     mut parser: P,
     dialect: Dialect,
-    mut guess: impl FnMut(&[u8]) -> usize,
+    guess: impl FnMut(&[u8]) -> usize,
 ) -> Result<Vec<String>, String> {
+    let mut guess = Known(guess);
     let mut lines = Vec::new();
     let mut labels = LabelsBuilder::new();
     loop {
@@ -24,7 +34,7 @@ fn transcript<'a, P: Parser<'a>>(
                     .map_or(String::new(), |t| format!(" @{t}"));
                 lines.push(format!("{} {} {bits:x}{time}", labels.build(), line.value));
             }
-            Some(Item::Metadata(MetadataLine { family, field })) => {
+            Some(Item::Metadata(MetadataLine { family, field, .. })) => {
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
                 let said = match field {
                     MetadataField::Kind(kind) => format!("type {kind}"),
@@ -226,7 +236,7 @@ fn text_errors() {
     }
     let broken = b"a{b=\"\xff\"} 1\n";
     let mut parser = TextParser::new(broken);
-    let Ok(Some(Item::Sample(line))) = parser.next(|_| 0) else {
+    let Ok(Some(Item::Sample(line))) = parser.next(&mut Unknown) else {
         panic!("the line itself is well-formed");
     };
     let mut labels = LabelsBuilder::new();
@@ -241,6 +251,54 @@ fn errors_quote_the_line() {
     assert!(error.starts_with("line 2: "), "{error}");
     assert!(error.contains("bad{x="), "{error}");
     assert!(error.len() < 300, "{} bytes", error.len());
+}
+
+/// Recorded pages of real exporters, read by the parser and by the grammar.
+#[test]
+fn recorded_pages() {
+    use std::path::PathBuf;
+    use std::process::Command;
+
+    let shared = std::env::var_os("BAROGRAPH_SHARED").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared"),
+        PathBuf::from,
+    );
+    for (name, fewest) in [("node", 400), ("app", 100), ("alertmanager", 200)] {
+        let archive = shared.join(format!("corpus/{name}.tar.zst"));
+        if !archive.exists() {
+            eprintln!(
+                "ABSENT: {} (recorded pages are not checked)",
+                archive.display()
+            );
+            continue;
+        }
+        // One page from the middle of the recording.
+        let list = format!("zstd -dc --long=27 {archive:?} | tar -t | grep txt | sed -n 400p");
+        let shell = |script: &str| {
+            Command::new("sh")
+                .arg("-c")
+                .arg(script)
+                .output()
+                .expect("sh runs")
+        };
+        let file = String::from_utf8(shell(&list).stdout).expect("a file name");
+        let script = format!("zstd -dc --long=27 {archive:?} | tar -xO '{}'", file.trim());
+        let body = shell(&script).stdout;
+        assert!(
+            !body.is_empty(),
+            "zstd and tar are needed to read {}",
+            archive.display()
+        );
+        let dialect = Dialect::Text;
+        let got = transcript(TextParser::new(&body), dialect, |_| 0).expect(name);
+        assert_eq!(
+            Some(&got),
+            oracle::transcript(dialect, &body).as_ref(),
+            "{name}"
+        );
+        let samples = got.iter().filter(|line| line.starts_with('{')).count();
+        assert!(samples >= fewest, "{name}: {samples} samples");
+    }
 }
 
 #[test]
@@ -324,5 +382,146 @@ fn open_metrics_errors() {
         ("{b=\"c\"} 1\n# EOF\n", 1, "metric name is missing"),
     ] {
         check_error(om, body, line, what);
+    }
+}
+
+/// Pieces of lines, right and wrong ones.
+const FRAGMENTS: &[&str] = &[
+    "a",
+    "b1",
+    ":c",
+    "_",
+    "le",
+    "quantile",
+    "1",
+    "0",
+    "-",
+    "+",
+    ".",
+    "5",
+    "e",
+    "Inf",
+    "NaN",
+    "x",
+    "{",
+    "}",
+    "\"",
+    "\\",
+    "\\\"",
+    "\\n",
+    ",",
+    "=",
+    " ",
+    "\t",
+    "\n",
+    "\r",
+    "#",
+    "# ",
+    "HELP ",
+    "TYPE ",
+    "UNIT ",
+    "counter",
+    "histogram",
+    "gauge",
+    "# EOF\n",
+    "# EOF",
+    "é",
+    "\0",
+    " # {",
+    "a 1\n",
+    "a{b=\"c\"} 1\n",
+    "{\"a.b\",c=\"d\"} 2\n",
+    "a{b=\"c\",d=\"e\"} 0.5 17\n",
+    "# TYPE h histogram\nh_bucket{le=\"1\"} 1\n",
+    "a 1 # {t=\"u\"} 0.5 3.25\n",
+    "\"a.b\"",
+    "b=\"c\"",
+    "seconds",
+    "_seconds",
+];
+
+mod compared {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hand(
+        dialect: Dialect,
+        body: &[u8],
+        guess: impl FnMut(&[u8]) -> usize,
+    ) -> Result<Vec<String>, String> {
+        match dialect {
+            Dialect::Text => transcript(TextParser::new(body), dialect, guess),
+            Dialect::OpenMetrics => transcript(OpenMetricsParser::new(body), dialect, guess),
+        }
+    }
+
+    fn check_body(body: &[u8]) {
+        for dialect in [Dialect::Text, Dialect::OpenMetrics] {
+            let got = hand(dialect, body, |_| 0);
+            let want = oracle::transcript(dialect, body);
+            assert_eq!(
+                got.clone().ok(),
+                want,
+                "{dialect:?} {:?}: {got:?}",
+                String::from_utf8_lossy(body)
+            );
+            check_guesses(dialect, body, &got);
+        }
+    }
+
+    /// Right guesses and stale ones change nothing: any text that was a series may be guessed
+    /// wherever the rest begins with it.
+    fn check_guesses(dialect: Dialect, body: &[u8], want: &Result<Vec<String>, String>) {
+        let mut known: Vec<Vec<u8>> = vec![b"a".to_vec(), b"a{b=\"c\"}".to_vec()];
+        let mut parse = |rest: &[u8]| {
+            if let Ok(length) = series::scan_series(rest, dialect, |_| {}) {
+                known.push(rest[..length].to_vec());
+            }
+            0
+        };
+        let _ = hand(dialect, body, &mut parse);
+        known.sort();
+        for longest in [false, true] {
+            let fits = |rest: &[u8]| {
+                let mut fitting = known.iter().filter(|text| rest.starts_with(text));
+                let found = if longest {
+                    fitting.next_back()
+                } else {
+                    fitting.next()
+                };
+                found.map_or(0, Vec::len)
+            };
+            assert_eq!(
+                hand(dialect, body, fits),
+                *want,
+                "{:?}",
+                String::from_utf8_lossy(body)
+            );
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_fragments(parts in prop::collection::vec(prop::sample::select(FRAGMENTS), 0..24)) {
+            check_body(parts.concat().as_bytes());
+            check_body([parts.concat().as_str(), "# EOF\n"].concat().as_bytes());
+        }
+
+        #[test]
+        fn damaged_lines(
+            lines in prop::collection::vec("[a-c:_]{1,3}(\\{([a-c]=\"[ -~é]{0,4}\",?){0,3}\\})? {1,2}-?[0-9]{1,20}(\\.[0-9]{0,9})?( [0-9]{1,14})?", 1..5),
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+        ) {
+            let mut body = lines.join("\n").into_bytes();
+            body.push(b'\n');
+            check_body(&body);
+            let at = at.index(body.len());
+            body[at] = byte;
+            check_body(&body);
+        }
     }
 }

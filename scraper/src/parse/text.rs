@@ -3,8 +3,8 @@
 use barograph_model::MetricKind;
 
 use super::number::{parse_float, parse_plain};
-use super::series::{name_length, scan_series, skip_blanks};
-use super::{Dialect, Item, MetadataField, MetadataLine, ParseError, Parser, SampleLine};
+use super::series::{name_length, quoted_length, scan_series, skip_blanks};
+use super::{Dialect, Guess, Item, MetadataField, MetadataLine, ParseError, Parser, SampleLine};
 
 /// Reads `text/plain` bodies.
 pub(crate) struct TextParser<'a> {
@@ -23,8 +23,9 @@ impl<'a> TextParser<'a> {
         }
     }
 
-    fn fail<T>(&self, at: usize, what: impl Into<String>) -> Result<T, ParseError> {
-        Err(ParseError::new(self.body, at, what))
+    #[cold]
+    fn fail<T>(&self, at: usize, what: impl Into<String>) -> Result<T, Box<ParseError>> {
+        Err(Box::new(ParseError::new(self.body, at, what)))
     }
 
     /// Where the line that holds `at` ends: at its newline, or at the end of the body.
@@ -33,7 +34,7 @@ impl<'a> TextParser<'a> {
     }
 
     /// Reads a comment or metadata line that begins with the `#` at `at`.
-    fn comment(&mut self, at: usize) -> Result<Option<MetadataLine<'a>>, ParseError> {
+    fn comment(&mut self, at: usize) -> Result<Option<MetadataLine<'a>>, Box<ParseError>> {
         let body = self.body;
         let end = self.line_end(at);
         self.at = end + 1;
@@ -49,8 +50,8 @@ impl<'a> TextParser<'a> {
         };
         let start = skip_blanks(line, word + 5);
         let (family, after) = if line.get(start) == Some(&b'"') {
-            match memchr::memchr(b'"', &line[start + 1..]) {
-                Some(length) => (&line[start + 1..start + 1 + length], start + length + 2),
+            match quoted_length(&line[start..], true) {
+                Some(length) => (&line[start + 1..start + length - 1], start + length),
                 None => return self.fail(at, "quotes are not closed"),
             }
         } else {
@@ -88,12 +89,17 @@ impl<'a> TextParser<'a> {
             }
             MetadataField::Help(text)
         };
-        Ok(Some(MetadataLine { family, field }))
+        let text = &body[at..end];
+        Ok(Some(MetadataLine {
+            family,
+            field,
+            text,
+        }))
     }
 
     /// Reads what follows the series text that spans `start..after`.
     #[inline]
-    fn sample(&mut self, start: usize, after: usize) -> Result<SampleLine<'a>, ParseError> {
+    fn sample(&mut self, start: usize, after: usize) -> Result<Option<Item<'a>>, Box<ParseError>> {
         let body = self.body;
         let value_at = skip_blanks(body, after);
         let (value, mut at) = match parse_plain(&body[value_at..]) {
@@ -124,16 +130,16 @@ impl<'a> TextParser<'a> {
             }
         }
         self.at = at + 1;
-        Ok(SampleLine {
+        Ok(Some(Item::Sample(SampleLine {
             series: &body[start..after],
             offset: start,
             value,
             timestamp_ms,
-        })
+        })))
     }
 
     #[cold]
-    fn slow_value(&self, start: usize) -> Result<(f64, usize), ParseError> {
+    fn slow_value(&self, start: usize) -> Result<(f64, usize), Box<ParseError>> {
         let rest = &self.body[start..];
         let length = rest
             .iter()
@@ -154,7 +160,7 @@ impl<'a> TextParser<'a> {
         }
     }
 
-    fn timestamp(&self, start: usize, end: usize) -> Result<i64, ParseError> {
+    fn timestamp(&self, start: usize, end: usize) -> Result<i64, Box<ParseError>> {
         let digits = std::str::from_utf8(&self.body[start..end]).unwrap_or_default();
         match digits.parse() {
             Ok(timestamp_ms) => Ok(timestamp_ms),
@@ -165,10 +171,7 @@ impl<'a> TextParser<'a> {
 
 impl<'a> Parser<'a> for TextParser<'a> {
     #[inline]
-    fn next(
-        &mut self,
-        mut guess: impl FnMut(&[u8]) -> usize,
-    ) -> Result<Option<Item<'a>>, ParseError> {
+    fn next(&mut self, guess: &mut impl Guess) -> Result<Option<Item<'a>>, Box<ParseError>> {
         loop {
             let body = self.body;
             let start = skip_blanks(body, self.at);
@@ -176,30 +179,29 @@ impl<'a> Parser<'a> for TextParser<'a> {
                 None => return Ok(None),
                 Some(b'\n') => self.at = start + 1,
                 Some(b'#') => {
-                    if let Some(line) = self.comment(start)? {
+                    if let Some((length, kind)) = guess.metadata(&body[start..]) {
+                        self.at = start + length + 1;
+                        self.kind = kind.unwrap_or(self.kind);
+                    } else if let Some(line) = self.comment(start)? {
                         return Ok(Some(Item::Metadata(line)));
                     }
                 }
                 Some(_) => {
                     let rest = &body[start..];
-                    let guessed = guess(rest);
+                    let guessed = guess.series(rest);
                     // A blank behind the guess, and no brace behind the blank: then the guess
                     // ends where the series text ends.
                     if guessed > 0 && matches!(rest.get(guessed), Some(b' ' | b'\t')) {
                         let after = skip_blanks(rest, guessed);
                         if rest.get(after) != Some(&b'{') {
-                            return self
-                                .sample(start, start + guessed)
-                                .map(|s| Some(Item::Sample(s)));
+                            return self.sample(start, start + guessed);
                         }
                     }
                     let length = match scan_series(rest, Dialect::Text, |_| {}) {
                         Ok(length) => length,
                         Err(bad) => return self.fail(start + bad.at, bad.what),
                     };
-                    return self
-                        .sample(start, start + length)
-                        .map(|s| Some(Item::Sample(s)));
+                    return self.sample(start, start + length);
                 }
             }
         }

@@ -1,0 +1,217 @@
+//! Rows, without sockets: references that leave memory, and what a scrape costs.
+
+use std::fmt::Write;
+
+use barograph_instrument::Registry;
+use barograph_model::{Clock, SystemClock, TimeRange};
+use barograph_tsdb::Options;
+
+use super::*;
+use crate::scratch::ScratchPool;
+
+struct Bench {
+    db: Db,
+    config: ScrapeConfig,
+    target: Labels,
+    metrics: ScrapeMetrics,
+    memory: TargetMemory,
+    pool: ScratchPool,
+    _directory: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let registry = Registry::new();
+        let db = Db::open(Options::new(directory.path()), &registry).expect("opens");
+        let group = db.open_group();
+        Self {
+            memory: TargetMemory::new(group, Arc::default()),
+            db,
+            config: ScrapeConfig::new("job"),
+            target: Labels::from_pairs([("instance", "host:1"), ("job", "job")]),
+            metrics: ScrapeMetrics::new(&registry),
+            pool: ScratchPool::default(),
+            _directory: directory,
+        }
+    }
+
+    fn ingest(db: &Db, bench: &mut Self, body: &str, timestamp_ms: i64) -> Outcome {
+        let ingest = Ingest {
+            db,
+            config: &bench.config,
+            target: &bench.target,
+            timeout_ms: 10_000,
+            timestamp_ms,
+            now_ms: timestamp_ms,
+            started: Instant::now(),
+            metrics: &bench.metrics,
+        };
+        let page = Page {
+            body: body.as_bytes(),
+            dialect: Dialect::Text,
+        };
+        let mut scratch = bench.pool.take(bench.memory.group);
+        let outcome = ingest.run(&mut bench.memory, &mut scratch, Ok(page), 0);
+        bench.pool.give(scratch);
+        outcome
+    }
+
+    fn run(&mut self, body: &str, timestamp_ms: i64) -> Outcome {
+        let db = self.db.clone();
+        Self::ingest(&db, self, body, timestamp_ms)
+    }
+}
+
+fn count_samples(db: &Db) -> usize {
+    let snapshot = db.snapshot();
+    let selection = snapshot.select(&[], TimeRange::ALL).expect("readable");
+    let mut column = barograph_tsdb::Column::default();
+    (0..selection.len())
+        .map(|index| {
+            selection
+                .read(index, TimeRange::ALL, &mut column)
+                .expect("readable");
+            column.values.len()
+        })
+        .sum()
+}
+
+/// A page like those of real services: 1,000 lines of about 144 bytes.
+fn thousand_lines(scrape: u64) -> String {
+    let mut page = String::new();
+    for family in 0..100u64 {
+        let _ = write!(
+            page,
+            "# HELP http_requests_{family}_total Requests that were served, by code.\n# TYPE http_requests_{family}_total counter\n"
+        );
+        for series in 0..10u64 {
+            let value = family * 1000 + series * 7 + scrape * (series + 1);
+            let _ = writeln!(
+                page,
+                "http_requests_{family}_total{{method=\"GET\",code=\"20{series}\",handler=\"/api/v1/orders/{series}\",zone=\"eu-central-1a\",pod=\"orders-7d9f8b6c5-x{family}\"}} {value}.5"
+            );
+        }
+    }
+    page
+}
+
+#[test]
+fn series_that_left_memory_are_registered_again() {
+    let now_ms = SystemClock.now_ms();
+    let mut bench = Bench::new();
+    let page = "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nb 3\n";
+    assert_eq!(bench.run(page, now_ms).error, None);
+    // Another store knows none of the references, as if all series had left memory.
+    let other = Bench::new();
+    let group = other.db.open_group();
+    bench.memory.group = group;
+    let outcome = Bench::ingest(&other.db, &mut bench, page, now_ms + 1000);
+    assert_eq!(
+        (outcome.error, outcome.warning.as_str(), outcome.added),
+        (None, "", 0)
+    );
+    assert_eq!(count_samples(&other.db), 3 + REPORT.len());
+    let again = Bench::ingest(&other.db, &mut bench, page, now_ms + 2000);
+    assert_eq!(again.error, None);
+    assert_eq!(count_samples(&other.db), 2 * (3 + REPORT.len()));
+}
+
+#[test]
+fn what_the_store_refuses_is_reported_and_the_next_scrape_goes_on() {
+    let now_ms = SystemClock.now_ms();
+    let mut bench = Bench::new();
+    assert_eq!(bench.run("a 1\nb 1\n", now_ms).error, None);
+    let closed = Bench::new();
+    closed.db.close().expect("closes");
+    let group = std::mem::replace(&mut bench.memory.group, closed.db.open_group());
+    let outcome = Bench::ingest(&closed.db, &mut bench, "a 2\n", now_ms + 1000);
+    let error = outcome
+        .error
+        .map(|error| error.to_string())
+        .unwrap_or_default();
+    assert!(error.contains("the store refused the samples"), "{error}");
+    assert_eq!(bench.metrics.appends_refused.get(), 1.0);
+    bench.memory.group = group;
+    let before = count_samples(&bench.db);
+    assert_eq!(bench.run("a 3\n", now_ms + 2000).error, None);
+    // The marker of `b` was refused with the rest, and is written now.
+    assert_eq!(count_samples(&bench.db), before + 2 + REPORT.len());
+}
+
+/// Measures; run it in release mode with `--ignored --nocapture`. Each figure is the best of many
+/// single pages, which is what the code costs when nothing else runs.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn cost_per_sample() {
+    const ROUNDS: usize = 50;
+    let mut bench = Bench::new();
+    let pages: Vec<String> = (0..64).map(thousand_lines).collect();
+    let mut now_ms = SystemClock.now_ms();
+    let (mut rows, mut whole, mut cold) = (f64::INFINITY, f64::INFINITY, f64::INFINITY);
+    let timed = |best: &mut f64, run: &mut dyn FnMut()| {
+        let start = Instant::now();
+        run();
+        *best = best.min(start.elapsed().as_nanos() as f64 / 1000.0);
+    };
+    for page in pages.iter().cycle().take(ROUNDS * pages.len()) {
+        now_ms += 1000;
+        timed(&mut whole, &mut || {
+            assert_eq!(bench.run(page, now_ms).kept, 1000);
+        });
+        timed(&mut cold, &mut || {
+            let mut parser = TextParser::new(page.as_bytes());
+            while let Ok(Some(_)) = parser.next(&mut Unknown) {}
+        });
+    }
+    let Bench {
+        db,
+        config,
+        target,
+        metrics,
+        memory,
+        pool,
+        ..
+    } = &mut bench;
+    let ingest = Ingest {
+        db,
+        config,
+        target,
+        timeout_ms: 10_000,
+        timestamp_ms: now_ms,
+        now_ms,
+        started: Instant::now(),
+        metrics,
+    };
+    let mut scratch = pool.take(memory.group);
+    for page in pages.iter().cycle().take(ROUNDS * pages.len()) {
+        timed(&mut rows, &mut || {
+            scratch.batch.reset(memory.group);
+            scratch.rows.clear();
+            memory.cache.begin();
+            let families = memory.families.clone();
+            let mut families = families.lock().expect("not poisoned");
+            families.begin();
+            let mut outcome = Outcome::default();
+            let (body, dialect) = (page.as_bytes(), Dialect::Text);
+            let parser = TextParser::new(body);
+            let page = Page { body, dialect };
+            ingest
+                .rows(
+                    memory,
+                    &mut families,
+                    &mut scratch,
+                    parser,
+                    page,
+                    &mut outcome,
+                )
+                .expect("valid");
+            memory.cache.finish(|_| {});
+            assert_eq!(scratch.batch.len(), 1000);
+        });
+    }
+    println!(
+        "{} bytes, 1000 samples: parse + cache + push {rows:.1} ns/sample; with append {whole:.1}; scanning labels without a cache {cold:.1}",
+        pages[0].len()
+    );
+}
