@@ -429,3 +429,7 @@ async fn retire(inner: Weak<Inner>, group: Arc<Group>, removed_at_ms: i64) {
     }
     inner.db.close_group(group.writer);
 }
+
+#[cfg(test)]
+#[path = "manager_tests.rs"]
+mod tests;

@@ -48,9 +48,8 @@ pub(super) struct Pipe {
     pub variables: Vec<String>,
     /// Whether they exist already (`=`), rather than being declared (`:=`).
     pub assigns: bool,
+    /// At least one.
     pub commands: Vec<Command>,
-    pub start: usize,
-    pub end: usize,
 }
 
 /// An operand, or a function with its arguments.
@@ -67,6 +66,25 @@ pub(super) struct Arg {
     pub end: usize,
 }
 
+impl Arg {
+    /// Where Go says an error was that came up behind this operand: its last part.
+    pub(super) fn innermost(&self) -> &Self {
+        match &self.kind {
+            ArgKind::Pipe(pipe) => pipe.innermost(),
+            ArgKind::Chain(inner, _) => inner.innermost(),
+            _ => self,
+        }
+    }
+}
+
+impl Pipe {
+    /// See [`Arg::innermost`].
+    pub(super) fn innermost(&self) -> &Arg {
+        let command = &self.commands[self.commands.len() - 1];
+        command.args[command.args.len() - 1].innermost()
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) enum ArgKind {
     Dot,
@@ -74,6 +92,8 @@ pub(super) enum ArgKind {
     Bool(bool),
     Int(i64),
     Float(f64),
+    /// An integer constant that fits no integer.
+    TooLarge,
     Text(String),
     /// `.a.b`
     Field(Vec<String>),

@@ -20,9 +20,14 @@ const CALL_LIMIT: usize = 100;
 /// What went wrong, and where in the source.
 #[derive(Debug)]
 pub(super) struct ExecError {
+    /// The byte that is named.
+    pub position: usize,
+    /// The text that is shown.
     pub start: usize,
     pub end: usize,
     pub message: String,
+    /// Whether the spot is repeated behind the message.
+    pub quote: bool,
 }
 
 /// Runs a template on `data`.
@@ -130,9 +135,11 @@ impl Run<'_> {
             return Ok(());
         };
         Err(ExecError {
+            position: 0,
             start: 0,
             end: 0,
             message,
+            quote: false,
         })
     }
 
@@ -145,9 +152,11 @@ impl Run<'_> {
         state: &mut State,
     ) -> Outcome<()> {
         let fail = |message: String| ExecError {
+            position: at,
             start: at,
             end: at,
             message,
+            quote: false,
         };
         let Some(nodes) = self.defined.get(name) else {
             return Err(fail(format!("template {name:?} not defined")));
@@ -197,11 +206,8 @@ impl Run<'_> {
             }
             Value::Nil => Box::new(std::iter::empty()),
             other => {
-                return Err(ExecError {
-                    start: pipe.start,
-                    end: pipe.end,
-                    message: format!("range can't iterate over {}", other.to_display()),
-                });
+                let text = format!("range can't iterate over {}", other.to_display());
+                return Err(at(pipe.innermost(), text));
             }
         };
         let scope = state.variables.len();
@@ -267,7 +273,11 @@ impl Run<'_> {
             }
             ArgKind::Nil => Err(at(head, "nil is not a command")),
             _ if !rest.is_empty() || last.is_some() => {
-                Err(at(head, "can't give argument to non-function"))
+                let text = "can't give argument to non-function";
+                Err(ExecError {
+                    quote: true,
+                    ..at(head, text)
+                })
             }
             _ => self.arg(head, dot, state),
         }
@@ -280,6 +290,7 @@ impl Run<'_> {
             ArgKind::Bool(value) => Value::Bool(*value),
             ArgKind::Int(value) => Value::Int(*value),
             ArgKind::Float(value) => Value::Float(*value),
+            ArgKind::TooLarge => return Err(at(arg, "the constant overflows int")),
             ArgKind::Text(text) => Value::text(text),
             ArgKind::Field(names) => self.fields(dot.clone(), names, arg, &[], dot, state, None)?,
             ArgKind::Variable(name, names) => {
@@ -313,8 +324,12 @@ impl Run<'_> {
         }
         args.extend(last);
         functions::call(self.environment, name, &args).map_err(|error| match error {
-            CallError::Type(message) => at(head, message),
-            CallError::Failed(message) => at(head, format!("error calling {name}: {message}")),
+            CallError::Count(message) => at(head, message),
+            CallError::Type { index, want, got } => wrong_type(head, rest.get(index), want, got),
+            CallError::Failed(message) => ExecError {
+                end: rest.last().map_or(head.end, |last| last.end),
+                ..at(head, format!("error calling {name}: {message}"))
+            },
         })
     }
 
@@ -361,15 +376,23 @@ impl Run<'_> {
         let Some((final_name, path)) = names.split_last() else {
             return Ok(value);
         };
+        let spot = match &head.kind {
+            ArgKind::Variable(name, _) => (head.start + name.len(), head),
+            _ => (head.innermost().start, head.innermost()),
+        };
+        let fail = |message: String| ExecError {
+            position: spot.0,
+            ..at(spot.1, message)
+        };
         for name in path {
-            value = field(&value, name, &[]).map_err(|message| at(head, message))?;
+            value = field(&value, name, &[]).map_err(fail)?;
         }
         let mut args = Vec::with_capacity(rest.len());
         for arg in rest {
             args.push(self.arg(arg, dot, state)?);
         }
         args.extend(last);
-        field(&value, final_name, &args).map_err(|message| at(head, message))
+        field(&value, final_name, &args).map_err(fail)
     }
 }
 
@@ -391,9 +414,31 @@ fn variable(state: &State, name: &str, head: &Arg) -> Outcome<Value> {
 
 fn at(arg: &Arg, message: impl Into<String>) -> ExecError {
     ExecError {
+        position: arg.start,
         start: arg.start,
         end: arg.end,
         message: message.into(),
+        quote: false,
+    }
+}
+
+/// An argument of the wrong type; `arg` is absent where it came through the pipe.
+fn wrong_type(head: &Arg, arg: Option<&Arg>, want: &str, got: &str) -> ExecError {
+    let message = format!("wrong type for value; expected {want}; got {got}");
+    let Some(arg) = arg else {
+        return at(head, message);
+    };
+    let constant = matches!(
+        arg.kind,
+        ArgKind::Bool(_) | ArgKind::Int(_) | ArgKind::Float(_) | ArgKind::Text(_)
+    );
+    match (constant, want) {
+        (false, _) => at(arg, message),
+        (true, "string") => ExecError {
+            quote: true,
+            ..at(arg, "expected string; found")
+        },
+        (true, _) => at(arg, format!("can't handle it for arg of type {want}")),
     }
 }
 

@@ -20,8 +20,14 @@ type Run = fn(&Environment<'_>, &[Value]) -> Result<Value, CallError>;
 /// Why a call fails.
 #[derive(Debug)]
 pub(super) enum CallError {
-    /// The arguments are of the wrong types: the text says which.
-    Type(String),
+    /// There are too many or too few arguments.
+    Count(String),
+    /// An argument is of the wrong type.
+    Type {
+        index: usize,
+        want: &'static str,
+        got: &'static str,
+    },
     /// The function itself says no.
     Failed(String),
 }
@@ -99,7 +105,7 @@ pub(super) fn call(
     args: &[Value],
 ) -> Result<Value, CallError> {
     let Some(function) = find(name) else {
-        return Err(CallError::Type(format!(
+        return Err(CallError::Count(format!(
             "{name:?} is not a defined function"
         )));
     };
@@ -109,7 +115,7 @@ pub(super) fn call(
         } else {
             function.least.to_string()
         };
-        return Err(CallError::Type(format!(
+        return Err(CallError::Count(format!(
             "wrong number of args for {name}: want {want} got {}",
             args.len()
         )));
@@ -140,31 +146,29 @@ fn fallible(result: Result<String, String>) -> Result<Value, CallError> {
     result.map(Value::text).map_err(CallError::Failed)
 }
 
-fn wrong_type(want: &str, got: &Value) -> CallError {
-    CallError::Type(format!(
-        "wrong type for value; expected {want}; got {}",
-        got.type_name()
-    ))
+fn wrong_type(index: usize, want: &'static str, got: &Value) -> CallError {
+    let got = got.type_name();
+    CallError::Type { index, want, got }
 }
 
 fn string(args: &[Value], at: usize) -> Result<&str, CallError> {
     match &args[at] {
         Value::Text(text) => Ok(text),
-        other => Err(wrong_type("string", other)),
+        other => Err(wrong_type(at, "string", other)),
     }
 }
 
 fn sample(args: &[Value], at: usize) -> Result<Rc<Sample>, CallError> {
     match &args[at] {
         Value::Sample(sample) => Ok(sample.clone()),
-        other => Err(wrong_type("*template.sample", other)),
+        other => Err(wrong_type(at, "*template.sample", other)),
     }
 }
 
 fn vector(args: &[Value], at: usize) -> Result<&Rc<Vec<Rc<Sample>>>, CallError> {
     match &args[at] {
         Value::Vector(vector) => Ok(vector),
-        other => Err(wrong_type("template.queryResult", other)),
+        other => Err(wrong_type(at, "template.queryResult", other)),
     }
 }
 
@@ -183,6 +187,7 @@ fn float(args: &[Value]) -> Result<f64, CallError> {
                 "strconv.ParseFloat: parsing {text:?}: invalid syntax"
             ))
         }),
+        Value::Nil => Err(failed("can't convert <nil> to float")),
         other => Err(failed(format!(
             "can't convert {} to float",
             other.type_name()
@@ -248,10 +253,19 @@ fn parse_duration(_: &Environment<'_>, args: &[Value]) -> Result<Value, CallErro
 }
 
 fn regex(pattern: &str) -> Result<Regex, CallError> {
-    Regex::builder()
+    let built = Regex::builder()
         .configure(Regex::config().nfa_size_limit(Some(PATTERN_LIMIT_BYTES)))
-        .build(pattern)
-        .map_err(|error| failed(format!("error parsing regexp {pattern:?}: {error}")))
+        .build(pattern);
+    built.map_err(|error| {
+        let text = match error.syntax_error() {
+            Some(syntax) => syntax.to_string(),
+            None => error.to_string(),
+        };
+        // The verdict stands behind a drawing of the pattern.
+        let verdict = text.lines().last().unwrap_or_default();
+        let verdict = verdict.strip_prefix("error: ").unwrap_or(verdict);
+        failed(format!("error parsing regexp: {verdict}: `{pattern}`"))
+    })
 }
 
 fn matches(_: &Environment<'_>, args: &[Value]) -> Result<Value, CallError> {
@@ -387,8 +401,13 @@ fn same(a: &Value, b: &Value) -> Result<bool, CallError> {
         (Value::Text(a), Value::Text(b)) => Ok(a == b),
         (Value::Nil, Value::Nil) => Ok(true),
         (Value::Nil, _) | (_, Value::Nil) => Ok(false),
-        _ => Err(failed("incompatible types for comparison")),
+        _ => Err(unlike(a, b)),
     }
+}
+
+fn unlike(a: &Value, b: &Value) -> CallError {
+    let (a, b) = (a.type_name(), b.type_name());
+    failed(format!("incompatible types for comparison: {a} and {b}"))
 }
 
 fn less(a: &Value, b: &Value) -> Result<bool, CallError> {
@@ -396,9 +415,7 @@ fn less(a: &Value, b: &Value) -> Result<bool, CallError> {
         (Value::Int(a), Value::Int(b)) | (Value::Duration(a), Value::Duration(b)) => Ok(a < b),
         (Value::Float(a), Value::Float(b)) => Ok(a < b),
         (Value::Text(a), Value::Text(b)) => Ok(a < b),
-        (Value::Int(_) | Value::Float(_) | Value::Text(_), _) => {
-            Err(failed("incompatible types for comparison"))
-        }
+        (Value::Int(_) | Value::Float(_) | Value::Text(_), _) => Err(unlike(a, b)),
         _ => Err(failed("invalid type for comparison")),
     }
 }

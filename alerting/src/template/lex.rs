@@ -210,7 +210,7 @@ impl Lexer<'_> {
                 self.push(TokenKind::Word(rest[..length].to_owned()), length);
             }
             _ => {
-                let message = format!("unexpected {ch:?} in command");
+                let message = format!("unexpected {:?} in command", ch.to_string());
                 return Err(self.fail(start, &message));
             }
         }

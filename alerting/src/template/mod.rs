@@ -104,16 +104,18 @@ impl Template {
 
     fn describe(&self, source: &str, error: &eval::ExecError) -> String {
         let name = &self.name;
-        let before = &source[..error.start];
+        let before = &source[..error.position];
         let line = before.matches('\n').count() + 1;
         let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1);
-        let mut context = source[error.start..error.end].to_owned();
-        if context.chars().count() > 20 {
-            context = context.chars().take(20).chain("...".chars()).collect();
-        }
+        let context = &source[error.start..error.end];
+        let quote = if error.quote {
+            format!(" {context}")
+        } else {
+            String::new()
+        };
         format!(
             "error executing template {name}: template: {name}:{line}:{column}: \
-             executing {name:?} at <{context}>: {}",
+             executing {name:?} at <{context}>: {}{quote}",
             error.message
         )
     }

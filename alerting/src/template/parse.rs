@@ -237,8 +237,9 @@ impl Parser<'_> {
         let (variables, assigns) = self.declarations(cursor, context)?;
         let mut commands = vec![self.command(cursor, start, context)?];
         while cursor.take(&TokenKind::Pipe) {
+            // Go does not mind a pipe with nothing behind it.
             if cursor.peek().is_none() {
-                return Err(fault(start, format!("missing value for {context}")));
+                break;
             }
             commands.push(self.command(cursor, start, context)?);
         }
@@ -261,13 +262,10 @@ impl Parser<'_> {
         if !assigns {
             self.variables.extend(variables.iter().cloned());
         }
-        let end = cursor.tokens[..cursor.at].last().map_or(start, |t| t.end);
         Ok(Pipe {
             variables,
             assigns,
             commands,
-            start,
-            end,
         })
     }
 
@@ -297,6 +295,10 @@ impl Parser<'_> {
                     return Err(fault(start, format!("too many declarations in {context}")));
                 }
                 (vec![one.clone(), two.clone()], *op, 4)
+            }
+            [Variable(_), Comma, Variable(_), Comma, ..] => {
+                let start = cursor.tokens[cursor.at].start;
+                return Err(fault(start, format!("too many declarations in {context}")));
             }
             _ => return Ok((Vec::new(), false)),
         };
@@ -403,6 +405,7 @@ impl Parser<'_> {
             | ArgKind::Dot
             | ArgKind::Int(_)
             | ArgKind::Float(_)
+            | ArgKind::TooLarge
             | ArgKind::Text(_) => {
                 let text = &self.source[arg.start..arg.end];
                 return Err(fault(
@@ -432,7 +435,7 @@ impl Parser<'_> {
 
     fn unexpected(&self, token: &Token, context: &str) -> Fault {
         let text = &self.source[token.start..token.end];
-        fault(token.start, format!("unexpected <{text}> in {context}"))
+        fault(token.start, format!("unexpected {text:?} in {context}"))
     }
 }
 
@@ -488,23 +491,24 @@ fn number(text: &str) -> Option<ArgKind> {
         _ => (false, text),
     };
     let plain = digits.replace('_', "");
-    let radix = match plain.get(..2) {
-        Some("0x" | "0X") => 16,
-        Some("0o" | "0O") => 8,
-        Some("0b" | "0B") => 2,
-        _ => 10,
-    };
-    let int = if radix == 10 {
-        plain.parse::<i64>().ok()
-    } else {
-        i64::from_str_radix(&plain[2..], radix).ok()
-    };
-    match int {
-        Some(value) => Some(ArgKind::Int(if negative { -value } else { value })),
-        None if plain.starts_with(|ch: char| ch.is_ascii_digit() || ch == '.') => {
-            let value: f64 = plain.parse().ok()?;
-            Some(ArgKind::Float(if negative { -value } else { value }))
+    let (radix, number) = match plain.get(..2) {
+        Some("0x" | "0X") => (16, &plain[2..]),
+        Some("0o" | "0O") => (8, &plain[2..]),
+        Some("0b" | "0B") => (2, &plain[2..]),
+        Some(_) if plain.starts_with('0') && plain.bytes().all(|b| b.is_ascii_digit()) => {
+            (8, &plain[1..])
         }
-        None => None,
+        _ => (10, plain.as_str()),
+    };
+    if let Ok(value) = i64::from_str_radix(number, radix) {
+        return Some(ArgKind::Int(if negative { -value } else { value }));
     }
+    if !plain.starts_with(|ch: char| ch.is_ascii_digit() || ch == '.') {
+        return None;
+    }
+    if number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(ArgKind::TooLarge);
+    }
+    let value: f64 = plain.parse().ok().filter(|value: &f64| value.is_finite())?;
+    Some(ArgKind::Float(if negative { -value } else { value }))
 }

@@ -119,6 +119,7 @@ fn verb_text(verb: char, spec: &Spec, arg: &Value) -> String {
             let ch = u32::try_from(*value).ok().and_then(char::from_u32);
             Some(ch.unwrap_or('\u{fffd}').to_string())
         }
+        ('U', Value::Int(value)) => Some(format!("U+{value:04X}")),
         ('q', Value::Text(text)) => Some(quoted(&truncated(spec, text))),
         ('x' | 'X', Value::Text(text)) => {
             let mut digits = String::new();
@@ -141,7 +142,10 @@ fn verb_text(verb: char, spec: &Spec, arg: &Value) -> String {
         Some(text) if matches!(verb, 'X' | 'E' | 'G') => text.to_uppercase(),
         Some(text) => text,
         None if matches!(arg, Value::Nil) => format!("%!{verb}(<nil>)"),
-        None => format!("%!{verb}({}={})", arg.type_name(), arg.to_display()),
+        None => {
+            let value = verb_text('v', spec, arg);
+            format!("%!{verb}({}={value})", arg.type_name())
+        }
     }
 }
 

@@ -278,7 +278,7 @@ fn errors_of_execution_say_where() {
         ),
         (
             "{{ if gt $value 1 }}{{ end }}",
-            "executing \"__alert_X\" at <gt>: error calling gt: incompatible types for comparison",
+            "executing \"__alert_X\" at <gt $value 1>: error calling gt: incompatible types for comparison: float64 and int",
         ),
         (
             "{{ .Foo }}",
@@ -286,12 +286,9 @@ fn errors_of_execution_say_where() {
         ),
         (
             "{{ query \"bad\" }}",
-            "at <query>: error calling query: no such metric: bad",
+            "at <query \"bad\">: error calling query: no such metric: bad",
         ),
-        (
-            "{{ toUpper 1 }}",
-            "wrong type for value; expected string; got int",
-        ),
+        ("{{ toUpper 1 }}", "at <1>: expected string; found 1"),
         (
             "{{ humanize \"x\" }}",
             "error calling humanize: strconv.ParseFloat: parsing \"x\": invalid syntax",
@@ -306,5 +303,121 @@ fn errors_of_execution_say_where() {
         let error = expand(text).expect_err(text);
         assert!(error.starts_with(prefix), "{text}: {error}");
         assert!(error.contains(want), "{text}: {error}");
+    }
+}
+
+/// What Prometheus 3.14 yields, recorded with `promtool test rules`: a text, or behind `!` the
+/// column of an error, what it is at, and the error.
+#[rustfmt::skip]
+const RECORDED: &[(&str, &str)] = &[
+    ("{{ query \"empty\" | first }}", "!131: <first>: error calling first: first() called on vector with no elements"),
+    ("{{ .Foo }}", "!115: <.Foo>: can't evaluate field Foo in type struct { Labels map[string]string; ExternalLabels map[string]string; ExternalURL string; Value interface {} }"),
+    ("{{ toUpper 1 }}", "!123: <1>: expected string; found 1"),
+    ("{{ humanize \"x\" }}", "!115: <humanize \"x\">: error calling humanize: strconv.ParseFloat: parsing \"x\": invalid syntax"),
+    ("{{ first }}", "!115: <first>: wrong number of args for first: want 1 got 0"),
+    ("{{ \"1foo bar2baz FOO o'neil a:b x/y e.g. ünder 3rd-party_a\" | title }}", "1Foo Bar2baz FOO O'neil A:b X/Y E.g. Ünder 3Rd-Party_a"),
+    ("{{ humanize 1e25 }} {{ humanize 999.96 }} {{ humanize 0.0009999 }} {{ humanize -1500 }} {{ humanize true }}", "!203: <humanize true>: error calling humanize: can't convert bool to float"),
+    ("{{ humanize -1500 }}|{{ humanize 1e25 }}|{{ humanize 999.96 }}|{{ humanize 0.0009999 }}|{{ humanize 1e-30 }}", "-1.5k|10Y|1000|999.9u|1e-06y"),
+    ("{{ humanize1024 -2048 }}|{{ humanize1024 1e27 }}", "-2ki|827.2Yi"),
+    ("{{ humanizeDuration 1e9 }}|{{ humanizeDuration 59.9996 }}|{{ humanizeDuration 0.9999999 }}|{{ humanizeDuration \"12\" }}|{{ humanizeDuration 1.5e-7 }}", "11574d 1h 46m 40s|60s|1000ms|12s|150ns"),
+    ("{{ humanizePercentage 0.0000123 }}|{{ humanizePercentage 12345.678 }}", "0.00123%|1.235e+06%"),
+    ("{{ humanizeTimestamp 1e12 }}|{{ humanizeTimestamp 1.5 }}", "!115: <humanizeTimestamp 1e12>: error calling humanizeTimestamp: 1e+12 cannot be represented as a nanoseconds timestamp since it overflows int64"),
+    ("{{ toTime 1.5 }}|{{ (toTime 86399).Weekday }}|{{ (toTime 0).Month }}|{{ (toTime 0).Unix }}", "1970-01-01 00:00:01.5 +0000 UTC|Thursday|January|0"),
+    ("{{ toTime \"x\" }}", "!115: <toTime \"x\">: error calling toTime: strconv.ParseFloat: parsing \"x\": invalid syntax"),
+    ("{{ toDuration \"1.5\" }}|{{ toDuration -90 }}|{{ toDuration 0.0015 }}|{{ toDuration 3600 }}", "1.5s|-1m30s|1.5ms|1h0m0s"),
+    ("{{ printf \"%5.2f|%-8s|%08.3f|%+d|%x|%q|%v|%t|%c|%U\" 3.14159 \"ab\" -3.5 5 255 \"q\\\"\" 1.0 true 65 65 }}", " 3.14|ab      |-003.500|+5|ff|\"q\\\"\"|1|true|A|U+0041"),
+    ("{{ printf \"%s\" $value }}", "%!s(float64=1.234567e+06)"),
+    ("{{ printf \"%d\" $value }}", "%!d(float64=1.234567e+06)"),
+    ("{{ printf \"%v %v\" $labels 1e100 }}", "map[instance:host.example.com:9100 job:node] 1e+100"),
+    ("{{ printf \"%s\" $labels }}", "map[instance:host.example.com:9100 job:node]"),
+    ("{{ printf \"%6d|%-6d|%06d\" 42 42 42 }}", "    42|42    |000042"),
+    ("{{ printf \"%.3g|%g|%e|%G\" 1234.5678 1234567.0 1234.5 1e-10 }}", "1.23e+03|1.234567e+06|1.234500e+03|1E-10"),
+    ("{{ printf \"%.0f %.1f\" 2.5 0.05 }}", "2 0.1"),
+    ("{{ printf \"%d %s\" 1 }}", "1 %!s(MISSING)"),
+    ("{{ printf \"%d\" 1 2 }}", "1%!(EXTRA int=2)"),
+    ("{{ printf \"%!\" }}", "%!!(MISSING)"),
+    ("{{ printf \"%z\" 1 }}", "%!z(int=1)"),
+    ("{{ printf \"%5t|%5v\" true nil }}", " true|<nil>"),
+    ("{{ printf \"%.2f\" 3 }}", "%!f(int=03)"),
+    ("{{ printf \"%x\" \"hi\" }}", "6869"),
+    ("{{ eq 1 1.0 }}", "!115: <eq 1 1.0>: error calling eq: incompatible types for comparison: int and float64"),
+    ("{{ eq \"a\" 1 }}", "!115: <eq \"a\" 1>: error calling eq: incompatible types for comparison: string and int"),
+    ("{{ lt \"a\" \"b\" }}", "true"),
+    ("{{ lt true false }}", "!115: <lt true false>: error calling lt: invalid type for comparison"),
+    ("{{ ne 1 2 3 }}", "!115: <ne>: wrong number of args for ne: want 2 got 3"),
+    ("{{ eq }}", "!115: <eq>: wrong number of args for eq: want at least 1 got 0"),
+    ("{{ not }}", "!115: <not>: wrong number of args for not: want 1 got 0"),
+    ("{{ and }}", "!115: <and>: wrong number of args for and: want at least 1 got 0"),
+    ("{{ len 5 }}", "!115: <len 5>: error calling len: len of type int"),
+    ("{{ len $labels }}", "2"),
+    ("{{ index $labels \"x\" \"y\" }}", "!115: <index $labels \"x\" \"y\">: error calling index: cannot index slice/array with type string"),
+    ("{{ index (query \"metric\") 5 }}", "!115: <index (query \"metric\") 5>: error calling index: index out of range: 5"),
+    ("{{ index $labels 1 }}", "!115: <index $labels 1>: error calling index: value has type int; should be string"),
+    ("{{ slice \"abc\" 2 1 }}", "!115: <slice \"abc\" 2 1>: error calling slice: invalid slice index: 2 > 1"),
+    ("{{ slice \"abc\" 5 }}", "!115: <slice \"abc\" 5>: error calling slice: index out of range: 5"),
+    ("{{ slice \"abc\" }}", "abc"),
+    ("{{ $labels.instance.x }}", "!122: <$labels.instance.x>: can't evaluate field x in type string"),
+    ("{{ .Labels.job | toUpper | printf \"%s!\" }}", "NODE!"),
+    ("{{ $x := \"a\" }}{{ $x }}{{ with $x := \"b\" }}{{ $x }}{{ end }}{{ $x }}", "aba"),
+    ("{{ 1 | toUpper }}", "!119: <toUpper>: wrong type for value; expected string; got int"),
+    ("{{ \"x\" 1 }}", "!115: <\"x\">: can't give argument to non-function \"x\""),
+    ("{{ nil }}", "!115: <nil>: nil is not a command"),
+    ("{{ $value.x }}", "!121: <$value.x>: can't evaluate field x in type float64"),
+    ("{{ true }}{{ false | not }}", "truetrue"),
+    ("{{ if and true (gt $value 5.0) }}y{{ end }}", "y"),
+    ("{{ or \"\" \"d\" }}|{{ and 1 \"\" 2 }}|{{ \"\" | or \"x\" }}", "d||x"),
+    ("{{ range $i := query \"metric\" }}{{ $i.Value }},{{ end }}", "21,11,"),
+    ("{{ range 1.5 }}{{ end }}", "!121: <1.5>: range can't iterate over 1.5"),
+    ("{{ range nil }}{{ end }}", "!121: <nil>: nil is not a command"),
+    ("{{ (args 1 2).arg5 }}|{{ args 1 \"x\" }}", "<no value>|map[arg0:1 arg1:x]"),
+    ("{{ stripPort \"a:b:c\" }}|{{ stripPort \"[::1]\" }}|{{ stripDomain \"a.b.c\" }}|{{ stripDomain \"[fe80::1]:80\" }}|{{ stripDomain \"::1\" }}", "a:b:c|[::1]|a|[fe80::1]:80|::1"),
+    ("{{ match \"^b\" \"ab\" }}|{{ match \"a.c\" \"a\\nc\" }}", "false|false"),
+    ("{{ parseDuration \"1d\" }}|{{ parseDuration \"0\" }}", "86400|0"),
+    ("{{ graphLink \"a + b{x=\\\"y\\\"}\" }}", "/graph?g0.expr=a+%2B+b%7Bx%3D%22y%22%7D&g0.tab=0"),
+    ("{{ html \"a'b\\\"c\" }}|{{ js \"</script>\\n\\u00e9\" }}|{{ urlquery \"a b\" \"c\" }}", "a&#39;b&#34;c|\\u003C/script\\u003E\\u000Aé|a+bc"),
+    ("{{ sortByLabel \"instance\" (query \"metric\") | first | label \"instance\" }}", "a"),
+    ("{{ label \"x\" (query \"metric\" | first) }}", ""),
+    ("{{ $externalURL }}|{{ .ExternalURL }}", "http://testhost:9090/path/prefix|http://testhost:9090/path/prefix"),
+    ("{{ $.Value }}", "1.234567e+06"),
+    ("{{ (query \"metric\" | first).Value | humanize }}", "21"),
+    ("{{ (query \"metric\" | first).Foo }}", "!133: <first>: can't evaluate field Foo in type *template.sample"),
+    ("{{ 0x1F }} {{ 1_000 }} {{ 017 }} {{ 0b11 }} {{ 1e2 }} {{ .5 }} {{ +3 }}", "31 1000 15 3 100 0.5 3"),
+    ("{{ '\\n' }}", "10"),
+    ("{{ \"\\x41\\u00e9\\101\" }}", "AéA"),
+    ("{{ if $labels.x }}a{{ else if $labels.job }}b{{ end }}", "b"),
+    ("{{ block \"b\" . }}{{ .Value }}{{ end }}", "1.234567e+06"),
+    ("{{ $labels.job | }}", "node"),
+    ("{{ (1).x }}", "!116: <1>: can't evaluate field x in type int"),
+    ("{{ (printf \"%s\" \"a\").x }}", "!128: <\"a\">: can't evaluate field x in type string"),
+    ("{{ toUpper \"a\" \"b\" }}", "!115: <toUpper>: wrong number of args for toUpper: want 1 got 2"),
+    ("{{ print (1) }}", "1"),
+    ("{{ $v := . }}{{ $v.Labels.job }}", "node"),
+    ("{{ $value = 5.0 }}{{ $value }}", "5"),
+    ("{{- /* c */ -}} x", "x"),
+    ("{{\"a\"}}{{- \"b\"}}", "ab"),
+    ("{{ if $x := 1 }}{{ $x }}{{ end }}", "1"),
+    ("{{ strvalue (query \"metric\" | first) }}", "text"),
+    ("{{ safeHtml \"<b>\" }}", "<b>"),
+    ("{{ toLower $value }}", "!123: <$value>: wrong type for value; expected string; got float64"),
+    ("{{ $labels | len }}", "2"),
+    ("{{ humanize $labels }}", "!115: <humanize $labels>: error calling humanize: can't convert map[string]string to float"),
+    ("{{ humanize nil }}", "!115: <humanize nil>: error calling humanize: can't convert <nil> to float"),
+    ("{{ humanizeTimestamp 1e300 }}", "!115: <humanizeTimestamp 1e300>: error calling humanizeTimestamp: 1e+300 cannot be represented as a nanoseconds timestamp since it overflows int64"),
+    ("{{ printf \"%s %s\" \"a\" nil }}", "a %!s(<nil>)"),
+    ("{{ print nil }}", "<nil>"),
+];
+
+#[test]
+fn templates_yield_what_was_recorded() {
+    let frame = "error executing template __alert_X: template: __alert_X:1:";
+    for (text, want) in RECORDED {
+        let got = match expand(text) {
+            Ok(got) => got,
+            Err(error) => {
+                let error = error.strip_prefix(frame).unwrap_or(&error);
+                format!("!{}", error.replacen("executing \"__alert_X\" at ", "", 1))
+            }
+        };
+        assert_eq!(got, *want, "{text}");
     }
 }

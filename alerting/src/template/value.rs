@@ -152,6 +152,10 @@ impl Value {
     /// [`Self::print`] of an argument of `print` and its kin, where nil is `<nil>`.
     pub(super) fn to_display(&self) -> String {
         let mut out = String::new();
+        if matches!(self, Self::Sample(_)) {
+            // Go follows the pointer where it prints a result, but not where it prints arguments.
+            out.push('&');
+        }
         self.print_inner(&mut out);
         out
     }
