@@ -132,10 +132,9 @@ fn verb_text(verb: char, spec: &Spec, arg: &Value) -> String {
         ('v' | 'e' | 'E' | 'f' | 'F' | 'g' | 'G', Value::Float(value)) => {
             Some(float(verb, spec, *value))
         }
-        ('v', _) => Some(arg.to_display()),
-        // Composites take %s element by element; theirs are texts.
         ('s', Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Nil) => None,
-        ('s', _) => Some(arg.to_display()),
+        // %s of a composite is that of its elements, which are texts.
+        ('s' | 'v', _) => Some(arg.to_display()),
         _ => None,
     };
     match text {
