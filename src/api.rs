@@ -1,6 +1,7 @@
 //! The HTTP API: routes, and one module per group of them. The only place with JSON replies.
 
 mod error;
+mod federate;
 mod json;
 mod lifecycle;
 mod metadata;
@@ -33,6 +34,7 @@ pub(crate) use time::rfc3339;
 pub(crate) fn router(app: Arc<App>) -> Router {
     let prefix = app.settings.route_prefix.trim_end_matches('/').to_owned();
     let routes = v1()
+        .route("/federate", get(federate::federate))
         .merge(lifecycle::routes())
         .merge(web::routes())
         .route_layer(middleware::from_fn_with_state(app.clone(), measure))

@@ -133,6 +133,7 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     log_notices(&config);
 
     let url = url(&settings, listeners.first_address());
+    let settings = with_external_url(settings, listeners.first_port());
     let app = App::new(settings, registry);
     let (stop, stopped) = channel::channel(false);
     let serving = listeners.serve(&app, &stopped);
@@ -157,6 +158,15 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     }
     shut_down(&app.settings, core).await;
     Ok(())
+}
+
+/// Links in notifications need a URL: where none is given, this host's name and port are one.
+fn with_external_url(mut settings: Settings, port: u16) -> Settings {
+    if settings.external_url.is_empty() {
+        let prefix = settings.route_prefix.trim_end_matches('/');
+        settings.external_url = format!("http://{}:{port}{prefix}", hostname());
+    }
+    settings
 }
 
 /// The URL for a person on this machine.

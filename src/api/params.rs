@@ -148,12 +148,14 @@ fn parse_time(text: &str) -> Result<i64, String> {
         _ => {}
     }
     if let Some(seconds) = parse_float(text) {
-        // `as` saturates; NaN is no instant.
-        return if seconds.is_nan() {
-            Err(fail())
-        } else {
-            Ok((seconds * 1000.0).round() as i64)
-        };
+        if seconds.is_nan() {
+            return Err(fail());
+        }
+        // Whole and fraction apart, as Prometheus rounds; `as` saturates.
+        let (whole, fraction) = (seconds.trunc(), seconds.fract());
+        return Ok((whole as i64)
+            .saturating_mul(1000)
+            .saturating_add((fraction * 1000.0).round() as i64));
     }
     parse_rfc3339(text).ok_or_else(fail)
 }
@@ -230,6 +232,8 @@ mod tests {
     fn times_are_read() {
         for (text, want) in [
             ("1.5", Some(1500)),
+            ("1.0005", Some(1000)),
+            ("1e30", Some(i64::MAX)),
             ("-1", Some(-1000)),
             ("1e3", Some(1_000_000)),
             ("1234567890.1234", Some(1_234_567_890_123)),

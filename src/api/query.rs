@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use barograph_model::{Clock, SystemClock};
+use barograph_query::ast::ValueType;
 use barograph_query::{Cancel, Expr, Lane, Outcome, QueryOptions, RangeSteps, Value};
 use tokio::sync::oneshot;
 
@@ -51,6 +52,7 @@ pub(super) async fn range(
     let steps = steps(&params)?;
     let options = options(&core, &params)?;
     let expr = parse(&app, &params)?;
+    check_range_type(&expr)?;
     let began = Instant::now();
     let (engine, db) = (core.engine.clone(), core.db.clone());
     let cancel = options.cancel.clone();
@@ -103,6 +105,20 @@ impl Drop for CancelOnDrop {
 fn parse(app: &App, params: &Params) -> Result<Expr, ApiError> {
     barograph_query::parse_with(params.query()?, app.parse_options())
         .map_err(|error| ApiError::parameter("query", error))
+}
+
+/// A range query has a number or a vector at each step; other types have none.
+fn check_range_type(expr: &Expr) -> Result<(), ApiError> {
+    match expr.value_type() {
+        ValueType::Scalar | ValueType::Vector => Ok(()),
+        other => Err(ApiError::parameter(
+            "query",
+            format!(
+                "invalid expression type {:?} for range query, must be Scalar or instant Vector",
+                other.documented()
+            ),
+        )),
+    }
 }
 
 fn steps(params: &Params) -> Result<RangeSteps, ApiError> {
@@ -177,6 +193,14 @@ fn reply(
     let mut reply = Reply::value(value, &stats);
     reply.warnings = capped(outcome.warnings, "warning");
     reply.infos = capped(outcome.infos, "info");
+    if let Some(text) = params
+        .get("stats")
+        .filter(|text| !matches!(*text, "true" | "all"))
+    {
+        reply.warnings.push(format!(
+            "value {text:?} for parameter \"stats\" is deprecated and will be rejected in the next major release, use \"true\" or \"all\""
+        ));
+    }
     if cut {
         reply.warnings.push(super::series::TRUNCATED.into());
     }

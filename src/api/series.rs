@@ -87,12 +87,6 @@ fn asked(params: &Params) -> Result<(Vec<Vec<Matcher>>, TimeRange, usize), ApiEr
         start_ms: params.time_or("start", i64::MIN)?,
         end_ms: params.time_or("end", i64::MAX)?,
     };
-    if range.end_ms < range.start_ms {
-        return Err(ApiError::parameter(
-            "end",
-            "end timestamp must not be before start time",
-        ));
-    }
     Ok((selectors(params)?, range, limit))
 }
 
@@ -103,13 +97,13 @@ pub(super) fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> 
 
 fn selector(text: &str) -> Result<Vec<Matcher>, ApiError> {
     let fail = |message: String| ApiError::parameter("match[]", message);
-    let matchers = parse_selector(text).map_err(|error| fail(error.to_string()))?;
-    if matchers.iter().all(Matcher::matches_empty) {
-        return Err(fail(
-            "match[] must contain at least one non-empty matcher".into(),
-        ));
-    }
-    Ok(matchers)
+    parse_selector(text).map_err(|error| {
+        // Prometheus words this case differently here than in a query.
+        if error.message == "vector selector must contain at least one non-empty matcher" {
+            return fail("match[] must contain at least one non-empty matcher".into());
+        }
+        fail(error.to_string())
+    })
 }
 
 /// The union over the selectors; over everything where there is none.
