@@ -1,5 +1,7 @@
 //! What is to be said about a result that is no error: warnings and infos, in Prometheus's words.
 
+use std::fmt::Write as _;
+
 use barograph_model::number::go_g;
 
 use crate::ast::Span;
@@ -50,24 +52,24 @@ impl Annotation {
         }
     }
 
-    fn warning(text: String, span: Span) -> Self {
+    fn warning(text: &str, span: Span) -> Self {
         Self::new(Level::Warning, format!("PromQL warning: {text}"), span)
     }
 
-    fn info(text: String, span: Span) -> Self {
+    fn info(text: &str, span: Span) -> Self {
         Self::new(Level::Info, format!("PromQL info: {text}"), span)
     }
 
     pub(crate) fn invalid_quantile(q: f64, span: Span) -> Self {
         let text = format!("quantile value should be between 0 and 1, got {}", go_g(q));
-        Self::warning(text, span)
+        Self::warning(&text, span)
     }
 
     pub(crate) fn invalid_ratio(ratio: f64, capped: f64, span: Span) -> Self {
         let (ratio, capped) = (go_g(ratio), go_g(capped));
         let text =
             format!("ratio value should be between -1 and 1, got {ratio}, capping to {capped}");
-        Self::warning(text, span)
+        Self::warning(&text, span)
     }
 
     pub(crate) fn bad_bucket_label(metric: &str, value: &str, span: Span) -> Self {
@@ -75,20 +77,20 @@ impl Annotation {
             "bucket label \"le\" is missing or has a malformed value of {value:?}{}",
             for_metric(metric)
         );
-        Self::warning(text, span)
+        Self::warning(&text, span)
     }
 
     pub(crate) fn sort_in_range_query(span: Span) -> Self {
         let text =
             "sort is ineffective for range queries since results are always ordered by labels";
-        Self::warning(text.to_owned(), span)
+        Self::warning(text, span)
     }
 
     pub(crate) fn possible_non_counter(metric: &str, span: Span) -> Self {
         let text = format!(
             "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {metric:?}"
         );
-        Self::info(text, span)
+        Self::info(&text, span)
     }
 
     pub(crate) fn forced_monotonicity(
@@ -102,7 +104,7 @@ impl Annotation {
         );
         Self {
             monotonicity: Some(monotonicity),
-            ..Self::info(text, span)
+            ..Self::info(&text, span)
         }
     }
 
@@ -110,7 +112,8 @@ impl Annotation {
     fn render(&self, query: &str) -> String {
         let mut text = self.text.clone();
         if let Some(m) = &self.monotonicity {
-            text.push_str(&format!(
+            let _ = write!(
+                text,
                 ", from buckets {} to {}, with a max diff of {}, over {} samples from {} to {}",
                 go_g(m.lowest_bound),
                 go_g(m.highest_bound),
@@ -118,7 +121,7 @@ impl Annotation {
                 m.samples,
                 crate::eval::rfc3339(m.first_ms),
                 crate::eval::rfc3339(m.last_ms),
-            ));
+            );
         }
         format!("{text} ({})", position_text(query, self.span.start))
     }

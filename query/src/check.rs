@@ -100,17 +100,15 @@ fn check_binary(binary: &mut Binary, span: Span, value_type: ValueType) -> Check
         if op.is_set() && matching.cardinality == Cardinality::OneToOne {
             matching.cardinality = Cardinality::ManyToMany;
         }
-        if matching.on {
-            if let Some(label) = matching
-                .labels
-                .iter()
-                .find(|l| matching.include.contains(l))
-            {
-                return Err(Fault::new(
-                    op_span,
-                    format!("label {label:?} must not occur in ON and GROUP clause at once"),
-                ));
-            }
+        let mut both = matching
+            .labels
+            .iter()
+            .filter(|label| matching.on && matching.include.contains(label));
+        if let Some(label) = both.next() {
+            return Err(Fault::new(
+                op_span,
+                format!("label {label:?} must not occur in ON and GROUP clause at once"),
+            ));
         }
     }
     for (node, got) in [(&binary.lhs, lhs), (&binary.rhs, rhs)] {

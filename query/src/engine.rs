@@ -36,7 +36,7 @@ impl Default for EngineOptions {
     fn default() -> Self {
         Self {
             lookback_ms: 300_000,
-            timeout: Duration::from_secs(120),
+            timeout: Duration::from_mins(2),
             max_samples: 50_000_000,
             default_step_ms: 60_000,
             delayed_name_removal: false,

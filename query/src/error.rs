@@ -60,7 +60,7 @@ pub(crate) fn position_text(input: &str, at: usize) -> String {
     let Some(before) = input.as_bytes().get(..at) else {
         return "invalid position".to_owned();
     };
-    let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+    let line = before.split(|b| *b == b'\n').count();
     let line_start = before
         .iter()
         .rposition(|b| *b == b'\n')

@@ -220,14 +220,13 @@ impl<'a> Lexer<'a> {
             self.parens += 1;
             return self.push(TokenKind::LeftParen, 1);
         }
-        self.push(TokenKind::RightParen, 1);
         if self.parens == 0 {
-            self.at -= 1;
-            self.tokens.pop();
+            // Behind it, as Prometheus points.
+            self.at += 1;
             return self.fail("unexpected right parenthesis ')'".into());
         }
         self.parens -= 1;
-        true
+        self.push(TokenKind::RightParen, 1)
     }
 
     fn number_or_duration(&mut self, rest: &'a str) -> bool {
@@ -237,7 +236,8 @@ impl<'a> Lexer<'a> {
         if let Some(length) = duration_literal(rest) {
             return self.push(TokenKind::Duration, length);
         }
-        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+        // As far as it looked like one.
+        let is_part = |c: char| c.is_ascii_digit() || "._smhdwy".contains(c);
         let length = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
         self.fail(format!(
             "bad number or duration syntax: {:?}",

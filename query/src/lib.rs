@@ -28,6 +28,8 @@ pub mod script;
 pub use ast::Expr;
 pub use engine::{Cancel, Engine, EngineOptions, QueryOptions, RangeSteps};
 pub use error::{ParseError, QueryError};
-pub use parse::{DEPTH_LIMIT, ParseOptions, QUERY_LIMIT_BYTES, parse, parse_selector, parse_with};
+pub use parse::{
+    HEIGHT_LIMIT, NESTING_LIMIT, ParseOptions, QUERY_LIMIT_BYTES, parse, parse_selector, parse_with,
+};
 pub use pool::{Busy, Lane, Pool};
 pub use value::{Outcome, QueryStats, Series, Value, VectorSample};

@@ -46,10 +46,6 @@ impl Steps {
         self.start_ms
             .saturating_add(self.step_ms.saturating_mul(index as i64))
     }
-
-    pub(crate) fn last_ms(&self) -> i64 {
-        self.at(self.count.saturating_sub(1))
-    }
 }
 
 /// Something with one number per step.
@@ -282,7 +278,6 @@ pub(crate) struct BinaryPlan {
     pub(crate) matching: Matching,
     pub(crate) lhs: VectorPlan,
     pub(crate) rhs: VectorPlan,
-    pub(crate) span: Span,
 }
 
 /// An operation between a vector and a number.
@@ -294,7 +289,6 @@ pub(crate) struct BinaryScalarPlan {
     pub(crate) scalar: ScalarPlan,
     /// Whether the number is the left operand.
     pub(crate) scalar_left: bool,
-    pub(crate) span: Span,
 }
 
 #[cfg(test)]

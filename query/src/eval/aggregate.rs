@@ -1,8 +1,12 @@
 //! Aggregations. Series flow in one by one; each group keeps running numbers per step.
 
+use barograph_model::Labels;
+
 use super::Evaluator;
 use super::matching::Groups;
-use super::vector::{ABSENT, FastMap, Vector, is_absent};
+use super::vector::{
+    ABSENT, FastMap, FastSet, Vector, describes_metric, has_type_or_unit, is_absent, same_labels,
+};
 use crate::annotations::Annotation;
 use crate::ast::AggregateOp;
 use crate::error::QueryError;
@@ -35,7 +39,16 @@ impl Evaluator<'_> {
         let mut drop_names: Vec<bool> = Vec::new();
         let delayed_names = self.delayed_names;
         let limits = self.limits.clone();
+        let mut described: FastSet<Labels> = FastSet::default();
         self.stream(&plan.operand, steps, &mut |labels, drop_name, values| {
+            // Without name, type and unit, series must still differ.
+            if drop_name
+                && !delayed_names
+                && has_type_or_unit(labels)
+                && !described.insert(labels.without(describes_metric))
+            {
+                return Err(same_labels());
+            }
             let group = groups.place(labels, drop_name && !delayed_names);
             if group == cells.len() {
                 limits.hold(steps.count)?;
@@ -86,19 +99,19 @@ impl Evaluator<'_> {
                 if is_absent(*value) {
                     continue;
                 }
-                let place = match places.get(&(index, value.to_bits())) {
-                    Some(place) => *place,
-                    None => {
-                        let mut builder = meta.labels.to_builder();
-                        builder.set(&plan.label.value, &gomath::positional(*value));
-                        let place = groups.place(&builder.build(), false);
-                        if place == result.len() {
-                            self.limits.hold(steps.count)?;
-                            result.push_with(groups.labels[place].clone(), false, |_| {});
-                        }
-                        places.insert((index, value.to_bits()), place);
-                        place
+                let known = places.get(&(index, value.to_bits())).copied();
+                let place = if let Some(place) = known {
+                    place
+                } else {
+                    let mut builder = meta.labels.to_builder();
+                    builder.set(&plan.label.value, &gomath::positional(*value));
+                    let place = groups.place(&builder.build(), false);
+                    if place == result.len() {
+                        self.limits.hold(steps.count)?;
+                        result.push_with(groups.labels[place].clone(), false, |_| {});
                     }
+                    places.insert((index, value.to_bits()), place);
+                    place
                 };
                 let slot = &mut result.values_mut(place)[step];
                 *slot = if is_absent(*slot) { 1.0 } else { *slot + 1.0 };

@@ -1,9 +1,9 @@
 //! Binary operations: columns with numbers, columns with columns, sets.
 
-use barograph_model::{Labels, METRIC_NAME};
+use barograph_model::Labels;
 
 use super::matching::{Signatures, matched_labels};
-use super::vector::{ABSENT, FastMap, FastSet, Vector, is_absent, same_labels};
+use super::vector::{ABSENT, FastMap, FastSet, Vector, describes_metric, is_absent, same_labels};
 use super::{Evaluator, changes_meaning};
 use crate::ast::{BinaryOp, Cardinality, Matching};
 use crate::error::QueryError;
@@ -108,13 +108,10 @@ impl Evaluator<'_> {
             swapped,
             delayed_names: self.delayed_names,
         };
-        match partners {
-            Some(partners) => job.by_series(&sides, &partners),
-            None => {
-                let limits = self.limits.clone();
-                job.by_step(&sides, &mut || limits.check())
-            }
+        if let Some(partners) = partners {
+            return job.by_series(&sides, &partners);
         }
+        job.by_step(&sides, &mut || self.limits.check())
     }
 }
 
@@ -357,7 +354,7 @@ impl MatchUp<'_> {
             changes_meaning(self.plan.op) || (self.plan.returns_bool && !self.delayed_names);
         let to_one = matching.cardinality == Cardinality::OneToOne;
         let kept = many.without(|name| {
-            if name == METRIC_NAME && drops_name {
+            if describes_metric(name) && drops_name {
                 return true;
             }
             to_one && matching.labels.iter().any(|have| have == name) != matching.on

@@ -2,7 +2,7 @@
 
 use barograph_model::{Labels, LabelsBuilder, METRIC_NAME};
 
-use super::vector::{FastMap, Vector};
+use super::vector::{FastMap, Vector, describes_metric};
 use crate::ast::Matching;
 use crate::plan::Grouping;
 
@@ -25,7 +25,7 @@ impl<'a> Groups<'a> {
         }
     }
 
-    /// The group of a series; `without_name` hides its name.
+    /// The group of a series; `without_name` hides what describes its metric.
     pub(super) fn place(&mut self, labels: &Labels, without_name: bool) -> usize {
         self.key.clear();
         for (name, value) in labels {
@@ -44,7 +44,9 @@ impl<'a> Groups<'a> {
     }
 
     fn keeps(&self, name: &str, without_name: bool) -> bool {
-        if name == METRIC_NAME && (without_name || self.grouping.without) {
+        if (without_name && describes_metric(name))
+            || (self.grouping.without && name == METRIC_NAME)
+        {
             return false;
         }
         let listed = self

@@ -318,8 +318,7 @@ impl<'a> Evaluator<'a> {
         if self.delayed_names {
             return Ok(vector);
         }
-        vector.drop_names();
-        if flows {
+        if !vector.drop_names() && flows {
             return Ok(vector);
         }
         if matches!(plan, VectorPlan::Window(_)) {

@@ -132,14 +132,16 @@ impl Vector {
         sorted
     }
 
-    /// Removes the names that are to be dropped.
-    pub(crate) fn drop_names(&mut self) {
-        for meta in &mut self.metas {
-            if meta.drop_name {
-                meta.labels = meta.labels.without(|name| name == METRIC_NAME);
-                meta.drop_name = false;
-            }
+    /// Removes the names that are to be dropped, and type and unit with them. Returns whether there
+    /// was a type or a unit: then series that differed in these alone are equal now.
+    pub(crate) fn drop_names(&mut self) -> bool {
+        let mut more = false;
+        for meta in self.metas.iter_mut().filter(|meta| meta.drop_name) {
+            more |= has_type_or_unit(&meta.labels);
+            meta.labels = meta.labels.without(describes_metric);
+            meta.drop_name = false;
         }
+        more
     }
 
     pub(crate) fn has_equal_labels(&self) -> bool {
@@ -189,6 +191,16 @@ impl Vector {
         }
         kept
     }
+}
+
+/// Whether a label says what a metric is: its name, its type, its unit.
+pub(crate) fn describes_metric(name: &str) -> bool {
+    matches!(name, METRIC_NAME | "__type__" | "__unit__")
+}
+
+/// Whether a series has a type or a unit as label.
+pub(crate) fn has_type_or_unit(labels: &Labels) -> bool {
+    labels.has("__type__") || labels.has("__unit__")
 }
 
 /// Two series of a result cannot be told apart.

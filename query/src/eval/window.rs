@@ -6,7 +6,7 @@ use barograph_model::{Labels, TimeRange};
 use barograph_tsdb::Column;
 
 use super::select::Shared;
-use super::vector::{ABSENT, Vector, is_absent};
+use super::vector::{ABSENT, Vector, describes_metric, is_absent};
 use super::{Evaluator, Sink};
 use crate::annotations::Annotation;
 use crate::error::QueryError;
@@ -259,7 +259,7 @@ impl Evaluator<'_> {
                     })
                     .collect();
                 let labels = if drop_name && delayed_names {
-                    labels.without(|name| name == barograph_model::METRIC_NAME)
+                    labels.without(describes_metric)
                 } else {
                     labels.clone()
                 };

@@ -13,7 +13,7 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(nan_first);
+    values.sort_unstable_by(|a, b| nan_first(*a, *b));
     let count = values.len() as f64;
     let rank = q * (count - 1.0);
     let lower = rank.floor().max(0.0);
@@ -36,7 +36,7 @@ pub(super) fn median_deviation(values: &[f64], scratch: &mut Vec<f64>) -> f64 {
     quantile(0.5, scratch)
 }
 
-fn nan_first(a: &f64, b: &f64) -> Ordering {
-    a.partial_cmp(b)
+fn nan_first(a: f64, b: f64) -> Ordering {
+    a.partial_cmp(&b)
         .unwrap_or_else(|| b.is_nan().cmp(&a.is_nan()))
 }

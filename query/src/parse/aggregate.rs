@@ -9,15 +9,6 @@ impl Parser<'_> {
     pub(super) fn aggregate(&mut self, op: AggregateOp) -> Parse<Node> {
         match self.peek_second() {
             TokenKind::LeftParen | TokenKind::Keyword(Keyword::By | Keyword::Without) => {}
-            TokenKind::Number
-            | TokenKind::Duration
-            | TokenKind::String
-            | TokenKind::Identifier
-            | TokenKind::MetricIdentifier
-            | TokenKind::Assign => {
-                self.advance();
-                return Err(self.unexpected("aggregation", ""));
-            }
             _ => return self.named_selector(),
         }
         let start = self.peek().start;

@@ -23,14 +23,15 @@ impl Parser<'_> {
 
     /// A duration expression whose operators bind at least as tightly as `precedence`.
     pub(super) fn duration_expression(&mut self, precedence: u8) -> Parse<DurationExpr> {
-        let depth = self.depth;
-        self.descend()?;
+        self.nest()?;
+        let mut operators = 0;
         let mut lhs = self.duration_operand()?;
         while let Some((op, op_precedence)) = self.duration_operator() {
             if op_precedence < precedence {
                 break;
             }
-            self.descend()?;
+            operators += 1;
+            self.grow_above(operators)?;
             let op_span = self.span_of_next();
             self.advance();
             let next = op_precedence + u8::from(op != DurationOp::Pow);
@@ -55,7 +56,7 @@ impl Parser<'_> {
                 in_parens: false,
             };
         }
-        self.depth = depth;
+        self.nesting -= 1;
         Ok(lhs)
     }
 

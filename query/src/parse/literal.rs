@@ -61,10 +61,9 @@ pub(crate) fn number_value(text: &str) -> Option<f64> {
         return i64::from_str_radix(hexadecimal, 16).ok().map(|n| n as f64);
     }
     // A leading zero makes an octal number, where the digits allow it.
-    if digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit()) {
-        if let Ok(octal) = i64::from_str_radix(&digits, 8) {
-            return Some(octal as f64);
-        }
+    let leading_zero = digits.len() > 1 && digits.starts_with('0');
+    if leading_zero && digits.bytes().all(|b| matches!(b, b'0'..=b'7')) {
+        return i64::from_str_radix(&digits, 8).ok().map(|n| n as f64);
     }
     digits.parse().ok().filter(|value: &f64| value.is_finite())
 }

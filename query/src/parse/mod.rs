@@ -14,12 +14,14 @@ use crate::error::ParseError;
 use crate::functions::Function;
 use crate::lex::{Keyword, Token, TokenKind, lex};
 
-pub(crate) use literal::{number_value, seconds_of_ms};
+pub(crate) use literal::seconds_of_ms;
 
 /// Longest query accepted, bytes.
 pub const QUERY_LIMIT_BYTES: usize = 1 << 20;
-/// Deepest tree accepted: parentheses, calls, signs and chains of operators all count.
-pub const DEPTH_LIMIT: usize = 250;
+/// Deepest nesting of parentheses, calls and signs accepted.
+pub const NESTING_LIMIT: usize = 100;
+/// Highest tree accepted; besides nesting, each operator of a chain puts a node above the others.
+pub const HEIGHT_LIMIT: usize = 400;
 
 /// Which parts of PromQL that are behind feature flags are accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,7 +125,10 @@ struct Parser<'a> {
     text: &'a str,
     tokens: Vec<Token<'a>>,
     at: usize,
-    depth: usize,
+    /// How many expressions are begun and not ended.
+    nesting: usize,
+    /// The height of the tree read last.
+    height: usize,
     options: ParseOptions,
 }
 
@@ -133,7 +138,8 @@ impl<'a> Parser<'a> {
             text,
             tokens: lex(text),
             at: 0,
-            depth: 0,
+            nesting: 0,
+            height: 0,
             options,
         }
     }
@@ -151,25 +157,34 @@ impl<'a> Parser<'a> {
 
     /// An expression whose operators bind at least as tightly as `precedence`.
     fn expression(&mut self, precedence: u8) -> Parse<Node> {
-        let depth = self.depth;
-        self.descend()?;
+        self.nest()?;
         let mut lhs = self.operand()?;
         while let Some(op) = self.peek().binary_op() {
             if op.precedence() < precedence {
                 break;
             }
-            // Each operator puts one more node above the first operand.
-            self.descend()?;
+            let lhs_height = self.height;
             lhs = self.binary(lhs, op)?;
+            self.grow_above(lhs_height.max(self.height))?;
         }
-        self.depth = depth;
+        self.nesting -= 1;
         Ok(lhs)
     }
 
-    fn descend(&mut self) -> Parse<()> {
-        self.depth += 1;
-        if self.depth > DEPTH_LIMIT {
-            let message = format!("expression is nested deeper than {DEPTH_LIMIT} levels");
+    fn nest(&mut self) -> Parse<()> {
+        self.nesting += 1;
+        if self.nesting > NESTING_LIMIT {
+            let message = format!("expression is nested deeper than {NESTING_LIMIT} levels");
+            return Err(Fault::new(self.span_of_next(), message));
+        }
+        Ok(())
+    }
+
+    /// A node stands above a tree of this height.
+    fn grow_above(&mut self, height: usize) -> Parse<()> {
+        self.height = height + 1;
+        if self.height > HEIGHT_LIMIT {
+            let message = format!("expression has chains of more than {HEIGHT_LIMIT} operators");
             return Err(Fault::new(self.span_of_next(), message));
         }
         Ok(())
@@ -195,8 +210,9 @@ impl<'a> Parser<'a> {
             ));
         }
         if returns_bool && !op.is_comparison() {
-            // Found again by the check of types, which knows no spans of operators.
-            self.check_before(&lhs, &rhs)?;
+            // Faults inside the operands come first.
+            check::check(&mut lhs.clone())?;
+            check::check(&mut rhs.clone())?;
             return Err(Fault::new(
                 op_span,
                 "bool modifier can only be used on comparison operators",
@@ -213,12 +229,6 @@ impl<'a> Parser<'a> {
             span,
             kind: NodeKind::Binary(Box::new(binary)),
         })
-    }
-
-    /// Faults inside the operands come before those of the operator.
-    fn check_before(&self, lhs: &Node, rhs: &Node) -> Parse<()> {
-        check::check(&mut lhs.clone())?;
-        check::check(&mut rhs.clone())
     }
 
     fn binary_modifiers(&mut self) -> Parse<(bool, Matching)> {
@@ -284,6 +294,7 @@ impl<'a> Parser<'a> {
         let start = self.peek().start;
         self.advance();
         let operand = self.expression(BinaryOp::Pow.precedence())?;
+        self.grow_above(self.height)?;
         let span = Span {
             start,
             end: operand.span.end,
@@ -302,6 +313,7 @@ impl<'a> Parser<'a> {
     }
 
     fn primary(&mut self) -> Parse<Node> {
+        self.height = 1;
         let token = self.peek();
         match token.kind {
             TokenKind::Number | TokenKind::Duration => {
@@ -325,6 +337,7 @@ impl<'a> Parser<'a> {
                 self.advance();
                 let inner = self.expression(0)?;
                 self.expect(&TokenKind::RightParen)?;
+                self.grow_above(self.height)?;
                 Ok(Node {
                     span: self.span_from(start),
                     kind: NodeKind::Paren(Box::new(inner)),
@@ -379,8 +392,11 @@ impl<'a> Parser<'a> {
         if self.take(&TokenKind::RightParen) {
             return Ok(args);
         }
+        let mut height = 0;
         loop {
             args.push(self.expression(0)?);
+            height = height.max(self.height);
+            self.grow_above(height)?;
             if self.take(&TokenKind::RightParen) {
                 return Ok(args);
             }
@@ -469,10 +485,12 @@ impl<'a> Parser<'a> {
         }
         let mut message = format!("unexpected {}", token.describe());
         if !context.is_empty() {
-            message.push_str(&format!(" in {context}"));
+            message.push_str(" in ");
+            message.push_str(context);
         }
         if !expected.is_empty() {
-            message.push_str(&format!(", expected {expected}"));
+            message.push_str(", expected ");
+            message.push_str(expected);
         }
         Fault::new(self.span_of_next(), message)
     }

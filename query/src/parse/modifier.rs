@@ -11,12 +11,13 @@ use crate::lex::{Keyword, TokenKind};
 impl Parser<'_> {
     /// Everything that binds to the operand before it, in any order.
     pub(super) fn postfix(&mut self, mut node: Node) -> Parse<Node> {
-        let depth = self.depth;
         loop {
             node = match self.peek().kind {
                 TokenKind::LeftBracket => {
-                    self.descend()?;
-                    self.bracket(node)?
+                    let height = self.height;
+                    let node = self.bracket(node)?;
+                    self.grow_above(height)?;
+                    node
                 }
                 TokenKind::Keyword(Keyword::Offset) => self.offset(node)?,
                 TokenKind::At => self.at(node)?,
@@ -26,10 +27,7 @@ impl Parser<'_> {
                 TokenKind::Keyword(Keyword::Smoothed) => {
                     self.extension(node, Extension::Smoothed)?
                 }
-                _ => {
-                    self.depth = depth;
-                    return Ok(node);
-                }
+                _ => return Ok(node),
             };
         }
     }
@@ -195,9 +193,10 @@ impl Parser<'_> {
             _ => return Err(self.unexpected("@", "timestamp")),
         };
         self.advance();
-        self.expect(&TokenKind::LeftParen)?;
-        self.expect(&TokenKind::RightParen)?;
-        Ok(at)
+        if self.take(&TokenKind::LeftParen) && self.take(&TokenKind::RightParen) {
+            return Ok(at);
+        }
+        Err(self.unexpected("@", "timestamp"))
     }
 
     fn extension(&mut self, mut node: Node, extension: Extension) -> Parse<Node> {

@@ -85,6 +85,7 @@ impl Parser<'_> {
         }
         let value = self.string()?.value;
         let span = self.span_from(start);
-        Matcher::new(&name, op, &value).map_err(|e| Fault::new(span, e.to_string()))
+        Matcher::new(&name, op, &value)
+            .map_err(|e| Fault::new(span, format!("error parsing regexp: {}", e.reason)))
     }
 }

@@ -11,11 +11,12 @@ use crate::ast::{
     NodeKind, RangeSelector, Selector, Span, StringLiteral, Subquery, ValueType,
 };
 use crate::error::QueryError;
-use crate::functions::{Context, Function, Kind, Math, Window};
+use crate::functions::{Context, Kind, Math, Window};
 
 type Plan<T> = Result<T, QueryError>;
 
 /// What a plan depends on besides the tree.
+#[expect(clippy::struct_field_names, reason = "the unit belongs to the name")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlanContext {
     pub(crate) start_ms: i64,
@@ -168,7 +169,7 @@ impl Builder {
                     operand
                 })
             }
-            NodeKind::Binary(binary) => self.binary(binary, node.span),
+            NodeKind::Binary(binary) => self.binary(binary),
             NodeKind::Aggregate(aggregate) => self.aggregate(aggregate),
             NodeKind::Call(call) => self.vector_call(call, node.span),
             NodeKind::Selector(selector) => {
@@ -182,7 +183,7 @@ impl Builder {
         }
     }
 
-    fn binary(&self, binary: &Binary, span: Span) -> Plan<Part<VectorPlan>> {
+    fn binary(&self, binary: &Binary) -> Plan<Part<VectorPlan>> {
         let (op, returns_bool) = (binary.op, binary.returns_bool);
         if op.is_trim() {
             return Err(not_built(op.as_str(), "native histograms"));
@@ -208,7 +209,6 @@ impl Builder {
                     vector,
                     scalar,
                     scalar_left: lhs_is_scalar,
-                    span,
                 })),
                 invariant,
             });
@@ -237,7 +237,6 @@ impl Builder {
                 matching,
                 lhs,
                 rhs,
-                span,
             })),
             invariant,
         })
@@ -324,67 +323,8 @@ impl Builder {
         if !invariant {
             args.run_once();
         }
-        let plan = self.assemble_call(function, call, span, args)?;
+        let plan = assemble_call(call, span, args)?;
         Ok(Part { plan, invariant })
-    }
-
-    /// A call whose arguments are instant vectors, scalars and strings.
-    fn assemble_call(
-        &self,
-        function: &Function,
-        call: &Call,
-        span: Span,
-        mut args: Arguments,
-    ) -> Plan<VectorPlan> {
-        let argument_span = |index: usize| -> Plan<Span> { Ok(argument(call, index)?.span) };
-        Ok(match function.kind {
-            Kind::Math(math) => VectorPlan::Math {
-                function: math,
-                operand: args.vector()?,
-                params: match math {
-                    Math::Clamp => vec![args.scalar()?, args.scalar()?],
-                    Math::ClampMin | Math::ClampMax => vec![args.scalar()?],
-                    Math::Round => args.scalars,
-                    _ => Vec::new(),
-                },
-            },
-            Kind::Date(part) => VectorPlan::Date {
-                part,
-                operand: args.vectors.pop().map(|part| Box::new(part.plan)),
-            },
-            Kind::Absent => VectorPlan::Absent {
-                operand: args.vector()?,
-                labels: absent_labels(argument(call, 0)?),
-            },
-            Kind::Vector => VectorPlan::FromScalar(args.scalar()?),
-            Kind::Sort { descending } => VectorPlan::Sort {
-                operand: args.vector()?,
-                descending,
-                span,
-            },
-            Kind::SortByLabel { descending } => VectorPlan::SortByLabel {
-                operand: args.vector()?,
-                labels: args.strings,
-                descending,
-                span,
-            },
-            Kind::LabelReplace => label_replace(args)?,
-            Kind::LabelJoin => label_join(args)?,
-            Kind::HistogramQuantile => VectorPlan::HistogramQuantile {
-                quantile: args.scalar()?,
-                quantile_span: argument_span(0)?,
-                operand: args.vector()?,
-                operand_span: argument_span(1)?,
-            },
-            Kind::HistogramFraction => VectorPlan::HistogramFraction {
-                lower: args.scalar()?,
-                upper: args.scalar()?,
-                operand: args.vector()?,
-                operand_span: argument_span(2)?,
-            },
-            Kind::NativeHistogram => VectorPlan::Nothing(args.vector()?),
-            _ => return Err(bug("a vector function was expected")),
-        })
     }
 
     fn timestamp(&self, node: &Node) -> Plan<Part<VectorPlan>> {
@@ -527,7 +467,7 @@ struct Arguments {
     vectors: Vec<Part<VectorPlan>>,
     scalars: Vec<ScalarPlan>,
     scalars_invariant: Vec<bool>,
-    strings: Vec<String>,
+    strings: Vec<StringLiteral>,
     invariant: bool,
 }
 
@@ -554,7 +494,7 @@ impl Arguments {
                     args.scalars_invariant.push(part.invariant);
                     args.scalars.push(part.plan);
                 }
-                ValueType::String => args.strings.push(string_of(node)?.value.clone()),
+                ValueType::String => args.strings.push(string_of(node)?.clone()),
                 ValueType::Matrix => return Err(bug("a range vector among plain arguments")),
             }
         }
@@ -597,6 +537,59 @@ impl Arguments {
     }
 }
 
+/// A call whose arguments are instant vectors, scalars and strings.
+fn assemble_call(call: &Call, span: Span, mut args: Arguments) -> Plan<VectorPlan> {
+    let argument_span = |index: usize| -> Plan<Span> { Ok(argument(call, index)?.span) };
+    Ok(match call.function.kind {
+        Kind::Math(math) => VectorPlan::Math {
+            function: math,
+            operand: args.vector()?,
+            params: match math {
+                Math::Clamp => vec![args.scalar()?, args.scalar()?],
+                Math::ClampMin | Math::ClampMax => vec![args.scalar()?],
+                Math::Round => args.scalars,
+                _ => Vec::new(),
+            },
+        },
+        Kind::Date(part) => VectorPlan::Date {
+            part,
+            operand: args.vectors.pop().map(|part| Box::new(part.plan)),
+        },
+        Kind::Absent => VectorPlan::Absent {
+            operand: args.vector()?,
+            labels: absent_labels(argument(call, 0)?),
+        },
+        Kind::Vector => VectorPlan::FromScalar(args.scalar()?),
+        Kind::Sort { descending } => VectorPlan::Sort {
+            operand: args.vector()?,
+            descending,
+            span,
+        },
+        Kind::SortByLabel { descending } => VectorPlan::SortByLabel {
+            operand: args.vector()?,
+            labels: args.strings.into_iter().map(|text| text.value).collect(),
+            descending,
+            span,
+        },
+        Kind::LabelReplace => label_replace(args)?,
+        Kind::LabelJoin => label_join(args)?,
+        Kind::HistogramQuantile => VectorPlan::HistogramQuantile {
+            quantile: args.scalar()?,
+            quantile_span: argument_span(0)?,
+            operand: args.vector()?,
+            operand_span: argument_span(1)?,
+        },
+        Kind::HistogramFraction => VectorPlan::HistogramFraction {
+            lower: args.scalar()?,
+            upper: args.scalar()?,
+            operand: args.vector()?,
+            operand_span: argument_span(2)?,
+        },
+        Kind::NativeHistogram => VectorPlan::Nothing(args.vector()?),
+        _ => return Err(bug("a vector function was expected")),
+    })
+}
+
 fn join_scalars(
     lhs: Part<ScalarPlan>,
     rhs: Part<ScalarPlan>,
@@ -616,23 +609,20 @@ fn join_scalars(
 
 fn label_replace(mut args: Arguments) -> Plan<VectorPlan> {
     let operand = args.vector()?;
-    let [target, replacement, source, pattern] = <[String; 4]>::try_from(args.strings)
+    let [target, replacement, source, pattern] = <[StringLiteral; 4]>::try_from(args.strings)
         .map_err(|_| bug("label_replace takes four strings"))?;
-    let compiled = Pattern::new(&pattern).map_err(|_| {
+    let compiled = Pattern::new(&pattern.value).map_err(|_| {
         QueryError::Execution(format!(
-            "invalid regular expression in label_replace(): {pattern}"
+            "invalid regular expression in label_replace(): {}",
+            pattern.value
         ))
     })?;
-    if target.is_empty() {
-        return Err(QueryError::Execution(format!(
-            "invalid destination label name in label_replace(): {target}"
-        )));
-    }
+    check_label_name("destination", "label_replace", &target)?;
     Ok(VectorPlan::LabelReplace {
         operand,
-        target,
-        replacement,
-        source,
+        target: target.value,
+        replacement: replacement.value,
+        source: source.value,
         pattern: compiled,
     })
 }
@@ -643,23 +633,28 @@ fn label_join(mut args: Arguments) -> Plan<VectorPlan> {
     let (Some(target), Some(separator)) = (strings.next(), strings.next()) else {
         return Err(bug("label_join takes two strings"));
     };
-    let sources: Vec<String> = strings.collect();
-    if let Some(source) = sources.iter().find(|source| source.is_empty()) {
-        return Err(QueryError::Execution(format!(
-            "invalid source label name in label_join(): {source}"
-        )));
+    let sources: Vec<StringLiteral> = strings.collect();
+    for source in &sources {
+        check_label_name("source", "label_join", source)?;
     }
-    if target.is_empty() {
-        return Err(QueryError::Execution(format!(
-            "invalid destination label name in label_join(): {target}"
-        )));
-    }
+    check_label_name("destination", "label_join", &target)?;
     Ok(VectorPlan::LabelJoin {
         operand,
-        target,
-        separator,
-        sources,
+        target: target.value,
+        separator: separator.value,
+        sources: sources.into_iter().map(|text| text.value).collect(),
     })
+}
+
+/// A label may be called anything that is UTF-8, except nothing.
+fn check_label_name(role: &str, function: &str, name: &StringLiteral) -> Plan<()> {
+    if name.bytes.is_none() && !name.value.is_empty() {
+        return Ok(());
+    }
+    Err(QueryError::Execution(format!(
+        "invalid {role} label name in {function}(): {}",
+        name.value
+    )))
 }
 
 /// The labels that a selector asks for by equality, each once.

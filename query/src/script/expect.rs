@@ -32,6 +32,8 @@ pub(super) enum When {
     Range(Range),
 }
 
+/// The steps of a range query.
+#[expect(clippy::struct_field_names, reason = "the unit belongs to the name")]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Range {
     pub(super) start_ms: i64,

@@ -133,10 +133,8 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn clear(&mut self) {
-        if let Some(db) = self.db.take() {
-            if let Err(error) = db.close() {
-                tracing::warn!(%error, "closing the store of a script");
-            }
+        if let Some(Err(error)) = self.db.take().map(|db| db.close()) {
+            tracing::warn!(%error, "closing the store of a script");
         }
         self.unloaded.clear();
     }
@@ -159,10 +157,8 @@ impl Bench<'_> {
         let mut loaded = Vec::new();
         for series in &load.series {
             let mut leave_out = |labels: Labels, why| self.unloaded.push(Unloaded { labels, why });
-            if load.with_nhcb {
-                if let Some(labels) = native_of(&series.labels) {
-                    leave_out(labels, "native histograms with custom buckets");
-                }
+            if let Some(labels) = native_of(&series.labels).filter(|_| load.with_nhcb) {
+                leave_out(labels, "native histograms with custom buckets");
             }
             if series.has_start_timestamps {
                 leave_out(series.labels.clone(), "start timestamps");
@@ -244,7 +240,7 @@ impl Bench<'_> {
 
     fn range(&self, eval: &Eval, range: Range, expr: &Expr, db: &Db) -> Result<(), Trouble> {
         let outcome = self.ask_range(expr, range, db);
-        self.judge(eval, Some(range), outcome)
+        judge(eval, Some(range), outcome)
     }
 
     fn ask_range(&self, expr: &Expr, range: Range, db: &Db) -> Result<Outcome, QueryError> {
@@ -304,7 +300,7 @@ impl Bench<'_> {
             .instant(&db.snapshot(), expr, at_ms, &QueryOptions::default());
         let is_scalar = matches!(&outcome, Ok(o) if matches!(o.value, Value::Scalar(_)));
         let is_range = range.is_some() || eval.string.is_some() || outcome.is_err();
-        self.judge(eval, range, outcome)?;
+        judge(eval, range, outcome)?;
         if is_range || reads_context(expr) {
             return Ok(());
         }
@@ -342,32 +338,31 @@ impl Bench<'_> {
         };
         compared.map_err(as_range)
     }
+}
 
-    /// Compares an answer with what is expected.
-    fn judge(
-        &self,
-        eval: &Eval,
-        range: Option<Range>,
-        outcome: Result<Outcome, QueryError>,
-    ) -> Result<(), Trouble> {
-        let outcome = match (outcome, &eval.fail) {
-            (Err(QueryError::NotBuilt(what)), _) => return Err(Trouble::NotBuilt(what)),
-            (Err(error), Some(text)) if text.fits(&error.to_string()) => return Ok(()),
-            (Err(error), Some(text)) => {
-                return Err(Trouble::Differs(format!(
-                    "expected an error like {text:?}, got {error}"
-                )));
-            }
-            (Err(error), None) => return Err(Trouble::Differs(error.to_string())),
-            (Ok(_), Some(_)) => {
-                return Err(Trouble::Differs("expected an error, got none".to_owned()));
-            }
-            (Ok(outcome), None) => outcome,
-        };
-        compare::annotations(eval, &outcome.warnings, &outcome.infos)
-            .and_then(|()| compare::value(eval, range, &outcome.value))
-            .map_err(Trouble::Differs)
-    }
+/// Compares an answer with what is expected.
+fn judge(
+    eval: &Eval,
+    range: Option<Range>,
+    outcome: Result<Outcome, QueryError>,
+) -> Result<(), Trouble> {
+    let outcome = match (outcome, &eval.fail) {
+        (Err(QueryError::NotBuilt(what)), _) => return Err(Trouble::NotBuilt(what)),
+        (Err(error), Some(text)) if text.fits(&error.to_string()) => return Ok(()),
+        (Err(error), Some(text)) => {
+            return Err(Trouble::Differs(format!(
+                "expected an error like {text:?}, got {error}"
+            )));
+        }
+        (Err(error), None) => return Err(Trouble::Differs(error.to_string())),
+        (Ok(_), Some(_)) => {
+            return Err(Trouble::Differs("expected an error, got none".to_owned()));
+        }
+        (Ok(outcome), None) => outcome,
+    };
+    compare::annotations(eval, &outcome.warnings, &outcome.infos)
+        .and_then(|()| compare::value(eval, range, &outcome.value))
+        .map_err(Trouble::Differs)
 }
 
 /// The native histogram that a bucket, count or sum belongs to.

@@ -103,6 +103,9 @@ fn string(rest: &str) -> Result<(String, usize), String> {
     Ok((text, used))
 }
 
+/// Adding this leaves every float as it is, zero's sign included; a staleness marker is not added to.
+const NO_INCREMENT: f64 = -0.0;
+
 /// What one word of the notation stands for.
 struct Item {
     first: Point,
@@ -116,9 +119,7 @@ impl Item {
         for _ in 0..self.count {
             points.push(point);
             if let Point::Float(value) = &mut point {
-                if self.increment != 0.0 {
-                    *value += self.increment;
-                }
+                *value += self.increment;
             }
         }
     }
@@ -135,7 +136,7 @@ fn item(rest: &str) -> IResult<&str, Item> {
     });
     let stale = value((), tag("stale")).map(|()| Item {
         first: Point::Float(stale_nan()),
-        increment: 0.0,
+        increment: NO_INCREMENT,
         count: 1,
     });
     let histogram = |i| delimited(tag("{{"), take_until("}}"), tag("}}")).parse(i);
@@ -163,7 +164,7 @@ fn item(rest: &str) -> IResult<&str, Item> {
         move |(first, series, count)| {
             let (increment, count) = match series {
                 Some((increment, count)) => (increment, Some(count)),
-                None => (0.0, count),
+                None => (NO_INCREMENT, count),
             };
             Item {
                 first: Point::Float(first),
