@@ -142,13 +142,13 @@ impl RuleManager {
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(options.clone());
         let mut next = HashMap::new();
-        let mut order = Vec::new();
+        let mut seen = HashSet::new();
         let mut changed = Vec::new();
         for (key, spec) in wanted(files) {
-            if order.contains(&key) {
+            // A file that several patterns name is read once.
+            if !seen.insert(key.clone()) {
                 continue;
             }
-            order.push(key.clone());
             match running.remove(&key) {
                 Some(old) if old.group.is_same(&spec, options.default_interval_ms) => {
                     next.insert(key, old);

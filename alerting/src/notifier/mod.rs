@@ -161,8 +161,10 @@ impl Notifier {
                     None => Sender::start(shared.clone(), target),
                 });
             }
-            let count = destinations.senders.len() as f64;
-            shared.metrics.alertmanagers_discovered.set(count);
+            // Our own routing is one more place that takes alerts: without it, the common alert
+            // about a server that has no Alertmanager would fire.
+            let count = destinations.senders.len() + usize::from(routing.is_some());
+            shared.metrics.alertmanagers_discovered.set(count as f64);
             let before = destinations.dispatcher.take();
             let (kept, replaced) = match (before, &routing) {
                 (Some(old), Some(new)) if old.is_for(new, &external_url) => (Some(old), None),
