@@ -336,7 +336,7 @@ fn tls_reason(error: &std::io::Error) -> String {
     let text = error.to_string();
     let hint = if text.contains("UnknownIssuer") {
         ": set tls_config.ca_file to the certificate of its authority"
-    } else if text.contains("NotValidForName") {
+    } else if text.contains("not valid for name") {
         ": set tls_config.server_name to a name in its certificate"
     } else if text.contains("InvalidContentType") {
         ": the target seems to speak plain HTTP; is scheme: http meant?"

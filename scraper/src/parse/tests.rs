@@ -502,7 +502,7 @@ mod compared {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn any_fragments(parts in prop::collection::vec(prop::sample::select(FRAGMENTS), 0..24)) {

@@ -3,4 +3,5 @@
 mod discovery;
 mod in_process;
 mod over_http;
+mod secured;
 mod support;

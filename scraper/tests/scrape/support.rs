@@ -147,11 +147,11 @@ pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// A quick job of one static target.
+/// A quick job of one static target. The timeout leaves room for a busy machine.
 pub(crate) fn job(address: &str) -> ScrapeConfig {
     ScrapeConfig {
-        interval_ms: 100,
-        timeout_ms: 100,
+        interval_ms: 300,
+        timeout_ms: 300,
         static_targets: vec![StaticTargets {
             targets: vec![address.to_owned()],
             labels: Labels::empty(),
