@@ -43,7 +43,8 @@ pub(crate) enum StartError {
     Config(#[from] ConfigError),
     #[error("{0}")]
     Bind(#[from] BindError),
-    #[error("{0}")]
+    /// The store says what and where; where the disk is to blame, this says what to do.
+    #[error("{0}{advice}", advice = store_advice(.0))]
     Store(#[from] OpenError),
 }
 
@@ -57,6 +58,15 @@ impl StartError {
             Self::Bind(_) => 5,
             Self::Store(_) => 6,
         }
+    }
+}
+
+fn store_advice(error: &OpenError) -> &'static str {
+    match error {
+        OpenError::Io { .. } => {
+            "; let the user this server runs as write there, or choose another directory with --storage.tsdb.path"
+        }
+        _ => "",
     }
 }
 

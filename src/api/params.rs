@@ -1,11 +1,14 @@
 //! Request parameters: from the URL and from a form, decoded once, read by name.
 
+use std::sync::Arc;
+
 use axum::extract::{FromRequest, Request};
 use barograph_model::duration::parse_duration_ms;
 use http::{Method, header};
 
 use super::error::ApiError;
 use super::time::parse_rfc3339;
+use crate::app::App;
 
 /// Most bytes of a form, as Go's server allows.
 pub(crate) const FORM_LIMIT_BYTES: usize = 10 << 20;
@@ -110,10 +113,10 @@ impl Params {
     }
 }
 
-impl<S: Send + Sync> FromRequest<S> for Params {
+impl FromRequest<Arc<App>> for Params {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         let url = request.uri().query().unwrap_or_default().to_owned();
         let is_form = request.method() == Method::POST
             && request
@@ -123,8 +126,14 @@ impl<S: Send + Sync> FromRequest<S> for Params {
                 .is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"));
         let mut params = Self::default();
         if is_form {
-            let body = axum::body::to_bytes(request.into_body(), FORM_LIMIT_BYTES)
+            let reading = axum::body::to_bytes(request.into_body(), FORM_LIMIT_BYTES);
+            let body = tokio::time::timeout(app.settings.read_timeout, reading)
                 .await
+                .map_err(|_| {
+                    ApiError::bad_data(
+                        "error reading form: it did not arrive in --web.read-timeout",
+                    )
+                })?
                 .map_err(|error| {
                     ApiError::bad_data(format!(
                         "error reading form (at most {FORM_LIMIT_BYTES} bytes are read): {error}"

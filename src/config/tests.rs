@@ -484,7 +484,7 @@ fn the_built_in_configuration_fits_any_host_name() {
 fn files_named_by_the_configuration_are_read_beside_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let write = |name: &str, text: &str| {
-        std::fs::write(directory.path().join(name), text).expect("written")
+        std::fs::write(directory.path().join(name), text).expect("written");
     };
     write(
         "p.yml",
