@@ -140,4 +140,6 @@ async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
 }
 
 #[cfg(test)]
+mod test_server;
+#[cfg(test)]
 mod tests;
