@@ -230,8 +230,8 @@ impl Head {
         if !writer.record.is_empty()
             && let Err(error) = wal.append(&mut writer.record)
         {
-            for (_, track) in plan.new_tracks {
-                self.drop_track(group.number, track);
+            for (_, mut track) in plan.new_tracks {
+                self.drop_track(group.number, &mut track);
             }
             return Err(log_error(error));
         }
@@ -403,10 +403,9 @@ impl Head {
         for (index, track) in plan.new_tracks {
             state.put(index, track);
         }
-        let mut slab = self.slab(group.number);
         for index in plan.seals {
             if let Some(track) = state.track_mut(index) {
-                self.sealed(track.seal(&mut slab));
+                self.sealed(track.seal(&mut self.slab(group.number)));
             }
         }
         if !plan.joins.is_empty() {
@@ -415,6 +414,7 @@ impl Head {
                 join(&mut state, &mut catalog, group.number, *index, movers);
             }
         }
+        let mut slab = self.slab(group.number);
         let mut commits = Vec::with_capacity(plan.rows.len());
         for (index, row) in &plan.rows {
             let Some(track) = state.track_mut(*index) else {

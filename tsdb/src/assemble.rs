@@ -12,12 +12,15 @@ pub(crate) enum ColumnKey {
     Block { block: u32, column: u32 },
 }
 
+/// A column, the first of its rows, how many.
+type Run = (ColumnKey, u32, u32);
+
 /// Columns a selection has seen: each is decoded once, and series with the same rows get the same
 /// assembled column.
 #[derive(Debug, Default)]
 pub(crate) struct Timestamps {
     decoded: HashMap<ColumnKey, Arc<[i64]>>,
-    assembled: HashMap<Vec<(ColumnKey, u32, u32)>, Arc<[i64]>>,
+    assembled: HashMap<Vec<Run>, Arc<[i64]>>,
 }
 
 /// Most columns kept of either kind.
@@ -28,7 +31,7 @@ const SHARED_RUNS_LIMIT: usize = 512;
 /// Rows of columns, in the order in which their values were decoded.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
-    runs: Vec<(ColumnKey, u32, u32)>,
+    list: Vec<Run>,
     columns: Vec<Arc<[i64]>>,
     last_ms: Option<i64>,
     /// Whether some rows are not later than those before them.
@@ -44,7 +47,7 @@ impl Runs {
         };
         self.overlap |= self.last_ms.is_some_and(|last| *from <= last);
         self.last_ms = Some(*to);
-        self.runs.push((key, first, count));
+        self.list.push((key, first, count));
         self.columns.push(column.clone());
     }
 }
@@ -93,15 +96,15 @@ impl<'a> Assembly<'a> {
         if runs.overlap {
             return in_order(&runs, self.values);
         }
-        let shared = runs.runs.len() <= SHARED_RUNS_LIMIT;
+        let shared = runs.list.len() <= SHARED_RUNS_LIMIT;
         let mut seen = self
             .timestamps
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(column) = seen.assembled.get(&runs.runs) {
+        if let Some(column) = seen.assembled.get(&runs.list) {
             return column.clone();
         }
-        let column: Arc<[i64]> = match (&runs.runs[..], &runs.columns[..]) {
+        let column: Arc<[i64]> = match (&runs.list[..], &runs.columns[..]) {
             // The whole of one column: no copy.
             ([(_, 0, count)], [only]) if *count as usize == only.len() => only.clone(),
             _ => rows_of(&runs).collect(),
@@ -110,14 +113,14 @@ impl<'a> Assembly<'a> {
             if seen.assembled.len() >= COLUMNS_LIMIT {
                 seen.assembled.clear();
             }
-            seen.assembled.insert(runs.runs, column.clone());
+            seen.assembled.insert(runs.list, column.clone());
         }
         column
     }
 }
 
 fn rows_of(runs: &Runs) -> impl Iterator<Item = i64> + '_ {
-    runs.runs
+    runs.list
         .iter()
         .zip(&runs.columns)
         .flat_map(|((_, first, count), column)| {

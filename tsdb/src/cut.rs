@@ -149,9 +149,8 @@ impl Inner {
             };
             for index in tracks {
                 let sealed = self.head.seal_logged(&self.wal, &group, &mut record, index);
-                match sealed {
-                    Err(AppendError::Log { path, source }) => return Err((path, source)),
-                    Ok(()) | Err(_) => {}
+                if let Err(AppendError::Log { path, source }) = sealed {
+                    return Err((path, source));
                 }
             }
         }
@@ -353,8 +352,8 @@ impl Head {
                 let empty = state.track(index).is_some_and(|t| {
                     t.live == 0 && t.chunks.is_empty() && t.timestamps_ms.is_empty()
                 });
-                if empty && let Some(track) = state.tracks[index as usize].take() {
-                    self.drop_track(group.number, track);
+                if empty && let Some(mut track) = state.tracks[index as usize].take() {
+                    self.drop_track(group.number, &mut track);
                     self.catalog_mut().forget_track((group.number, index));
                 }
             }

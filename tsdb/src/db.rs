@@ -61,7 +61,6 @@ pub(crate) struct Maintenance {
     pub(crate) checkpointed: Instant,
     /// Views that blocks replaced, and the instant up to which the head keeps data for them.
     pub(crate) old_views: Vec<(Arc<View>, i64)>,
-    pub(crate) swept: Instant,
 }
 
 impl Db {
@@ -221,7 +220,6 @@ impl Inner {
                 head_files,
                 checkpointed: Instant::now(),
                 old_views: Vec::new(),
-                swept: Instant::now(),
             }),
             closed: AtomicBool::new(false),
             stop: (Mutex::new(false), Condvar::new()),
@@ -274,7 +272,7 @@ fn start_threads(inner: &Arc<Inner>) -> Result<Vec<JoinHandle<()>>, OpenError> {
     if !inner.options.maintenance_interval.is_zero() {
         let interval = inner.options.maintenance_interval;
         threads.push(start("tsdb-maintain", interval, |inner| {
-            inner.maintain(false)
+            inner.maintain(false);
         })?);
     }
     Ok(threads)

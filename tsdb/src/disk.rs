@@ -92,7 +92,15 @@ pub struct Mapping(pub(crate) Region);
 /// A held lock.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Unlocks rather than only closing: a process being started at this moment may hold a copy of
+    /// the descriptor until it runs its program.
+    fn drop(&mut self) {
+        rustix::fs::flock(&self.file, FlockOperation::Unlock).ok();
+    }
 }
 
 /// The machine's own disk.
@@ -179,7 +187,7 @@ impl Disk for SystemDisk {
             .truncate(false)
             .open(path)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Lock { _file: file })),
+            Ok(()) => Ok(Some(Lock { file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }

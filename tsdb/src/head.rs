@@ -1,7 +1,8 @@
 //! The head: groups of tracks in memory, and the catalog that finds them.
 //!
 //! Locks, in the order they are taken: a group's `writer` (one append at a time), its `state`
-//! (held by readers only to copy, by the writer only to apply), the catalog, the marks, a slab.
+//! (held by readers only to copy, by the writer only to apply), the catalog, the map of groups, the
+//! marks, a slab, the pending chunks.
 //! The log is written under `writer` alone, so a slow disk keeps no query waiting.
 
 use std::collections::HashMap;
@@ -120,13 +121,11 @@ impl GroupState {
     /// The index that [`Self::add`] will use next, after `pending` other additions.
     pub(crate) fn free_index(&self, pending: usize) -> u32 {
         let mut free = (0..self.tracks.len()).filter(|at| self.tracks[*at].is_none());
-        match free.nth(pending) {
-            Some(index) => index as u32,
-            None => {
-                let holes = self.tracks.iter().filter(|t| t.is_none()).count();
-                (self.tracks.len() + pending - holes.min(pending)) as u32
-            }
+        if let Some(index) = free.nth(pending) {
+            return index as u32;
         }
+        let holes = self.tracks.iter().filter(|t| t.is_none()).count();
+        (self.tracks.len() + pending - holes) as u32
     }
 
     /// Puts a track at an index.
@@ -251,10 +250,16 @@ impl Head {
             let slots = catalog.everything().iter();
             slots.map(|s| catalog.location_of_slot(s).group).collect()
         };
+        // No group's state is locked under the map: selecting holds the catalog when it asks the
+        // map, and an append may hold a group's state when it asks for the catalog.
+        let empty: Vec<u32> = self
+            .all_groups()
+            .into_iter()
+            .filter(|group| !used.contains(&group.number) && group.read().tracks.is_empty())
+            .map(|group| group.number)
+            .collect();
         write(&self.groups).retain(|number, group| {
-            group.handles.load(Ordering::Relaxed) > 0
-                || used.contains(number)
-                || !group.read().tracks.is_empty()
+            group.handles.load(Ordering::Relaxed) > 0 || !empty.contains(number)
         });
     }
 
@@ -305,7 +310,7 @@ impl Head {
     }
 
     /// Gives the memory of a track back.
-    pub(crate) fn drop_track(&self, group: u32, mut track: Box<Track>) {
+    pub(crate) fn drop_track(&self, group: u32, track: &mut Track) {
         track.free_pages(&mut self.slab(group));
         let mut marks = self.marks();
         let next = track.next_row();

@@ -10,6 +10,9 @@ use crate::block::view_of;
 use crate::checkpoint;
 use crate::db::{Inner, Maintenance};
 
+/// Most chunks written to a head file at once.
+const CHUNKS_AT_ONCE: usize = 64;
+
 impl Inner {
     /// One round of maintenance; `force` checkpoints even where it is not time.
     pub(crate) fn maintain(&self, force: bool) {
@@ -43,22 +46,25 @@ impl Inner {
 
     /// Writes sealed chunks to the head file.
     fn flush_chunks(&self, state: &mut Maintenance) -> Result<(), (PathBuf, io::Error)> {
-        let chunks = self.head.pending().clone();
-        let written = state.head_files.write(&chunks);
-        match &written {
-            Ok(()) => {
-                let mut pending = self.head.pending();
-                pending.drain(..chunks.len());
+        loop {
+            let chunks: Vec<_> = {
+                let pending = self.head.pending();
+                pending.iter().take(CHUNKS_AT_ONCE).cloned().collect()
+            };
+            if chunks.is_empty() {
+                return Ok(());
             }
-            Err((path, error)) => {
+            if let Err((path, error)) = state.head_files.write(&chunks) {
                 self.figures
                     .head_file_failures
                     .fetch_add(1, Ordering::Relaxed);
                 tracing::error!(path = %path.display(), %error,
                     "cannot write sealed pages; they stay in memory and in the log");
+                return Err((path, error));
             }
+            // New ones were added at the end only.
+            self.head.pending().drain(..chunks.len());
         }
-        written
     }
 
     /// Removes blocks that are older than the retention.

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use barograph_instrument::{Encoder, MetricKind, Registry};
+use barograph_instrument::MetricKind::{Counter, Gauge};
+use barograph_instrument::{Encoder, Registry};
 
 use crate::db::Inner;
 use crate::stats::head_stats;
@@ -51,7 +52,6 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         encoder.family(name, kind, help);
         encoder.sample(name, std::iter::empty::<(&str, &str)>(), value);
     };
-    use MetricKind::{Counter, Gauge};
     one(
         "prometheus_tsdb_blocks_loaded",
         Gauge,

@@ -38,7 +38,7 @@ impl Options {
             wal_segment_bytes: 64 << 20,
             block_span_ms: 2 * 3_600_000,
             maintenance_interval: Duration::from_secs(5),
-            checkpoint_interval: Duration::from_secs(300),
+            checkpoint_interval: Duration::from_mins(5),
         }
     }
 }

@@ -102,7 +102,7 @@ impl Snapshot {
         let mut names = BTreeSet::new();
         if self.head_overlaps(range) {
             let catalog = self.head.catalog();
-            let slots = (!matchers.is_empty()).then(|| self.head_slots(&catalog, matchers));
+            let slots = (!matchers.is_empty()).then(|| head_slots(&catalog, matchers));
             for (name, pairs) in catalog.names() {
                 let used = slots.as_ref().is_none_or(|slots| {
                     let mut has = |pair: &u32| intersects(&catalog, *pair, slots);
@@ -137,7 +137,7 @@ impl Snapshot {
         let mut values = BTreeSet::new();
         if self.head_overlaps(range) {
             let catalog = self.head.catalog();
-            let slots = (!matchers.is_empty()).then(|| self.head_slots(&catalog, matchers));
+            let slots = (!matchers.is_empty()).then(|| head_slots(&catalog, matchers));
             for pair in catalog.pairs_of(name) {
                 let used = slots
                     .as_ref()
@@ -164,13 +164,6 @@ impl Snapshot {
         start_ms <= range.end_ms && range.start_ms <= self.head.max_ms.load(Relaxed)
     }
 
-    fn head_slots(&self, catalog: &Catalog, matchers: &[Matcher]) -> RoaringBitmap {
-        match select::select(&HeadIndex(catalog), matchers) {
-            Ok(slots) => slots,
-            Err(never) => match never {},
-        }
-    }
-
     fn select_head(
         &self,
         matchers: &[Matcher],
@@ -181,7 +174,7 @@ impl Snapshot {
             return Vec::new();
         }
         let catalog = self.head.catalog();
-        let slots = self.head_slots(&catalog, matchers);
+        let slots = head_slots(&catalog, matchers);
         let all = self
             .head
             .groups
@@ -255,7 +248,7 @@ impl Selection {
         for at in &series.blocks {
             let block = &self.snapshot.view.blocks[at.block as usize];
             if block.range().overlaps(&range) {
-                block.read(at, range, &mut assembly)?;
+                block.read(*at, range, &mut assembly)?;
             }
         }
         if let Some(series) = &series.head {
@@ -379,6 +372,13 @@ fn damaged_head(track: u32, error: crate::bytes::Malformed) -> ReadError {
         path: format!("head (track {track})").into(),
         offset: error.offset as u64,
         what: error.what.to_owned(),
+    }
+}
+
+fn head_slots(catalog: &Catalog, matchers: &[Matcher]) -> RoaringBitmap {
+    match select::select(&HeadIndex(catalog), matchers) {
+        Ok(slots) => slots,
+        Err(never) => match never {},
     }
 }
 

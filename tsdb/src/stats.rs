@@ -1,6 +1,7 @@
 //! Figures about the store, for `/api/v1/status/tsdb`.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use crate::head::Head;
@@ -42,7 +43,7 @@ pub(crate) fn collect(head: &Head, top: usize) -> Stats {
         ..Stats::default()
     };
     let catalog = head.catalog();
-    let mut by_pair: BTreeMap<(std::cmp::Reverse<u64>, u32), ()> = BTreeMap::new();
+    let mut by_pair: BTreeSet<(Reverse<u64>, u32)> = BTreeSet::new();
     for (name, pairs) in catalog.names() {
         let bytes = pairs
             .iter()
@@ -58,13 +59,13 @@ pub(crate) fn collect(head: &Head, top: usize) -> Stats {
                 let value = catalog.texts(*pair).1.to_owned();
                 stats.series_by_metric.push((value, count));
             }
-            by_pair.insert((std::cmp::Reverse(count), *pair), ());
+            by_pair.insert((Reverse(count), *pair));
             if by_pair.len() > top {
                 by_pair.pop_last();
             }
         }
     }
-    for ((count, pair), ()) in by_pair {
+    for (count, pair) in by_pair {
         let (name, value) = catalog.texts(pair);
         stats
             .series_by_pair

@@ -27,7 +27,7 @@ pub(crate) const DEAD: SeriesRef = SeriesRef {
 /// "No sample in the open rows".
 const NOT_STARTED: u16 = u16::MAX;
 
-// An open page of the most rows fits the largest piece of a slab.
+// An open page of the most rows fits a piece of a slab.
 const _: () =
     assert!(ROWS_LIMIT as usize * VALUE_LIMIT_BYTES <= crate::page::slab::PAGE_LIMIT_BYTES);
 
@@ -64,8 +64,6 @@ pub(crate) struct Track {
     pub(crate) chunks: Arc<Vec<Arc<Chunk>>>,
     /// Open rows at which to seal.
     pub(crate) seal_at: u32,
-    /// When the newest row came, by the wall clock.
-    pub(crate) touched_ms: i64,
     /// Whether a series moved away to another track.
     pub(crate) had_leavers: bool,
     /// Whether a lost log record makes the next differences meaningless (only while replaying).
@@ -165,7 +163,6 @@ impl Track {
             // The first chunk is shorter by a different amount per track, so that tracks that
             // begin together do not seal together for ever.
             seal_at: SEAL_ROWS / 2 + id.wrapping_mul(0x9e37_79b9) % (SEAL_ROWS / 2),
-            touched_ms: 0,
             had_leavers: false,
             broken: false,
             rows_since_key: KEY_INTERVAL_ROWS,
@@ -360,8 +357,9 @@ impl Track {
             } else {
                 scratch.clear();
                 page.extend(&mut scratch, *last, bits, number);
+                let fits = slab.append(&mut page.piece, &scratch);
                 assert!(
-                    slab.append(&mut page.piece, &scratch),
+                    fits.is_ok(),
                     "BUG: a page of {ROWS_LIMIT} rows outgrew its limit"
                 );
             }
@@ -384,15 +382,25 @@ impl Track {
             order.sort_unstable_by_key(|at| self.ids[*at as usize]);
         }
         let first_row = self.first_row;
+        let mut pages = Vec::new();
+        let mut ends = Vec::with_capacity(order.len());
+        for at in &order {
+            slab.copy(self.pages[*at as usize].piece, &mut pages);
+            ends.push(pages.len());
+        }
+        let page = |index: usize| {
+            let start = index.checked_sub(1).map_or(0, |before| ends[before]);
+            &pages[start..ends[index]]
+        };
         let chunk = (!order.is_empty()).then(|| {
-            let entries = order.iter().map(|at| {
+            let entries = order.iter().enumerate().map(|(index, at)| {
                 let at = *at as usize;
-                let page = &self.pages[at];
+                let open = &self.pages[at];
                 ChunkEntry {
                     series: self.ids[at],
-                    start: page.start,
-                    end: (page.last_row - first_row + 1) as u16,
-                    page: slab.get(page.piece),
+                    start: open.start,
+                    end: (open.last_row - first_row + 1) as u16,
+                    page: page(index),
                     constant: self.last[at],
                 }
             });
@@ -438,7 +446,8 @@ impl Track {
         if page.start == NOT_STARTED {
             return None;
         }
-        let mut stream = slab.get(page.piece).to_vec();
+        let mut stream = Vec::with_capacity(page.piece.len().max(VALUE_LIMIT_BYTES));
+        slab.copy(page.piece, &mut stream);
         if stream.is_empty() {
             token::put_value_or_zero(&mut stream, self.last[position]);
         }
@@ -476,9 +485,8 @@ impl Track {
             if page.start != NOT_STARTED {
                 put_varint(out, u64::from(page.pending));
                 out.push(page.scale);
-                let stream = slab.get(page.piece);
-                put_varint(out, stream.len() as u64);
-                out.extend_from_slice(stream);
+                put_varint(out, page.piece.len() as u64);
+                slab.copy(page.piece, out);
             }
         }
     }
@@ -520,9 +528,10 @@ impl Track {
             let inside = page.last_row >= self.first_row
                 && page.last_row - self.first_row < rows
                 && u32::from(page.start) < rows;
-            if !inside || (length > 0 && !slab.append(&mut page.piece, stream)) {
+            if !inside {
                 return Err(reader.fail("an open page outside the open rows"));
             }
+            slab.append(&mut page.piece, stream)?;
         }
         self.rows_since_key = KEY_INTERVAL_ROWS - 1;
         Ok(())

@@ -16,7 +16,7 @@ fn options(path: &Path) -> Options {
     Options {
         wal_segment_bytes: 1 << 16,
         maintenance_interval: Duration::ZERO,
-        checkpoint_interval: Duration::from_secs(3600),
+        checkpoint_interval: Duration::from_hours(1),
         block_span_ms: 10 * MINUTE_MS,
         retention_ms: 0,
         ..Options::new(path)

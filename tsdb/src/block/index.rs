@@ -414,13 +414,11 @@ impl Index for BlockIndex {
     }
 
     fn keep_pair(&self, set: &mut Bitmap, name: &str, value: &str) -> Result<(), Damaged> {
-        match self.find_pair(name, value)? {
-            Some(pair) => self.postings(pair, |bitmap| set.and_inplace(bitmap)),
-            None => {
-                set.clear();
-                Ok(())
-            }
+        if let Some(pair) = self.find_pair(name, value)? {
+            return self.postings(pair, |bitmap| set.and_inplace(bitmap));
         }
+        set.clear();
+        Ok(())
     }
 
     fn with_values(

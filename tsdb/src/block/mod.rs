@@ -195,7 +195,7 @@ impl Block {
     /// Reads the samples of a series inside `range`.
     pub(crate) fn read(
         &self,
-        at: &BlockSeries,
+        at: BlockSeries,
         range: TimeRange,
         assembly: &mut Assembly<'_>,
     ) -> Result<(), ReadError> {
@@ -209,7 +209,7 @@ impl Block {
 
     fn read_pages(
         &self,
-        at: &BlockSeries,
+        at: BlockSeries,
         range: TimeRange,
         assembly: &mut Assembly<'_>,
     ) -> Result<(), Damaged> {

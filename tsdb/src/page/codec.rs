@@ -103,20 +103,14 @@ fn smallest(values: &[u64]) -> (u8, u8, Vec<u8>) {
         }
     };
     offer(DICTIONARY, 0, encode_dictionary(values));
-    match Decimals::of(values) {
-        Some(decimals) => {
-            offer(DELTA, decimals.scale, Some(encode_delta(&decimals)));
-            offer(
-                DELTA_DELTA,
-                decimals.scale,
-                Some(encode_delta_delta(&decimals)),
-            );
-        }
-        None => {
-            let mut payload = Vec::new();
-            xor::encode(values, &mut payload);
-            offer(XOR, 0, Some(payload));
-        }
+    if let Some(decimals) = Decimals::of(values) {
+        let seconds = encode_delta_delta(&decimals);
+        offer(DELTA, decimals.scale, Some(encode_delta(&decimals)));
+        offer(DELTA_DELTA, decimals.scale, Some(seconds));
+    } else {
+        let mut payload = Vec::new();
+        xor::encode(values, &mut payload);
+        offer(XOR, 0, Some(payload));
     }
     best
 }

@@ -1,38 +1,38 @@
-//! Memory for open pages: pieces of a few sizes cut from large chunks.
+//! Memory for open pages: rings of small granules.
 //!
 //! A quarter of a million growing byte vectors would cost more in allocator headers and slack than
-//! in content. Pieces here are named by four bytes and are handed on to other pages when freed.
+//! in content. A page here is a ring of equal granules: growing copies nothing, and whatever one
+//! page frees any other can use. A page is named by its last granule, whose link leads to its
+//! first.
 
-const GRANULE_BYTES: usize = 16;
-const CHUNK_BYTES: usize = 256 * 1024;
-/// Piece sizes; a page moves to the next when it outgrows one.
-const SIZES_BYTES: [usize; 14] = [
-    16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048,
-];
-/// Largest page.
-pub(crate) const PAGE_LIMIT_BYTES: usize = SIZES_BYTES[SIZES_BYTES.len() - 1];
-/// "No piece".
-pub(crate) const NOWHERE: u32 = u32::MAX;
+use crate::bytes::Malformed;
 
-const _: () = assert!(CHUNK_BYTES.is_multiple_of(GRANULE_BYTES));
+const GRANULE_BYTES: usize = 32;
+/// The link to the next granule comes first.
+const LINK_BYTES: usize = 4;
+const CONTENT_BYTES: usize = GRANULE_BYTES - LINK_BYTES;
+/// Granules are allocated by so many at once.
+const CHUNK_GRANULES: usize = 8192;
+/// "No granule".
+const NOWHERE: u32 = u32::MAX;
+/// Longest page.
+pub(crate) const PAGE_LIMIT_BYTES: usize = u16::MAX as usize;
 
 /// A byte string that lives in a slab.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Piece {
-    at: u32,
+    last: u32,
     length: u16,
-    class: u8,
 }
 
 impl Piece {
     pub(crate) const NONE: Self = Self {
-        at: NOWHERE,
+        last: NOWHERE,
         length: 0,
-        class: 0,
     };
 
     pub(crate) fn is_none(self) -> bool {
-        self.at == NOWHERE
+        self.last == NOWHERE
     }
 
     pub(crate) fn len(self) -> usize {
@@ -40,86 +40,130 @@ impl Piece {
     }
 }
 
-/// Chunks of memory and the free pieces in them.
-#[derive(Debug, Default)]
+type Granule = [u8; GRANULE_BYTES];
+
+/// Chunks of granules and the free ones among them.
+#[derive(Debug)]
 pub(crate) struct Slab {
-    chunks: Vec<Box<[u8]>>,
-    /// Bytes of the last chunk that are handed out.
-    used: usize,
-    free: [Vec<u32>; SIZES_BYTES.len()],
+    chunks: Vec<Box<[Granule]>>,
+    /// Granules of the last chunk that were never used.
+    fresh: usize,
+    /// First of the free granules, which are linked.
+    free: u32,
+}
+
+impl Default for Slab {
+    fn default() -> Self {
+        Self {
+            chunks: Vec::new(),
+            fresh: 0,
+            free: NOWHERE,
+        }
+    }
 }
 
 impl Slab {
-    /// Appends to a piece, moving it where it outgrows its size. `false` where it would outgrow
-    /// the largest; nothing is written then.
+    /// Appends to a piece. Fails where the piece would be longer than the limit; nothing is
+    /// written then.
     #[inline]
-    pub(crate) fn append(&mut self, piece: &mut Piece, bytes: &[u8]) -> bool {
-        let needed = piece.len() + bytes.len();
-        if piece.is_none() || needed > SIZES_BYTES[usize::from(piece.class)] {
-            if needed > PAGE_LIMIT_BYTES {
-                return false;
-            }
-            self.grow(piece, needed);
+    pub(crate) fn append(&mut self, piece: &mut Piece, mut bytes: &[u8]) -> Result<(), Malformed> {
+        let length = piece.len() + bytes.len();
+        if length > PAGE_LIMIT_BYTES {
+            return Err(Malformed {
+                offset: piece.len(),
+                what: "a page beyond its limit",
+            });
         }
-        let start = piece.len();
-        self.bytes_mut(piece.at)[start..needed].copy_from_slice(bytes);
-        piece.length = needed as u16;
-        true
+        while !bytes.is_empty() {
+            let used = piece.len() % CONTENT_BYTES;
+            if used == 0 {
+                self.grow(piece);
+            }
+            let count = bytes.len().min(CONTENT_BYTES - used);
+            let start = LINK_BYTES + used;
+            self.granule(piece.last)[start..start + count].copy_from_slice(&bytes[..count]);
+            piece.length += count as u16;
+            bytes = &bytes[count..];
+        }
+        Ok(())
     }
 
-    /// The content of a piece.
-    pub(crate) fn get(&self, piece: Piece) -> &[u8] {
+    /// Appends the content of a piece to `into`.
+    pub(crate) fn copy(&self, piece: Piece, into: &mut Vec<u8>) {
         if piece.is_none() {
-            return &[];
+            return;
         }
-        let at = piece.at as usize * GRANULE_BYTES;
-        &self.chunks[at / CHUNK_BYTES][at % CHUNK_BYTES..][..piece.len()]
+        let mut left = piece.len();
+        let mut at = self.link(piece.last);
+        while left > 0 {
+            let count = left.min(CONTENT_BYTES);
+            into.extend_from_slice(&self.get(at)[LINK_BYTES..LINK_BYTES + count]);
+            left -= count;
+            at = self.link(at);
+        }
     }
 
     /// Gives the memory of a piece back.
     pub(crate) fn free(&mut self, piece: &mut Piece) {
         if !piece.is_none() {
-            self.free[usize::from(piece.class)].push(piece.at);
+            let first = self.link(piece.last);
+            self.set_link(piece.last, self.free);
+            self.free = first;
         }
         *piece = Piece::NONE;
     }
 
     /// Bytes held from the system.
     pub(crate) fn size_bytes(&self) -> usize {
-        self.chunks.len() * CHUNK_BYTES
+        self.chunks.len() * CHUNK_GRANULES * GRANULE_BYTES
     }
 
-    fn grow(&mut self, piece: &mut Piece, needed: usize) {
-        let class = SIZES_BYTES.partition_point(|size| *size < needed);
-        let at = self.allocate(class);
-        if !piece.is_none() {
-            let mut content = [0; PAGE_LIMIT_BYTES];
-            let length = piece.len();
-            content[..length].copy_from_slice(self.get(*piece));
-            self.bytes_mut(at)[..length].copy_from_slice(&content[..length]);
-            self.free[usize::from(piece.class)].push(piece.at);
+    fn grow(&mut self, piece: &mut Piece) {
+        let new = self.allocate();
+        if piece.is_none() {
+            self.set_link(new, new);
+        } else {
+            let first = self.link(piece.last);
+            self.set_link(piece.last, new);
+            self.set_link(new, first);
         }
-        piece.at = at;
-        piece.class = class as u8;
+        piece.last = new;
     }
 
-    fn allocate(&mut self, class: usize) -> u32 {
-        if let Some(at) = self.free[class].pop() {
+    fn allocate(&mut self) -> u32 {
+        if self.free != NOWHERE {
+            let at = self.free;
+            self.free = self.link(at);
             return at;
         }
-        let size = SIZES_BYTES[class];
-        if self.chunks.is_empty() || self.used + size > CHUNK_BYTES {
-            self.chunks.push(vec![0; CHUNK_BYTES].into_boxed_slice());
-            self.used = 0;
+        if self.fresh == 0 {
+            self.chunks
+                .push(vec![[0; GRANULE_BYTES]; CHUNK_GRANULES].into_boxed_slice());
+            self.fresh = CHUNK_GRANULES;
         }
-        let at = (self.chunks.len() - 1) * CHUNK_BYTES + self.used;
-        self.used += size;
-        (at / GRANULE_BYTES) as u32
+        self.fresh -= 1;
+        (self.chunks.len() * CHUNK_GRANULES - 1 - self.fresh) as u32
     }
 
-    fn bytes_mut(&mut self, at: u32) -> &mut [u8] {
-        let at = at as usize * GRANULE_BYTES;
-        &mut self.chunks[at / CHUNK_BYTES][at % CHUNK_BYTES..]
+    #[inline]
+    fn get(&self, at: u32) -> &Granule {
+        &self.chunks[at as usize / CHUNK_GRANULES][at as usize % CHUNK_GRANULES]
+    }
+
+    #[inline]
+    fn granule(&mut self, at: u32) -> &mut Granule {
+        &mut self.chunks[at as usize / CHUNK_GRANULES][at as usize % CHUNK_GRANULES]
+    }
+
+    #[inline]
+    fn link(&self, at: u32) -> u32 {
+        let [a, b, c, d, ..] = *self.get(at);
+        u32::from_le_bytes([a, b, c, d])
+    }
+
+    #[inline]
+    fn set_link(&mut self, at: u32, to: u32) {
+        self.granule(at)[..LINK_BYTES].copy_from_slice(&to.to_le_bytes());
     }
 }
 
@@ -133,22 +177,33 @@ mod tests {
         let mut pieces = vec![Piece::NONE; 300];
         for round in 0..200u32 {
             for (index, piece) in pieces.iter_mut().enumerate() {
-                assert!(slab.append(piece, &(round * 1000 + index as u32).to_le_bytes()));
+                let bytes = (round * 1000 + index as u32).to_le_bytes();
+                slab.append(piece, &bytes[..=round as usize % 4])
+                    .expect("fits");
             }
         }
+        let mut content = Vec::new();
         for (index, piece) in pieces.iter().enumerate() {
             let want: Vec<u8> = (0..200u32)
-                .flat_map(|r| (r * 1000 + index as u32).to_le_bytes())
+                .flat_map(|r| {
+                    let bytes = (r * 1000 + index as u32).to_le_bytes();
+                    bytes.into_iter().take(1 + r as usize % 4)
+                })
                 .collect();
-            assert_eq!(slab.get(*piece), want);
+            content.clear();
+            slab.copy(*piece, &mut content);
+            assert_eq!(content, want);
         }
         let size = slab.size_bytes();
         for piece in &mut pieces {
             slab.free(piece);
-            assert!(slab.append(piece, &[7; 800]));
+            slab.append(piece, &[7; 450]).expect("fits");
         }
-        assert_eq!(slab.size_bytes(), size, "freed pieces are used again");
-        assert!(!slab.append(&mut pieces[0], &[0; PAGE_LIMIT_BYTES]));
-        assert_eq!(slab.get(pieces[0]), [7; 800]);
+        assert_eq!(slab.size_bytes(), size, "freed granules are used again");
+        let long = vec![0; PAGE_LIMIT_BYTES];
+        assert!(slab.append(&mut pieces[0], &long).is_err());
+        content.clear();
+        slab.copy(pieces[0], &mut content);
+        assert_eq!(content, [7; 450]);
     }
 }

@@ -59,8 +59,7 @@ pub(crate) fn mantissa(bits: u64, scale: u8) -> Option<i64> {
     }
     let power = POWERS[usize::from(scale)];
     let scaled = value * power;
-    // NaN fails this too.
-    if !(scaled.abs() < EXACT_LIMIT) {
+    if scaled.is_nan() || scaled.abs() >= EXACT_LIMIT {
         return None;
     }
     let whole = (scaled + 0.5f64.copysign(scaled)) as i64;
