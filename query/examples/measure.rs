@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use barograph_instrument::Registry;
-use barograph_model::Labels;
+use barograph_model::{Labels, Matcher, TimeRange};
 use barograph_query::{Engine, EngineOptions, QueryOptions, RangeSteps, Value, parse};
-use barograph_tsdb::{Batch, Db, Options};
+use barograph_tsdb::{Batch, Column, Db, Options};
 
 const INTERVAL_MS: i64 = 15_000;
 const TARGETS: usize = 5;
@@ -35,6 +35,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let engine = Engine::new(options, &Registry::new());
     let end_ms = BEGIN_MS + hours * 3_600_000;
+    let read = read_alone(&db)?;
+    println!(
+        "{:8.1} ms  reading all series of m, nothing else",
+        read.as_secs_f64() * 1e3
+    );
     for (text, step_ms) in QUERIES {
         let expr = parse(text)?;
         let mut best = Duration::MAX;
@@ -66,6 +71,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{:8.1} ms  {text}  ({result})", best.as_secs_f64() * 1e3);
     }
     Ok(())
+}
+
+/// How long the store takes to hand over what the queries read.
+fn read_alone(db: &Db) -> Result<Duration, Box<dyn std::error::Error>> {
+    let mut best = Duration::MAX;
+    for _ in 0..RUNS {
+        let began = Instant::now();
+        let name = Matcher::equal("__name__", "m");
+        let selection = db.snapshot().select(&[name], TimeRange::ALL)?;
+        let mut column = Column::default();
+        for index in 0..selection.len() {
+            selection.read(index, TimeRange::ALL, &mut column)?;
+        }
+        best = best.min(began.elapsed());
+    }
+    Ok(best)
 }
 
 fn fill(

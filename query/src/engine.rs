@@ -9,7 +9,7 @@ use barograph_model::{Labels, Sample};
 use barograph_tsdb::Snapshot;
 
 use crate::ast::{Expr, ValueType};
-use crate::error::{ParseError, QueryError};
+use crate::error::QueryError;
 use crate::eval::vector::{Vector, is_absent, same_labels};
 use crate::eval::{Evaluator, Limits};
 use crate::metrics::Metrics;
@@ -168,15 +168,10 @@ impl Engine {
     ) -> Result<Outcome, QueryError> {
         let value_type = expr.value_type();
         if !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
-            return Err(QueryError::Parse(ParseError {
-                message: format!(
-                    "invalid expression type {:?} for range query, must be Scalar or instant Vector",
-                    value_type.documented()
-                ),
-                input: expr.text().to_owned(),
-                start: expr.root().span.start,
-                end: expr.root().span.end,
-            }));
+            return Err(QueryError::Type(format!(
+                "invalid expression type {:?} for range query, must be Scalar or instant Vector",
+                value_type.documented()
+            )));
         }
         let context = PlanContext {
             start_ms: steps.start_ms,

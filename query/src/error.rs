@@ -32,9 +32,12 @@ impl std::error::Error for ParseError {}
 /// Why a query yields nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
-    /// The text is no expression, or of a type that cannot be asked for.
+    /// The text is no expression.
     #[error("invalid parameter \"query\": {0}")]
     Parse(#[from] ParseError),
+    /// The expression is valid, but of a type that cannot be asked for.
+    #[error("invalid parameter \"query\": {0}")]
+    Type(String),
     /// The evaluation met something it cannot answer.
     #[error("{0}")]
     Execution(String),

@@ -60,11 +60,11 @@ fn public_scripts_pass_as_far_as_recorded() {
         println!("../shared/promqltest is absent: the public scripts were NOT run");
         return;
     };
-    let files = PASSING
+    let files: Vec<PathBuf> = PASSING
         .iter()
         .map(|(name, _)| directory.join(name))
         .collect();
-    let results = run_all(files, &RunOptions::default());
+    let results = run_all(&files, &RunOptions::default());
     let mut faults = Vec::new();
     for ((name, passing), counts) in PASSING.iter().zip(&results) {
         if counts.failed > 0 {
@@ -93,7 +93,7 @@ fn own_scripts_pass_with_names_dropped_at_once_and_late() {
     for delayed_name_removal in [false, true] {
         let mut options = RunOptions::default();
         options.engine.delayed_name_removal = delayed_name_removal;
-        for (file, counts) in files.iter().zip(run_all(files.clone(), &options)) {
+        for (file, counts) in files.iter().zip(run_all(&files, &options)) {
             assert!(
                 counts.failed + counts.unsupported == 0,
                 "{} (delayed name removal: {delayed_name_removal}): {counts:?}",
@@ -104,7 +104,7 @@ fn own_scripts_pass_with_names_dropped_at_once_and_late() {
 }
 
 /// Runs scripts side by side; prints what they yield, in order.
-fn run_all(files: Vec<PathBuf>, options: &RunOptions) -> Vec<Counts> {
+fn run_all(files: &[PathBuf], options: &RunOptions) -> Vec<Counts> {
     let next = Mutex::new(0);
     let reports: Vec<Mutex<Vec<EvalReport>>> = files.iter().map(|_| Mutex::default()).collect();
     std::thread::scope(|scope| {

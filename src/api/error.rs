@@ -95,7 +95,7 @@ impl ApiError {
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         let kind = match &error {
-            QueryError::Parse(_) => ErrorKind::BadData,
+            QueryError::Parse(_) | QueryError::Type(_) => ErrorKind::BadData,
             QueryError::Execution(_) | QueryError::NotBuilt(_) => ErrorKind::Execution,
             QueryError::Timeout(_) => ErrorKind::Timeout,
             QueryError::Canceled(_) => ErrorKind::Canceled,

@@ -68,9 +68,9 @@ fn plain(function: Math, v: f64) -> f64 {
         Math::Floor => v.floor(),
         Math::Exp => v.exp(),
         Math::Sqrt => v.sqrt(),
-        Math::Ln => v.ln(),
-        Math::Log2 => v.log2(),
-        Math::Log10 => v.log10(),
+        Math::Ln => gomath::ln(v),
+        Math::Log2 => gomath::log2(v),
+        Math::Log10 => gomath::log10(v),
         Math::Sgn => {
             if v < 0.0 {
                 -1.0

@@ -42,9 +42,16 @@ impl Evaluator<'_> {
 }
 
 fn part_of(part: Date, seconds: i64) -> f64 {
+    // Go counts the seconds of its calendar in 64 bits without sign: what is no time wraps around
+    // to its far end.
+    let seconds = match seconds {
+        i64::MIN => i128::from(seconds) + (1 << 64),
+        _ => i128::from(seconds),
+    };
+    let day = i128::from(DAY_SECONDS);
     let (days, second) = (
-        seconds.div_euclid(DAY_SECONDS),
-        seconds.rem_euclid(DAY_SECONDS),
+        seconds.div_euclid(day) as i64,
+        seconds.rem_euclid(day) as i64,
     );
     let (year, month, day) = civil(days);
     let number = match part {
@@ -133,6 +140,7 @@ mod tests {
         }
         assert_eq!(part_of(Date::Year, -1), 1969.0);
         assert_eq!(part_of(Date::DaysInMonth, -1), 31.0);
+        assert_eq!(part_of(Date::Year, to_i64(f64::NAN)), 292_277_026_596.0);
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
     }
 }

@@ -128,7 +128,8 @@ impl Picker<'_> {
             .unwrap_or(ABSENT)
     }
 
-    /// The `count` first of a group in the order of the operator; of equals the earlier.
+    /// The `count` first of a group in the order of the operator, best first. Which of equals stay
+    /// follows from Prometheus's heap, so that ties break alike.
     fn best(&self, mut group: Vec<usize>, step: usize, count: usize) -> Vec<usize> {
         let descending = match self.op {
             AggregateOp::TopK => true,
@@ -138,16 +139,38 @@ impl Picker<'_> {
                 return group;
             }
         };
-        // A stable sort; NaN comes last either way.
-        group.sort_by(|a, b| {
-            let (a, b) = (self.value(*a, step), self.value(*b, step));
+        let worse = |a: f64, b: f64| a.is_nan() || if descending { a < b } else { a > b };
+        let mut heap = Heap {
+            worst_first: Vec::new(),
+            worse,
+        };
+        for index in group {
+            let value = self.value(index, step);
+            if heap.worst_first.len() < count {
+                heap.push((value, index));
+                continue;
+            }
+            let Some((worst, _)) = heap.worst_first.first() else {
+                break;
+            };
+            let beats = if descending {
+                *worst < value
+            } else {
+                *worst > value
+            };
+            if beats || (worst.is_nan() && !value.is_nan()) {
+                heap.replace_worst((value, index));
+            }
+        }
+        let mut best = heap.worst_first;
+        // Stable, and NaN last either way.
+        best.sort_by(|(a, _), (b, _)| {
             let order = a
-                .partial_cmp(&b)
+                .partial_cmp(b)
                 .map(|order| if descending { order.reverse() } else { order });
             order.unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
         });
-        group.truncate(count);
-        group
+        best.into_iter().map(|(_, index)| index).collect()
     }
 
     /// Whether a series belongs to this share; a negative share is the complement.
@@ -157,6 +180,53 @@ impl Picker<'_> {
             position < ratio
         } else {
             position >= 1.0 + ratio
+        }
+    }
+}
+
+/// A binary heap with the worst value on top, in the very order of Go's `container/heap`.
+struct Heap<F> {
+    worst_first: Vec<(f64, usize)>,
+    worse: F,
+}
+
+impl<F: Fn(f64, f64) -> bool> Heap<F> {
+    fn worse(&self, a: usize, b: usize) -> bool {
+        (self.worse)(self.worst_first[a].0, self.worst_first[b].0)
+    }
+
+    fn push(&mut self, entry: (f64, usize)) {
+        self.worst_first.push(entry);
+        let mut at = self.worst_first.len() - 1;
+        while at > 0 {
+            let parent = (at - 1) / 2;
+            if !self.worse(at, parent) {
+                break;
+            }
+            self.worst_first.swap(at, parent);
+            at = parent;
+        }
+    }
+
+    fn replace_worst(&mut self, entry: (f64, usize)) {
+        self.worst_first[0] = entry;
+        let mut at = 0;
+        loop {
+            let left = 2 * at + 1;
+            if left >= self.worst_first.len() {
+                return;
+            }
+            let right = left + 1;
+            let child = if right < self.worst_first.len() && self.worse(right, left) {
+                right
+            } else {
+                left
+            };
+            if !self.worse(child, at) {
+                return;
+            }
+            self.worst_first.swap(at, child);
+            at = child;
         }
     }
 }
