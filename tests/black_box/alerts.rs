@@ -287,7 +287,7 @@ fn a_receiver_that_is_away_is_reported_and_told_later() {
     assert_eq!(server.value("count(temperature)"), 1.0, "the rest goes on");
 
     let back = Receiver::start_at(address, &[200]);
-    let request = back.wait_for("call", Duration::from_secs(60), |_| true);
+    let request = back.wait_for("call", Duration::from_mins(1), |_| true);
     assert_eq!(status(&request), "firing");
 }
 

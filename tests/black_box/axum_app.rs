@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::exposition::read_samples;
+use crate::harness::exposition::{read_samples, selector};
 use crate::harness::http::{get, request};
 use crate::harness::process::installed;
 use crate::harness::server::{Series, Setup};
@@ -60,11 +60,7 @@ fn what_the_service_counts_is_what_a_query_says() {
         if !name.starts_with("http_") {
             continue;
         }
-        let mut selector = format!("{name}{{job=\"axum-app\"");
-        for (label, value) in labels.iter().filter(|(label, _)| *label != "__name__") {
-            selector.push_str(&format!(",{label}=\"{value}\""));
-        }
-        selector.push('}');
+        let selector = selector(labels);
         let queried = server.value(&selector);
         assert_eq!(queried.to_bits(), value.to_bits(), "{selector}: {value}");
         compared += 1;

@@ -40,7 +40,7 @@ fn run(server: &Server, script: &str) {
         .current_dir(installed("tests/browser"))
         .env("BAROGRAPH_URL", server.url());
     let mut node = Process::start("node", command, server.setup().path());
-    let status = node.wait(Duration::from_secs(180));
+    let status = node.wait(Duration::from_mins(3));
     assert!(status.success(), "{script}:\n{}", node.output());
     assert!(
         node.output().contains("pass "),
@@ -57,7 +57,7 @@ fn seeded() -> (Server, HttpServer) {
         let mut text = "constant 42\nhostile{what=\"<img src=x onerror=alert(1)>\"} 1\n".to_owned();
         for (index, shard) in ["a", "b", "c"].iter().enumerate() {
             let value = (at / 6.0 + index as f64).sin() * 10.0 + 20.0;
-            text.push_str(&format!("wave{{shard=\"{shard}\"}} {value}\n"));
+            text += &format!("wave{{shard=\"{shard}\"}} {value}\n");
         }
         Reply::metrics(text)
     });

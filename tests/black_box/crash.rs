@@ -26,10 +26,8 @@ fn wave(page: u64, index: u32) -> f64 {
 fn page(number: u64) -> String {
     let mut text = format!("ticks_total {number}\nsteady 1.5\n");
     for index in 0..WAVES {
-        text.push_str(&format!(
-            "wave{{index=\"{index}\"}} {}\n",
-            wave(number, index)
-        ));
+        let value = wave(number, index);
+        text += &format!("wave{{index=\"{index}\"}} {value}\n");
     }
     text
 }

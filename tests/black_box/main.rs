@@ -3,7 +3,13 @@
 //!
 //! Every server listens on a loopback port the system chooses and keeps its data in a temporary
 //! directory. `BAROGRAPH_BINARY` names another binary to test in place of the one just built.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::format_push_string,
+    clippy::format_collect,
+    missing_docs,
+    reason = "a test fails by panicking, and need not save an allocation"
+)]
 
 mod alerts;
 mod api;

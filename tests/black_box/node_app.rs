@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::harness::exposition::{read_number, read_samples};
+use crate::harness::exposition::{read_number, read_samples, selector};
 use crate::harness::http::get;
 use crate::harness::process::{Process, installed, tool};
 use crate::harness::server::{Server, Setup};
@@ -28,11 +28,7 @@ fn what_express_counts_is_what_a_query_says() {
         if name != "http_requests_total" && !name.starts_with("http_request_duration_ms") {
             continue;
         }
-        let mut selector = format!("{name}{{service=\"shop\"");
-        for (label, value) in labels.iter().filter(|(label, _)| *label != "__name__") {
-            selector.push_str(&format!(",{label}=\"{value}\""));
-        }
-        selector.push('}');
+        let selector = selector(&labels);
         let queried = server.value(&selector);
         assert_eq!(queried.to_bits(), value.to_bits(), "{selector}: {value}");
         compared += 1;

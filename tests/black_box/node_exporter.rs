@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::harness::exposition::{LabelMap, read_samples};
+use crate::harness::exposition::{LabelMap, read_samples, selector};
 use crate::harness::http::get;
 use crate::harness::server::{Server, Setup};
 use crate::harness::target::Program;
@@ -79,12 +79,16 @@ fn the_built_in_collector_agrees_with_node_exporter() {
     server.wait_for_result("node_uname_info", Duration::from_secs(30));
 
     let page = read_samples(&get(exporter.address(), "/metrics").text());
+    let mut compared = 0;
     for name in CONSTANT {
         let theirs = constant_of(&page, name);
-        let ours = queried(&server, name);
-        assert!(!theirs.is_empty(), "node_exporter has no {name}");
-        assert_eq!(ours, theirs, "{name}");
+        assert_eq!(queried(&server, name), theirs, "{name}");
+        compared += usize::from(!theirs.is_empty());
     }
+    assert!(
+        compared >= 5,
+        "node_exporter has {compared} of {CONSTANT:?}"
+    );
     // Of the families that matter most, every name node_exporter has is there too.
     let known: Vec<String> = server
         .data("label/__name__/values", &[])
@@ -134,18 +138,4 @@ fn queried(server: &Server, name: &str) -> Values {
             (labels, (value.to_string(), value.to_bits()))
         })
         .collect()
-}
-
-fn selector(labels: &LabelMap) -> String {
-    let matchers: Vec<String> = labels
-        .iter()
-        .map(|(name, value)| {
-            let value = value
-                .replace('\\', "\\\\")
-                .replace('"', "\\\"")
-                .replace('\n', "\\n");
-            format!("{name}=\"{value}\"")
-        })
-        .collect();
-    format!("{{{}}}", matchers.join(","))
 }

@@ -13,10 +13,10 @@ fn config(jobs: &[(&str, &Page)]) -> String {
     let mut text =
         "global:\n  scrape_interval: 200ms\n  scrape_timeout: 200ms\nscrape_configs:\n".to_owned();
     for (name, page) in jobs {
-        text.push_str(&format!(
+        text += &format!(
             "  - job_name: {name}\n    static_configs:\n      - targets: ['{}']\n",
             page.address()
-        ));
+        );
     }
     text
 }

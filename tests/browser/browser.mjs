@@ -117,10 +117,14 @@ export async function waitForLine(page, least, colors = light) {
   assert.fail(`a line covers ${columns} columns, not ${least}`);
 }
 
+/** The field to type into: a plain one at first, then the editor in its place. */
+export function expressionField(page) {
+  return page.locator('[data-testid=expression]:visible').first();
+}
+
 /** Types into the expression field, whichever kind it is at that moment, and runs it. */
 export async function ask(page, expression) {
-  const field = page.getByTestId('expression').first();
-  await field.click();
+  await expressionField(page).click();
   await page.keyboard.press('Control+A');
   await page.keyboard.type(expression);
   // Completion may be open: Escape closes it, so that Enter runs.

@@ -5,6 +5,21 @@ use std::collections::BTreeMap;
 /// Labels, name included as `__name__`.
 pub(crate) type LabelMap = BTreeMap<String, String>;
 
+/// The selector of exactly these labels, as PromQL.
+pub(crate) fn selector(labels: &LabelMap) -> String {
+    let matchers: Vec<String> = labels
+        .iter()
+        .map(|(name, value)| {
+            let value = value
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n");
+            format!("{name}=\"{value}\"")
+        })
+        .collect();
+    format!("{{{}}}", matchers.join(","))
+}
+
 /// Every sample of a page. Panics on what it does not understand.
 pub(crate) fn read_samples(page: &str) -> Vec<(LabelMap, f64)> {
     page.lines()

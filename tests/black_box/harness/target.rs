@@ -72,7 +72,11 @@ impl Program {
     /// Debian's node_exporter, on a port of its own.
     pub(crate) fn node_exporter() -> Self {
         let mut command = Command::new(tool("prometheus-node-exporter"));
-        command.arg("--web.listen-address=127.0.0.1:0");
+        command.args([
+            "--web.listen-address=127.0.0.1:0",
+            // The default of node_exporter itself: Debian's leaves out /mnt and /media too.
+            "--collector.filesystem.mount-points-exclude=^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)",
+        ]);
         Self::start("node-exporter", command)
     }
 
