@@ -38,6 +38,14 @@ pub trait Disk: Send + Sync + Debug + 'static {
     /// # Errors
     /// Those of the system.
     fn size_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// Gives back the space of a file behind its first `size_bytes`.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn truncate(&self, path: &Path, size_bytes: u64) -> io::Result<()> {
+        let _ = (path, size_bytes);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Maps the first `length` bytes of a file, which will not change any more.
     ///
     /// # Errors
@@ -149,6 +157,13 @@ impl Disk for SystemDisk {
 
     fn size_bytes(&self, path: &Path) -> io::Result<u64> {
         Ok(fs::metadata(path)?.len())
+    }
+
+    fn truncate(&self, path: &Path, size_bytes: u64) -> io::Result<()> {
+        OpenOptions::new()
+            .write(true)
+            .open(path)?
+            .set_len(size_bytes)
     }
 
     fn map(&self, path: &Path, length: u64) -> io::Result<Mapping> {

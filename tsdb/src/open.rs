@@ -175,7 +175,16 @@ fn read(
         },
     );
     match result {
-        Ok(()) => Ok(()),
+        Ok(end) => {
+            // Nothing is written to this file any more. Its reserved tail would be read at every
+            // start, and a process that is killed again and again would fill the disk with it.
+            if end < bytes.len()
+                && let Err(error) = disk.truncate(path, end as u64)
+            {
+                tracing::debug!(path = %path.display(), %error, "the log file keeps its reserved tail");
+            }
+            Ok(())
+        }
         Err(SegmentError::Version(version)) => Err(OpenError::Version {
             path: path.to_owned(),
             version,

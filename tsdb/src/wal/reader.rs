@@ -27,14 +27,15 @@ pub(crate) enum SegmentError {
 }
 
 /// Calls `record` with the payload of each intact record and `damage` for what lies between.
+/// Returns where the content ends: behind it are only zeros, reserved and never written.
 pub(crate) fn read_segment(
     bytes: &[u8],
     mut record: impl FnMut(usize, &[u8]),
     mut damage: impl FnMut(Damage),
-) -> Result<(), SegmentError> {
-    if bytes.iter().all(|byte| *byte == 0) {
+) -> Result<usize, SegmentError> {
+    if is_zero(bytes) {
         // Reserved, then the process ended.
-        return Ok(());
+        return Ok(0);
     }
     let salt = read_header(bytes)?;
     let mut at = SEGMENT_HEADER_BYTES as usize;
@@ -46,8 +47,8 @@ pub(crate) fn read_segment(
             at += FRAME_BYTES + payload.len();
             continue;
         }
-        if bytes[at..].iter().all(|byte| *byte == 0) {
-            break;
+        if is_zero(&bytes[at..]) {
+            return Ok(at);
         }
         let resume = find_frame(bytes, at, salt);
         damage(Damage {
@@ -60,7 +61,15 @@ pub(crate) fn read_segment(
             None => break,
         }
     }
-    Ok(())
+    Ok(bytes.len())
+}
+
+/// Compared in pieces: a segment's reserved tail is tens of megabytes.
+fn is_zero(bytes: &[u8]) -> bool {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    bytes
+        .chunks(ZEROS.len())
+        .all(|piece| *piece == ZEROS[..piece.len()])
 }
 
 fn read_header(bytes: &[u8]) -> Result<u32, SegmentError> {
