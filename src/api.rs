@@ -124,7 +124,13 @@ async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
             .to_str()
             .is_ok_and(|text| app.settings.cors_origin.is_match(text))
     {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        let everyone = app.settings.cors_origin.as_str() == ".*";
+        let allowed = if everyone {
+            HeaderValue::from_static("*")
+        } else {
+            origin
+        };
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
         for (name, value) in [
             (
                 header::ACCESS_CONTROL_ALLOW_HEADERS,
