@@ -38,7 +38,9 @@ fn complaint(server: &Server) -> String {
         server.wait_for_result("up{job=\"bad\"}", Duration::from_secs(10))[0].value(),
         0.0
     );
-    let before = server.query("fine[1m]")[0].samples.len();
+    let before = server.wait_for_result("fine[1m]", Duration::from_secs(10))[0]
+        .samples
+        .len();
     wait_until(
         "further scrapes of the good target",
         Duration::from_secs(10),
