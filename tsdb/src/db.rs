@@ -59,6 +59,7 @@ impl<T: Clock + std::fmt::Debug> ClockDebug for T {}
 pub(crate) struct Maintenance {
     pub(crate) head_files: HeadFiles,
     pub(crate) checkpointed: Instant,
+    pub(crate) cut_sought: Instant,
     /// Views that blocks replaced, and the instant up to which the head keeps data for them.
     pub(crate) old_views: Vec<(Arc<View>, i64)>,
 }
@@ -140,7 +141,7 @@ impl Db {
     /// Does now what the background thread does from time to time: writes sealed pages to head
     /// files, cuts blocks, applies the retention, checkpoints when it is time.
     pub fn maintain(&self) {
-        self.inner().maintain(false);
+        self.inner().maintain(true);
     }
 
     /// Writes out what closing wants written and releases the directory. Appends fail afterwards.
@@ -219,6 +220,7 @@ impl Inner {
             maintenance: Mutex::new(Maintenance {
                 head_files,
                 checkpointed: Instant::now(),
+                cut_sought: Instant::now(),
                 old_views: Vec::new(),
             }),
             closed: AtomicBool::new(false),

@@ -4,31 +4,37 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::block::view_of;
 use crate::checkpoint;
 use crate::db::{Inner, Maintenance};
 
+/// How often the background thread looks for spans to cut. Also the time in which a writer that
+/// brings its samples series by series, old ones last, can finish before they are too old.
+const CUT_INTERVAL: Duration = Duration::from_mins(1);
 /// Most chunks written to a head file at once.
 const CHUNKS_AT_ONCE: usize = 64;
 
 impl Inner {
-    /// One round of maintenance; `force` checkpoints even where it is not time.
-    pub(crate) fn maintain(&self, force: bool) {
+    /// One round of maintenance. `cut_always` looks for spans to cut even where it did lately.
+    pub(crate) fn maintain(&self, cut_always: bool) {
         let mut state = self
             .maintenance
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         // Failures are counted and logged where they happen; the next round tries again.
         self.flush_chunks(&mut state).ok();
-        let cut = self.cut_blocks(&mut state).is_ok_and(|count| count > 0);
-        self.retain(&mut state);
+        let mut cut = false;
+        if cut_always || state.cut_sought.elapsed() >= CUT_INTERVAL {
+            state.cut_sought = Instant::now();
+            cut = self.cut_blocks(&mut state).is_ok_and(|count| count > 0);
+            self.retain(&mut state);
+        }
         let dropped = self.drop_old(&mut state);
-        let force = force || cut || dropped;
         let due = state.checkpointed.elapsed() >= self.options.checkpoint_interval;
         let asked = self.wal.figures.rotate_asked.load(Ordering::Relaxed);
-        if force || due || asked {
+        if cut || dropped || due || asked {
             self.checkpoint(&mut state).ok();
         }
     }
