@@ -83,7 +83,7 @@ pub(crate) fn log2(x: f64) -> f64 {
 
 /// Decimal logarithm as Go computes it.
 pub(crate) fn log10(x: f64) -> f64 {
-    log2(x) * std::f64::consts::LOG10_2
+    ln(x) * std::f64::consts::LOG10_E
 }
 
 /// A finite positive number as fraction in [0.5, 1) and power of two.
