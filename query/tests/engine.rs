@@ -1,0 +1,157 @@
+//! Limits of queries and the types of their results, against a real store.
+
+use std::time::Instant;
+
+use barograph_instrument::{Format, Registry};
+use barograph_model::Labels;
+use barograph_query::{
+    Engine, EngineOptions, HEIGHT_LIMIT, Lane, Pool, QueryError, QueryOptions, RangeSteps, Value,
+    parse,
+};
+use barograph_tsdb::{Batch, Db, Options, Snapshot};
+
+struct Bench {
+    _directory: tempfile::TempDir,
+    db: Db,
+}
+
+impl Bench {
+    /// Ten series `m` with a sample every ten seconds for ten minutes.
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut options = Options::new(directory.path());
+        options.retention_ms = 0;
+        let db = Db::open(options, &Registry::new()).expect("a store");
+        let group = db.open_group();
+        let series: Vec<_> = (0..10)
+            .map(|i| {
+                let labels = Labels::from_pairs([("__name__", "m"), ("i", &i.to_string())]);
+                db.register(group, &labels).expect("room")
+            })
+            .collect();
+        let mut batch = Batch::new(group);
+        for row in 0..=60 {
+            batch.clear();
+            for one in &series {
+                batch.push(*one, row * 10_000, row as f64);
+            }
+            assert_eq!(db.append(&batch).expect("stored").rejected, []);
+        }
+        Self {
+            _directory: directory,
+            db,
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.db.snapshot()
+    }
+}
+
+const STEPS: RangeSteps = RangeSteps {
+    start_ms: 0,
+    end_ms: 600_000,
+    step_ms: 10_000,
+};
+
+#[test]
+fn a_query_stops_at_its_limits() {
+    let bench = Bench::new();
+    let expr = parse("m").expect("valid");
+    let options = EngineOptions {
+        max_samples: 100,
+        ..EngineOptions::default()
+    };
+    let small = Engine::new(options, &Registry::new());
+    let error = small
+        .range(&bench.snapshot(), &expr, STEPS, &QueryOptions::default())
+        .expect_err("610 samples");
+    assert_eq!(
+        error.to_string(),
+        "query processing would load too many samples into memory in query execution"
+    );
+
+    let engine = Engine::new(EngineOptions::default(), &Registry::new());
+    let options = QueryOptions::default();
+    options.cancel.cancel();
+    let error = engine
+        .instant(&bench.snapshot(), &expr, 0, &options)
+        .expect_err("cancelled");
+    assert_eq!(
+        error.to_string(),
+        "query was canceled in expression evaluation"
+    );
+
+    let options = QueryOptions {
+        deadline: Some(Instant::now()),
+        ..QueryOptions::default()
+    };
+    let error = engine
+        .range(&bench.snapshot(), &expr, STEPS, &options)
+        .expect_err("late");
+    assert!(matches!(
+        error,
+        QueryError::Timeout("expression evaluation")
+    ));
+}
+
+#[test]
+fn types_and_counts_of_results() {
+    let bench = Bench::new();
+    let registry = Registry::new();
+    let engine = Engine::new(EngineOptions::default(), &registry);
+    let ask = |text: &str| {
+        let expr = parse(text).expect("valid");
+        engine.instant(&bench.snapshot(), &expr, 600_000, &QueryOptions::default())
+    };
+    assert!(matches!(ask("1").expect("answered").value, Value::Scalar(s) if s.value == 1.0));
+    assert!(
+        matches!(ask("\"a\"").expect("answered").value, Value::String { text, .. } if text == "a")
+    );
+    let outcome = ask("m[1m]").expect("answered");
+    let Value::Matrix(series) = &outcome.value else {
+        panic!("a matrix, not {:?}", outcome.value);
+    };
+    assert_eq!((series.len(), series[0].samples.len()), (10, 6));
+    assert_eq!(outcome.stats.total_queryable_samples, 60);
+
+    let matrix = parse("m[1m]").expect("valid");
+    let error = engine
+        .range(&bench.snapshot(), &matrix, STEPS, &QueryOptions::default())
+        .expect_err("a matrix over time");
+    assert_eq!(
+        error.to_string(),
+        "invalid parameter \"query\": invalid expression type \"range vector\" for range query, must be Scalar or instant Vector"
+    );
+
+    let mut page = String::new();
+    registry.encode(Format::Text004, &mut page);
+    assert!(page.contains("prometheus_engine_queries 0\n"), "{page}");
+    assert!(
+        page.contains("prometheus_engine_query_samples_total 60\n"),
+        "{page}"
+    );
+}
+
+#[test]
+fn the_highest_tree_runs_on_the_pool() {
+    let bench = Bench::new();
+    let engine = Engine::new(EngineOptions::default(), &Registry::new());
+    let text = format!("m{}", " + m".repeat(HEIGHT_LIMIT - 1));
+    let expr = parse(&text).expect("valid");
+    let (send, receive) = std::sync::mpsc::channel();
+    let snapshot = bench.snapshot();
+    Pool::new(1, 1)
+        .spawn(Lane::User, move || {
+            let outcome = engine.instant(&snapshot, &expr, 600_000, &QueryOptions::default());
+            let _ = send.send(outcome.map(|outcome| outcome.value));
+        })
+        .expect("an idle thread");
+    match receive.recv().expect("no panic") {
+        Ok(Value::Vector(all)) => {
+            assert_eq!(all.len(), 10);
+            assert_eq!(all[0].sample.value, 60.0 * HEIGHT_LIMIT as f64);
+        }
+        other => panic!("a vector, not {other:?}"),
+    }
+}
