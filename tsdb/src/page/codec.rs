@@ -315,10 +315,24 @@ fn put_packed(out: &mut Vec<u8>, values: impl Iterator<Item = i64> + Clone) {
     let (Some(least), Some(greatest)) = (least, greatest) else {
         return;
     };
-    let width = width_of(greatest.wrapping_sub(least) as u64);
+    // Bytes come in multiples of a page, seconds of a tick: what all values have in common is
+    // divided out.
+    let above = values.map(|v| v.wrapping_sub(least) as u64);
+    let divisor = above.clone().fold(0, greatest_common_divisor).max(1);
+    let width = width_of(greatest.wrapping_sub(least) as u64 / divisor);
     put_signed(out, least);
     out.push(width);
-    pack(values.map(|v| v.wrapping_sub(least) as u64), width, out);
+    if width > 0 {
+        put_varint(out, divisor);
+        pack(above.map(|v| v / divisor), width, out);
+    }
+}
+
+fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
 }
 
 fn take_packed(
@@ -331,8 +345,9 @@ fn take_packed(
     }
     let least = reader.signed()?;
     let width = reader.u8()?;
+    let divisor = if width > 0 { reader.varint()? } else { 0 };
     unpack(reader, count, width, |value| {
-        each(least.wrapping_add(value as i64));
+        each(least.wrapping_add(value.wrapping_mul(divisor) as i64));
     })
 }
 
@@ -340,6 +355,9 @@ fn skip_packed(reader: &mut Reader<'_>, count: usize) -> Result<(), Malformed> {
     if count > 0 {
         reader.signed()?;
         let width = reader.u8()?;
+        if width > 0 {
+            reader.varint()?;
+        }
         reader.take(packed_bytes(count, width))?;
     }
     Ok(())
