@@ -10,7 +10,6 @@ mod http;
 mod opaque;
 mod relabel;
 mod resolve;
-mod routing;
 mod scalar;
 mod shown;
 
@@ -90,9 +89,13 @@ impl Config {
         };
         if let Some(path) = &settings.alerting_config_file {
             let text = read(path)?;
-            let (routing, notices) = routing::read(path, &text)?;
+            let mut routing = RoutingConfig::parse(path, &text)
+                .map_err(|error| located(path, &text, error.position, error.message))?;
+            let warnings = std::mem::take(&mut routing.warnings);
+            config
+                .notices
+                .extend(warnings.into_iter().map(|text| Notice { text, loud: true }));
             config.routing = Some(routing);
-            config.notices.extend(notices);
             config.files.push(path.clone());
         } else if let Some(url) = &settings.alerting_webhook_url {
             config.routing = Some(RoutingConfig::single_webhook(url));
@@ -119,12 +122,30 @@ pub(crate) fn read_rules(path: &Path) -> Result<RuleFile, ConfigError> {
         ..error
     };
     let text = read(path).map_err(fail)?;
-    RuleFile::parse(path, &text).map_err(|error| {
-        fail(match error.position {
-            Some(position) => ConfigError::at(path, &text, position, error.message),
-            None => ConfigError::whole(path, error.message),
-        })
+    RuleFile::parse_all(path, &text).map_err(|errors| {
+        let mut errors = errors.into_iter();
+        let Some(first) = errors.next() else {
+            return fail(ConfigError::whole(path, "BUG: refused without a reason"));
+        };
+        let mut error = located(path, &text, first.position, first.message);
+        for further in errors {
+            error.message.push_str("\nalso ");
+            error.message.push_str(&further.to_string());
+        }
+        fail(error)
     })
+}
+
+fn located(
+    path: &Path,
+    text: &str,
+    position: Option<(usize, usize)>,
+    message: String,
+) -> ConfigError {
+    match position {
+        Some(position) => ConfigError::at(path, text, position, message),
+        None => ConfigError::whole(path, message),
+    }
 }
 
 /// The file the configuration comes from; `None` is what is built in.

@@ -10,6 +10,7 @@ use axum::routing::get;
 use http::{HeaderMap, StatusCode, header};
 
 use crate::app::App;
+use crate::cli::Settings;
 
 /// The pages of the UI. Each is the same document; its script reads the address.
 const PAGES: [&str; 12] = [
@@ -72,19 +73,31 @@ async fn graph(State(app): State<Arc<App>>, request: Request) -> Response {
 
 fn redirect(app: &App, page: &str, query: Option<&str>) -> Response {
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-    let location = format!("{}{page}{query}", app.settings.route_prefix);
+    let location = format!("{}{page}{query}", public_path(&app.settings));
     (StatusCode::FOUND, [(header::LOCATION, location)]).into_response()
+}
+
+/// The path under which people reach this server, ending in a slash. A proxy may strip it, so it is
+/// the external URL's and not the prefix of our routes.
+fn public_path(settings: &Settings) -> String {
+    let external_url = match settings.external_url.as_str() {
+        "" => &settings.route_prefix,
+        url => url,
+    };
+    let behind_scheme = external_url
+        .split_once("://")
+        .map_or(external_url, |(_, rest)| rest);
+    let path = behind_scheme
+        .find('/')
+        .map_or("", |at| &behind_scheme[at..]);
+    format!("{}/", path.trim_end_matches('/'))
 }
 
 async fn index(State(app): State<Arc<App>>) -> Response {
     let nonce = nonce();
-    let page = barograph_ui::index(&app.settings.route_prefix, &nonce);
+    let page = barograph_ui::index(&public_path(&app.settings), &nonce);
     let page = with_title(page, &app.settings.page_title);
-    let policy = format!(
-        "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data: blob:; \
-         font-src 'self'; connect-src 'self'; manifest-src 'self'; worker-src 'self' blob:; \
-         base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
-    );
+    let policy = barograph_ui::content_security_policy(&nonce);
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
         (header::CONTENT_SECURITY_POLICY, policy),

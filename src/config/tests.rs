@@ -518,91 +518,15 @@ fn files_named_by_the_configuration_are_read_beside_it() {
 }
 
 #[test]
-fn routing_is_read() {
-    let text = "route:\n  receiver: team\n  group_by: [alertname]\n  group_wait: 1s\n  routes:\n  - matchers: ['severity=\"page\"', 'a!~\"x,y\"']\n    receiver: page\n    continue: true\n  - match_re: {job: 'a.*'}\n    group_by: ['...']\nreceivers:\n- name: team\n  webhook_configs: [{url: 'http://h/x', max_alerts: 5, timeout: 2s, send_resolved: false}]\n- name: page\n  slack_configs: [{channel: x}]\n";
-    let (routing, notices) =
-        routing::read(Path::new("am.yml"), text).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(routing.receivers.len(), 2);
-    let webhook = &routing.receivers[0].webhooks[0];
-    assert_eq!(
-        (
-            webhook.url.as_str(),
-            webhook.max_alerts,
-            webhook.timeout_ms,
-            webhook.send_resolved
-        ),
-        ("http://h/x", 5, 2_000, false)
-    );
-    let [page, other] = routing.route.routes.as_slice() else {
-        panic!("two children");
-    };
-    assert_eq!(page.matchers.len(), 2);
-    assert_eq!(page.matchers[1].value(), "x,y");
-    assert_eq!(
-        (
-            page.receiver.as_str(),
-            page.group_wait_ms,
-            page.continue_matching
-        ),
-        ("page", 1_000, true)
-    );
-    assert_eq!(
-        (other.receiver.as_str(), other.group_by.is_none()),
-        ("team", true)
-    );
-    assert_eq!(
-        page.group_by.as_deref(),
-        Some(&["alertname".to_owned()][..])
-    );
-    assert!(
-        notices
-            .iter()
-            .any(|n| n.loud && n.text.contains("slack_configs"))
-    );
-}
-
-#[test]
-fn routing_that_does_not_fit_is_refused() {
-    for (text, want) in [
-        ("receivers: [{name: a}]\n", "no route"),
-        (
-            "route: {receiver: b}\nreceivers: [{name: a}]\n",
-            "undefined receiver \"b\"",
-        ),
-        (
-            "route: {group_by: [a]}\nreceivers: [{name: a}]\n",
-            "the root route needs a receiver",
-        ),
-        (
-            "route: {receiver: a, matchers: ['a=b']}\nreceivers: [{name: a}]\n",
-            "takes no matchers",
-        ),
-        (
-            "route: {receiver: a, routes: [{matchers: ['nope']}]}\nreceivers: [{name: a}]\n",
-            "bad matcher",
-        ),
-        (
-            "route: {receiver: a, repeat_interval: 0s}\nreceivers: [{name: a}]\n",
-            "must be above 0",
-        ),
-        (
-            "route: {receiver: a}\nreceivers: [{name: a}, {name: a}]\n",
-            "is not unique",
-        ),
-        (
-            "route: {receiver: a}\nreceivers: [{name: a, webhook_configs: [{}]}]\n",
-            "exactly one of url and url_file",
-        ),
-        (
-            "route: {receiver: a}\nreceivers: [{name: a, webhook_configs: [{url: x}]}]\n",
-            "must begin with http",
-        ),
-        (
-            "route: {receiver: a}\nreceivers: [{name: a, pager_configs: []}]\n",
-            "unknown field",
-        ),
-    ] {
-        let error = routing::read(Path::new("am.yml"), text).expect_err(text);
-        assert!(error.message.contains(want), "{error}\nwant {want}");
+fn a_rule_file_is_refused_with_all_its_problems() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("rules.yml");
+    let text = "groups:\n- name: g\n  rules:\n  - {record: a, expr: 'sum('}\n  - {alert: b, expr: 'up >'}\n";
+    std::fs::write(&path, text).expect("written");
+    let error = super::read_rules(&path)
+        .expect_err("two bad expressions")
+        .to_string();
+    for place in ["rules.yml:4:", "rules.yml:5:"] {
+        assert!(error.contains(place), "{error}\nwant {place}");
     }
 }
