@@ -84,8 +84,9 @@ export interface RuleGroup {
 export interface Delivery {
   time?: string;
   receiver?: string;
-  status?: string;
-  error?: string;
+  groupLabels?: Labels;
+  /** Null after a success. */
+  error?: string | null;
   attempts?: number;
   alerts?: number;
 }

@@ -260,5 +260,11 @@ function trouble({ rules }: RuleGroup): number {
 // Older servers and Prometheus do not keep deliveries; then there is nothing to say.
 function failures(data: Delivery[] | { deliveries?: Delivery[] } | null): Delivery[] {
   const list = Array.isArray(data) ? data : (data?.deliveries ?? []);
-  return list.filter(({ error }) => error !== undefined && error !== "").slice(-5);
+  // Newest first: what was delivered since is no news any more.
+  const seen = new Set<string>();
+  const latest = list.filter(({ receiver, groupLabels }) => {
+    const key = JSON.stringify([receiver, groupLabels]);
+    return !seen.has(key) && seen.add(key);
+  });
+  return latest.filter(({ error }) => Boolean(error)).slice(0, 5);
 }
