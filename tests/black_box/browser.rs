@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::harness::http::{HttpServer, Reply};
 use crate::harness::process::{Process, installed, tool};
+use crate::harness::receiver::Receiver;
 use crate::harness::server::{Server, Setup};
 use crate::harness::wait::wait_until;
 
@@ -50,7 +51,7 @@ fn run(server: &Server, script: &str) {
 }
 
 /// A server with lines to draw, targets up and down, rules firing and at rest.
-fn seeded() -> (Server, HttpServer) {
+fn seeded(receiver: &Receiver) -> (Server, HttpServer) {
     let scrapes = AtomicU64::new(0);
     let target = HttpServer::start(move |_| {
         let at = scrapes.fetch_add(1, Ordering::Relaxed) as f64;
@@ -84,7 +85,9 @@ scrape_configs:
         target.address()
     ))
     .file("rules.yml", RULES)
+    .argument(format!("--alerting.webhook-url={}", receiver.url()))
     .start();
+    receiver.wait_for("call", LIMIT, |_| true);
     wait_until("a few seconds of samples", LIMIT, || {
         server
             .query("wave[1m]")
@@ -96,14 +99,23 @@ scrape_configs:
 
 #[test]
 fn the_query_page_draws() {
-    let (server, _target) = seeded();
+    let receiver = Receiver::start(&[200]);
+    let (server, _target) = seeded(&receiver);
     run(&server, "query.test.mjs");
 }
 
 #[test]
 fn targets_and_alerts_are_listed() {
-    let (server, _target) = seeded();
+    let receiver = Receiver::start(&[200]);
+    let (server, _target) = seeded(&receiver);
     run(&server, "lists.test.mjs");
+}
+
+#[test]
+fn a_notification_that_was_not_taken_is_shown() {
+    let receiver = Receiver::start(&[418]);
+    let (server, _target) = seeded(&receiver);
+    run(&server, "undelivered.test.mjs");
 }
 
 #[test]

@@ -118,13 +118,17 @@ export async function waitForLine(page, least, colors = light) {
 }
 
 /** The field to type into: a plain one at first, then the editor in its place. */
-export function expressionField(page) {
+function expressionField(page) {
   return page.locator('[data-testid=expression]:visible').first();
 }
 
 /** Types into the expression field, whichever kind it is at that moment, and runs it. */
 export async function ask(page, expression) {
-  await expressionField(page).click();
+  // The editor may take the field's place at any moment: then the click goes there.
+  for (let tries = 0; tries < 10; tries++) {
+    const clicked = await expressionField(page).click({ timeout: 1000 }).then(() => true, () => false);
+    if (clicked) break;
+  }
   await page.keyboard.press('Control+A');
   await page.keyboard.type(expression);
   // Completion may be open: Escape closes it, so that Enter runs.

@@ -25,6 +25,8 @@ for (const colorScheme of ['light', 'dark']) {
       const text = await alert.innerText();
       assert.match(text, /constant is 42/);
       await page.locator('[data-testid=rule][data-state=inactive]').first().waitFor();
+      await page.waitForTimeout(1500);
+      assert.equal(await page.getByTestId('delivery-failure').count(), 0, 'the notification was taken');
       await shoot(page, `alerts-${colorScheme}`);
     });
   });
