@@ -80,15 +80,15 @@ export interface RuleGroup {
   lastEvaluation: string;
 }
 
-/** One attempt to deliver a notification, where the server keeps them. */
+/** A notification that was, or was not, delivered. */
 export interface Delivery {
-  time?: string;
-  receiver?: string;
-  groupLabels?: Labels;
-  /** Null after a success. */
-  error?: string | null;
-  attempts?: number;
-  alerts?: number;
+  time: string;
+  receiver: string;
+  integration: string;
+  groupLabels: Record<string, string>;
+  alerts: number;
+  attempts: number;
+  error: string | null;
 }
 
 export interface Metadata {

@@ -1,6 +1,7 @@
 import { useMemo, useState } from "preact/hooks";
 import { at } from "../base";
 import { parseSample, seriesText } from "../api/decode";
+import { failures } from "../api/deliveries";
 import type { Alert, AlertState, Delivery, Labels, Rule, RuleGroup } from "../api/types";
 import { formatDuration, readableSeconds } from "../format/duration";
 import { ago, apiTime, formatTime } from "../format/time";
@@ -25,7 +26,7 @@ type Shown = AlertState | "all" | "recording" | "failing";
 export function AlertsPage() {
   useTitle("Alerts");
   const { data, error, atMs } = useApi<{ groups: RuleGroup[] | null }>("rules", reloadMs);
-  const deliveries = useApi<Delivery[] | { deliveries?: Delivery[] }>("notifications/deliveries", 2 * reloadMs);
+  const deliveries = useApi<{ deliveries?: Delivery[] | null }>("notifications/deliveries", 2 * reloadMs);
   const [state, setState] = useState<Shown>("all");
   const [text, setText] = useState("");
   const rules = useMemo(() => (data?.groups ?? []).flatMap((group) => group.rules), [data]);
@@ -57,9 +58,9 @@ export function AlertsPage() {
       {error && <Notice tone="bad">{error}</Notice>}
       {failed.map((delivery, index) => (
         <Notice key={index} tone="bad" testid="delivery-failure">
-          A notification to {delivery.receiver ?? "a receiver"} was not delivered
-          {delivery.attempts ? ` after ${delivery.attempts} attempts` : ""}
-          {delivery.time ? ` (${formatTime(Date.parse(delivery.time), zone.value)})` : ""}: {delivery.error}
+          A notification to {delivery.receiver} was not delivered after{" "}
+          {delivery.attempts === 1 ? "1 attempt" : `${delivery.attempts} attempts`} (
+          {formatTime(Date.parse(delivery.time), zone.value)}): {delivery.error}
         </Notice>
       ))}
       {data && rules.length === 0 && (
@@ -255,16 +256,4 @@ function filterGroups(groups: RuleGroup[], state: Shown, text: string): RuleGrou
 function trouble({ rules }: RuleGroup): number {
   const found = rules.map(stateOf);
   return found.some((state) => state === "failing" || state === "firing") ? 0 : found.includes("pending") ? 1 : 2;
-}
-
-// Older servers and Prometheus do not keep deliveries; then there is nothing to say.
-function failures(data: Delivery[] | { deliveries?: Delivery[] } | null): Delivery[] {
-  const list = Array.isArray(data) ? data : (data?.deliveries ?? []);
-  // Newest first: what was delivered since is no news any more.
-  const seen = new Set<string>();
-  const latest = list.filter(({ receiver, groupLabels }) => {
-    const key = JSON.stringify([receiver, groupLabels]);
-    return !seen.has(key) && seen.add(key);
-  });
-  return latest.filter(({ error }) => Boolean(error)).slice(0, 5);
 }
