@@ -5,6 +5,7 @@
 //! form, which parses back to the same tree.
 
 mod duration;
+mod pretty;
 mod print;
 
 use std::fmt;

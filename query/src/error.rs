@@ -35,7 +35,8 @@ pub enum QueryError {
     /// The text is no expression.
     #[error("invalid parameter \"query\": {0}")]
     Parse(#[from] ParseError),
-    /// The expression is valid, but of a type that cannot be asked for.
+    /// The expression is valid, but of a type that cannot be asked for, or with a duration that
+    /// has no sense at this step and range.
     #[error("invalid parameter \"query\": {0}")]
     Type(String),
     /// The evaluation met something it cannot answer.

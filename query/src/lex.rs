@@ -236,9 +236,11 @@ impl<'a> Lexer<'a> {
         if let Some(length) = duration_literal(rest) {
             return self.push(TokenKind::Duration, length);
         }
-        // As far as it looked like one.
-        let is_part = |c: char| c.is_ascii_digit() || "._smhdwy".contains(c);
+        // As far as it looked like one: up to a second point.
+        let is_part = |c: char| c.is_ascii_digit() || "._eEsmhdwy".contains(c);
         let length = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+        let points = rest[..length].match_indices('.');
+        let length = points.map(|(at, _)| at + 1).nth(1).unwrap_or(length);
         self.fail(format!(
             "bad number or duration syntax: {:?}",
             &rest[..length]

@@ -1,6 +1,6 @@
 //! The canonical form of expressions, as Prometheus prints it.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use barograph_model::duration::format_duration_ms;
 use barograph_model::labels::{is_legacy_label_name, write_quoted};
@@ -60,7 +60,16 @@ impl fmt::Display for StringLiteral {
 
 impl fmt::Display for Binary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.lhs, self.op.as_str())?;
+        write!(f, "{} ", self.lhs)?;
+        self.write_operator(f)?;
+        write!(f, " {}", self.rhs)
+    }
+}
+
+impl Binary {
+    /// The operator with its modifiers.
+    pub(super) fn write_operator(&self, f: &mut impl Write) -> fmt::Result {
+        f.write_str(self.op.as_str())?;
         if self.returns_bool {
             f.write_str(" bool")?;
         }
@@ -92,23 +101,31 @@ impl fmt::Display for Binary {
                 }
             }
         }
-        write!(f, " {}", self.rhs)
+        Ok(())
     }
 }
 
 impl fmt::Display for Aggregate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_head(f)?;
+        f.write_str("(")?;
+        if let Some(param) = &self.param {
+            write!(f, "{param}, ")?;
+        }
+        write!(f, "{})", self.operand)
+    }
+}
+
+impl Aggregate {
+    /// The operator and the labels it groups by.
+    pub(super) fn write_head(&self, f: &mut impl Write) -> fmt::Result {
         f.write_str(self.op.as_str())?;
         if self.without || !self.grouping.is_empty() {
             f.write_str(if self.without { " without (" } else { " by (" })?;
             write_labels(f, &self.grouping)?;
             f.write_str(") ")?;
         }
-        f.write_str("(")?;
-        if let Some(param) = &self.param {
-            write!(f, "{param}, ")?;
-        }
-        write!(f, "{})", self.operand)
+        Ok(())
     }
 }
 
@@ -152,7 +169,7 @@ impl Selector {
 }
 
 impl Modifiers {
-    fn write_at(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write_at(&self, f: &mut impl Write) -> fmt::Result {
         match self.at {
             None => Ok(()),
             Some(At::Time(ms)) => write!(f, " @ {:.3}", ms as f64 / 1000.0),
@@ -161,7 +178,7 @@ impl Modifiers {
         }
     }
 
-    fn write_offset(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write_offset(&self, f: &mut impl Write) -> fmt::Result {
         match &self.offset {
             DurationSpec::Fixed(0) => Ok(()),
             offset => write!(f, " offset {offset}"),
@@ -183,9 +200,17 @@ impl fmt::Display for RangeSelector {
 
 impl fmt::Display for Subquery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}:", self.operand, self.range)?;
+        write!(f, "{}", self.operand)?;
+        self.write_suffix(f)
+    }
+}
+
+impl Subquery {
+    /// What is behind the operand.
+    pub(super) fn write_suffix(&self, f: &mut impl Write) -> fmt::Result {
+        write!(f, "[{}:", self.range)?;
         if let Some(step) = &self.step {
-            step.fmt(f)?;
+            write!(f, "{step}")?;
         }
         f.write_str("]")?;
         self.modifiers.write_at(f)?;
@@ -207,7 +232,7 @@ pub(super) fn write_number(
     f.write_str(&text)
 }
 
-fn write_labels(f: &mut fmt::Formatter<'_>, labels: &[String]) -> fmt::Result {
+fn write_labels(f: &mut impl Write, labels: &[String]) -> fmt::Result {
     for (index, label) in labels.iter().enumerate() {
         if index > 0 {
             f.write_str(", ")?;

@@ -67,7 +67,7 @@ pub(crate) fn number_literal(rest: &str) -> Option<usize> {
     let read: Read<'_> = recognize((
         alt((hexadecimal, decimal)),
         not(one_of::<_, _, nom::error::Error<&str>>(
-            "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_",
+            ".0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_",
         )),
     ))
     .parse(rest);

@@ -450,7 +450,7 @@ impl Builder {
     fn duration(&self, duration: &DurationSpec, may_be_negative: bool) -> Plan<i64> {
         duration
             .resolve_ms(self.durations(), may_be_negative)
-            .map_err(QueryError::Execution)
+            .map_err(QueryError::Type)
     }
 
     fn durations(&self) -> DurationContext {
