@@ -48,7 +48,7 @@ pub struct RuleGroup {
 pub struct Rule {
     /// Recording or alerting.
     pub kind: RuleKind,
-    /// The expression as written.
+    /// The expression in its canonical form.
     pub expr_text: String,
     /// The expression.
     pub expr: Expr,
@@ -328,7 +328,7 @@ impl Check<'_> {
         };
         Some(Rule {
             kind,
-            expr_text: text_of(&raw.expr),
+            expr_text: expr.to_string(),
             expr,
             labels: labels.build(),
             dropped_labels,

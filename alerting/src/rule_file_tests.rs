@@ -141,7 +141,7 @@ groups:
   labels: {team: x, severity: low, gone: y}
   rules:
   - record: a:b
-    expr: &expr sum(up)
+    expr: &expr sum  by(a)( up )
     labels: {severity: 1, gone: ''}
   - alert: A
     expr: *expr
@@ -162,7 +162,7 @@ groups:
     assert_eq!(recording.labels.to_string(), "{severity=\"1\", team=\"x\"}");
     assert_eq!(recording.dropped_labels, ["gone"]);
     let alerting = &group.rules[1];
-    assert_eq!(alerting.expr_text, "sum(up)");
+    assert_eq!(alerting.expr_text, "sum by (a) (up)");
     assert_eq!(
         alerting.labels.to_string(),
         "{gone=\"y\", severity=\"low\", team=\"x\"}"

@@ -15,14 +15,14 @@ use http::{StatusCode, header};
 use super::error::{ApiError, ErrorKind};
 use super::params::Params;
 use super::query::on_pool;
-use super::series::selectors;
+use super::series::{selectors, unnamed};
 use crate::app::{App, Core};
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
 
 /// `/federate`: what `match[]` selects, as exposition text with timestamps.
 pub(super) async fn federate(State(app): State<Arc<App>>, core: Core, params: Params) -> Response {
-    let selectors = match selectors(&params) {
+    let selectors = match selectors(&params).map_err(unnamed) {
         Ok(selectors) => selectors,
         Err(error) => return plain_error(&error),
     };

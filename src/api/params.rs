@@ -107,7 +107,7 @@ impl Params {
             Ok(_) => Err(ApiError::parameter("limit", "limit must be non-negative")),
             Err(_) => Err(ApiError::parameter(
                 "limit",
-                format!("cannot parse {text:?} to a whole number"),
+                format!("strconv.Atoi: parsing {text:?}: invalid syntax"),
             )),
         }
     }
@@ -191,7 +191,9 @@ fn parse_float(text: &str) -> Option<f64> {
     if !plain && !matches!(text.trim_start_matches(['+', '-']), "Inf" | "inf") {
         return None;
     }
-    text.parse().ok()
+    let value: f64 = text.parse().ok()?;
+    // Digits that overflow are no number; an infinity is only what says so.
+    (!plain || value.is_finite()).then_some(value)
 }
 
 /// Undoes percent encoding; `+` is a space.
@@ -251,6 +253,7 @@ mod tests {
             (MAX_TIME, Some(i64::MAX)),
             ("", None),
             ("NaN", None),
+            ("1e400", None),
             ("soon", None),
         ] {
             assert_eq!(parse_time(text).ok(), want, "{text}");

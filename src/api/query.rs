@@ -64,10 +64,10 @@ pub(super) async fn range(
     Ok(reply(evaluated.await?, limit, began, &params))
 }
 
-/// `/format_query`: an expression in its canonical form.
+/// `/format_query`: an expression in its canonical form, over several lines where it is long.
 pub(super) async fn format(State(app): State<Arc<App>>, params: Params) -> Result<Reply, ApiError> {
     let expr = parse(&app, &params)?;
-    Ok(Reply::of(&expr.to_string()))
+    Ok(Reply::of(&expr.pretty()))
 }
 
 /// Runs `job` on the query pool; stops it when the caller goes away. What panics in it becomes an

@@ -8,7 +8,7 @@ use barograph_model::{Matcher, number};
 use super::error::ApiError;
 use super::json::{Reply, push_labels, push_list, push_number, push_string};
 use super::params::Params;
-use super::series::selectors;
+use super::series::{selectors, unnamed};
 use super::time::{NEVER, rfc3339};
 use crate::app::Core;
 
@@ -126,7 +126,8 @@ impl Filter {
                     return Err(ApiError::parameter(
                         "exclude_alerts",
                         format!(
-                            "error converting exclude_alerts: {text:?} is neither true nor false"
+                            "error converting exclude_alerts: strconv.ParseBool: parsing {text:?}: \
+                             invalid syntax"
                         ),
                     ));
                 }
@@ -138,7 +139,7 @@ impl Filter {
             names: list("rule_name[]"),
             groups: list("rule_group[]"),
             files: list("file[]"),
-            selectors: selectors(params)?,
+            selectors: selectors(params).map_err(unnamed)?,
             alerts: !exclude,
         })
     }
@@ -173,30 +174,43 @@ impl Filter {
 fn page(groups: &mut Vec<GroupStatus>, params: &Params) -> Result<Option<String>, ApiError> {
     let limit = match params.get("group_limit") {
         None if params.get("group_next_token").is_some() => {
-            return Err(ApiError::bad_data(
+            return Err(ApiError::parameter(
+                "group_next_token",
                 "group_limit needs to be present in order to paginate over the groups",
             ));
         }
         None => return Ok(None),
-        Some(text) => text.parse::<usize>().map_err(|_| {
-            ApiError::parameter("group_limit", "group_limit must be a number of at least 0")
-        })?,
+        Some(text) => {
+            group_limit(text).map_err(|problem| ApiError::parameter("group_limit", problem))?
+        }
     };
     if let Some(token) = params.get("group_next_token") {
         let Some(at) = groups.iter().position(|group| token_of(group) == token) else {
             return Err(ApiError::parameter(
                 "group_next_token",
-                "the token fits no group: the rules may have been changed since",
+                format!("invalid group_next_token '{token}'. were rule groups changed?"),
             ));
         };
         groups.drain(..at);
     }
-    if limit == 0 || groups.len() <= limit {
+    if groups.len() <= limit {
         return Ok(None);
     }
     let next = token_of(&groups[limit]);
     groups.truncate(limit);
     Ok(Some(next))
+}
+
+/// Most groups on a page.
+fn group_limit(text: &str) -> Result<usize, String> {
+    match text.parse::<i64>() {
+        Ok(limit) if limit > 0 => Ok(usize::try_from(limit).unwrap_or(usize::MAX)),
+        Ok(_) => Err("group_limit needs to be greater than 0".into()),
+        Err(_) => Err(format!(
+            "group_limit needs to be a valid number: strconv.ParseInt: parsing {text:?}: invalid \
+             syntax"
+        )),
+    }
 }
 
 /// What names a group across requests, of no meaning to clients.
@@ -231,10 +245,8 @@ fn push_rule(out: &mut String, status: &RuleStatus, alerts: bool) {
             push_string(out, record);
             out.push_str(",\"query\":");
             push_string(out, &rule.expr_text);
-            if !rule.labels.is_empty() {
-                out.push_str(",\"labels\":");
-                push_labels(out, &rule.labels);
-            }
+            out.push_str(",\"labels\":");
+            push_labels(out, &rule.labels);
             "recording"
         }
         RuleKind::Alerting {
@@ -258,12 +270,11 @@ fn push_rule(out: &mut String, status: &RuleStatus, alerts: bool) {
             out.push_str(",\"annotations\":");
             push_labels(out, annotations);
             out.push_str(",\"alerts\":");
-            let listed = if alerts {
-                status.alerts.as_slice()
+            if alerts {
+                push_list(out, &status.alerts, push_alert);
             } else {
-                &[]
-            };
-            push_list(out, listed, push_alert);
+                out.push_str("null");
+            }
             "alerting"
         }
     };
@@ -325,7 +336,25 @@ fn exponential(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::exponential;
+    use super::{exponential, group_limit};
+
+    #[test]
+    fn pages_have_a_group_at_least() {
+        for (text, want) in [
+            ("1", Ok(1)),
+            ("0", Err("group_limit needs to be greater than 0")),
+            ("-1", Err("group_limit needs to be greater than 0")),
+            (
+                "x",
+                Err(
+                    "group_limit needs to be a valid number: strconv.ParseInt: parsing \"x\": \
+                     invalid syntax",
+                ),
+            ),
+        ] {
+            assert_eq!(group_limit(text), want.map_err(str::to_owned), "{text}");
+        }
+    }
 
     #[test]
     fn alert_values_are_exponential() {

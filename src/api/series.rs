@@ -44,7 +44,7 @@ pub(super) async fn series(core: Core, params: Params) -> Result<Reply, ApiError
 
 /// `/labels`: label names in use.
 pub(super) async fn label_names(core: Core, params: Params) -> Result<Reply, ApiError> {
-    let (selectors, range, limit) = asked(&params)?;
+    let (selectors, range, limit) = asked_unnamed(&params)?;
     let db = core.db.clone();
     let job = move || {
         let snapshot = db.snapshot();
@@ -62,7 +62,7 @@ pub(super) async fn label_values(
     Path(name): Path<String>,
     params: Params,
 ) -> Result<Reply, ApiError> {
-    let (selectors, range, limit) = asked(&params)?;
+    let (selectors, range, limit) = asked_unnamed(&params)?;
     let name = unescape(&name);
     if name.is_empty() {
         return Err(ApiError::bad_data(format!("invalid label name: {name:?}")));
@@ -88,6 +88,23 @@ fn asked(params: &Params) -> Result<(Vec<Vec<Matcher>>, TimeRange, usize), ApiEr
         end_ms: params.time_or("end", i64::MAX)?,
     };
     Ok((selectors(params)?, range, limit))
+}
+
+/// As [`asked`] where Prometheus does not name the parameter in the error: everywhere but at
+/// `/series`.
+fn asked_unnamed(params: &Params) -> Result<(Vec<Vec<Matcher>>, TimeRange, usize), ApiError> {
+    asked(params).map_err(unnamed)
+}
+
+/// An error of `match[]` without the name of the parameter.
+pub(super) fn unnamed(mut error: ApiError) -> ApiError {
+    if let Some(plain) = error
+        .message
+        .strip_prefix("invalid parameter \"match[]\": ")
+    {
+        error.message = plain.to_owned();
+    }
+    error
 }
 
 /// The selectors of the `match[]` parameters.

@@ -47,7 +47,6 @@ pub(super) async fn targets(
     push_list(&mut text, &targets, push_dropped);
     text.push_str(",\"droppedTargetCounts\":");
     if dropped {
-        counts.retain(|(job, _)| in_pool(job));
         counts.sort();
         let counts = counts.iter().map(|(job, count)| (job.as_str(), count));
         push_object(&mut text, counts, |out, count| {

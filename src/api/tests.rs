@@ -32,6 +32,38 @@ async fn wrong_requests_get_prometheus_s_errors() {
             "invalid parameter \"limit\": limit must be non-negative",
         ),
         (
+            "query?query=up&limit=x",
+            400,
+            "bad_data",
+            "invalid parameter \"limit\": strconv.Atoi: parsing \"x\": invalid syntax",
+        ),
+        (
+            "query?query=up%5B1m*0%5D",
+            400,
+            "bad_data",
+            "invalid parameter \"query\": 3:7: duration must be greater than 0",
+        ),
+        (
+            "query?query=1..2",
+            400,
+            "bad_data",
+            "invalid parameter \"query\": 1:1: parse error: bad number or duration syntax: \"1..\"",
+        ),
+        (
+            "query?query=1e",
+            400,
+            "bad_data",
+            "invalid parameter \"query\": 1:1: parse error: bad number or duration syntax: \"1e\"",
+        ),
+        ("labels?match[]=%7B", 400, "bad_data", "1:2: parse error: "),
+        ("rules?match[]=%7B", 400, "bad_data", "1:2: parse error: "),
+        (
+            "series?match[]=%7B",
+            400,
+            "bad_data",
+            "invalid parameter \"match[]\": 1:2: parse error: ",
+        ),
+        (
             "query?query=up&timeout=x",
             400,
             "bad_data",
@@ -96,7 +128,7 @@ async fn wrong_requests_get_prometheus_s_errors() {
             "rules?group_next_token=x",
             400,
             "bad_data",
-            "group_limit needs to be present",
+            "invalid parameter \"group_next_token\": group_limit needs to be present",
         ),
         (
             "status/tsdb?limit=0",
@@ -665,6 +697,13 @@ async fn queries_are_answered_in_prometheus_s_shape() {
             .data("/api/v1/format_query?query=sum(up)by(job)")
             .await,
         "sum by (job) (up)"
+    );
+    let name = "a".repeat(60);
+    assert_eq!(
+        server
+            .data(&format!("/api/v1/format_query?query={name}-{name}"))
+            .await,
+        format!("  {name}\n-\n  {name}")
     );
 }
 
