@@ -106,7 +106,7 @@ impl Head {
                 .record
                 .operation(kind::ROW, |out| track.encode_row(row, out));
         }
-        wal.append(&mut writer.record).map_err(log_error)?;
+        let written = wal.append(&mut writer.record).map_err(log_error)?;
         let mut state = group.write();
         let Some(track) = state.track_mut(writer.hint) else {
             unreachable!("BUG: a track vanished under its writer");
@@ -120,6 +120,8 @@ impl Head {
         self.marks().rows[track.mark as usize] = track.next_row();
         drop(state);
         self.cover(timestamp_ms, timestamp_ms);
+        // Last: the row is in the log, so it must be in memory even where it is not durable.
+        wal.settle(written).map_err(log_error)?;
         appended.accepted = entries.len();
         self.count(appended);
         Ok(true)
@@ -227,15 +229,22 @@ impl Head {
             writer.record.clear();
             encode(group, &state, &catalog, &mut plan, &mut writer.record);
         }
-        if !writer.record.is_empty()
-            && let Err(error) = wal.append(&mut writer.record)
-        {
-            for (_, mut track) in plan.new_tracks {
-                self.drop_track(group.number, &mut track);
+        let mut written = None;
+        if !writer.record.is_empty() {
+            match wal.append(&mut writer.record) {
+                Ok(record) => written = Some(record),
+                Err(error) => {
+                    for (_, mut track) in plan.new_tracks {
+                        self.drop_track(group.number, &mut track);
+                    }
+                    return Err(log_error(error));
+                }
             }
-            return Err(log_error(error));
         }
         self.carry_out(group, plan);
+        if let Some(written) = written {
+            wal.settle(written).map_err(log_error)?;
+        }
         appended.accepted += verdict.accepted;
         appended.rejected.append(&mut verdict.rejected);
         Ok(later)
@@ -449,12 +458,13 @@ impl Head {
                 _ => return Ok(()),
             }
         }
-        wal.append(record).map_err(log_error)?;
+        let written = wal.append(record).map_err(log_error)?;
         let mut state = group.write();
         if let Some(track) = state.track_mut(index) {
             self.sealed(track.seal(&mut self.slab(group.number)));
         }
-        Ok(())
+        drop(state);
+        wal.settle(written).map_err(log_error)
     }
 
     /// Queues a sealed chunk for its head file.
@@ -513,8 +523,8 @@ fn is_idle(track: &Track, timestamp_ms: i64) -> bool {
     match rows.len().checked_sub(2) {
         _ if track.live == 0 => true,
         Some(before) => {
-            let interval = rows[before + 1] - rows[before];
-            timestamp_ms - track.last_ms > interval.saturating_mul(IDLE_INTERVALS)
+            let interval = rows[before + 1].saturating_sub(rows[before]);
+            timestamp_ms.saturating_sub(track.last_ms) > interval.saturating_mul(IDLE_INTERVALS)
         }
         None => false,
     }

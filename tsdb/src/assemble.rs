@@ -68,21 +68,29 @@ impl<'a> Assembly<'a> {
         }
     }
 
-    /// A column, decoded by `decode` where it was not seen before.
-    pub(crate) fn column(&self, key: ColumnKey, decode: impl FnOnce() -> Arc<[i64]>) -> Arc<[i64]> {
-        let mut seen = self
-            .timestamps
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(column) = seen.decoded.get(&key) {
-            return column.clone();
+    /// A column, decoded by `decode` where it was not seen before. Others may use the selection
+    /// meanwhile: decoding can wait for the disk, and a reader of the head that waits here holds
+    /// its group. What fails is not kept, so that it fails for the next series too.
+    pub(crate) fn column<E>(
+        &self,
+        key: ColumnKey,
+        decode: impl FnOnce() -> Result<Arc<[i64]>, E>,
+    ) -> Result<Arc<[i64]>, E> {
+        let lock = || {
+            self.timestamps
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(column) = lock().decoded.get(&key) {
+            return Ok(column.clone());
         }
-        let column = decode();
+        let column = decode()?;
+        let mut seen = lock();
         if seen.decoded.len() >= COLUMNS_LIMIT {
             seen.decoded.clear();
         }
-        seen.decoded.insert(key, column.clone());
-        column
+        // Someone may have been faster; all share theirs then.
+        Ok(seen.decoded.entry(key).or_insert(column).clone())
     }
 
     /// Where values and rows go.

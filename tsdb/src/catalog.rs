@@ -206,15 +206,16 @@ impl Catalog {
     }
 
     /// Series without a sample that were so at the last call too; they may be retired.
-    pub(crate) fn sweep_unplaced(&mut self) -> RoaringBitmap {
-        let mut gone = RoaringBitmap::new();
+    /// By group, whose writer must be held to retire them.
+    pub(crate) fn sweep_unplaced(&mut self) -> HashMap<u32, RoaringBitmap> {
+        let mut gone: HashMap<u32, RoaringBitmap> = HashMap::new();
         for slot in &self.everything {
             let state = &mut self.slots[slot as usize];
             if state.location.track != UNPLACED {
                 continue;
             }
             if state.idle {
-                gone.insert(slot);
+                gone.entry(state.location.group).or_default().insert(slot);
             }
             state.idle = true;
         }

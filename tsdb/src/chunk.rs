@@ -206,6 +206,11 @@ impl Header {
     }
 }
 
+/// Whether the lengths in a chunk's header fit its size.
+pub(crate) fn adds_up(bytes: &[u8]) -> bool {
+    Header::read(bytes).is_ok()
+}
+
 /// The timestamps of a chunk.
 pub(crate) fn timestamps_of(bytes: &[u8]) -> Result<Vec<i64>, Malformed> {
     let header = Header::read(bytes)?;

@@ -76,8 +76,10 @@ impl Inner {
         if min_ms > max_ms {
             return None;
         }
-        let start_ms = min_ms.div_euclid(span_ms).checked_mul(span_ms)?;
-        let end_ms = start_ms.checked_add(span_ms)?;
+        let number = min_ms.div_euclid(span_ms);
+        let end_ms = number.checked_add(1)?.checked_mul(span_ms)?;
+        // The first span there can be begins with time itself.
+        let start_ms = end_ms.saturating_sub(span_ms);
         (max_ms >= end_ms.checked_add(span_ms / 2)?).then_some((start_ms, end_ms))
     }
 
@@ -179,15 +181,14 @@ impl Inner {
 }
 
 impl Head {
-    /// The oldest instant at or after `from_ms` in the head. A chunk that begins before counts from
-    /// there.
+    /// The oldest instant at or after `from_ms` in the head.
     fn oldest_from(&self, from_ms: i64) -> Option<i64> {
         let mut oldest_ms: Option<i64> = None;
         for group in self.all_groups() {
             let state = group.read();
             for track in state.tracks.iter().flatten() {
                 let sealed = track.chunks.iter().find(|chunk| chunk.max_ms >= from_ms);
-                let sealed = sealed.map(|chunk| chunk.min_ms.max(from_ms));
+                let sealed = sealed.map(|chunk| first_row_from(chunk, from_ms));
                 let open = track.timestamps_ms.iter().find(|t| **t >= from_ms).copied();
                 for t in [sealed, open].into_iter().flatten() {
                     oldest_ms = Some(oldest_ms.map_or(t, |have| have.min(t)));
@@ -321,31 +322,24 @@ impl Head {
     /// Drops chunks whose samples are all before the instant, and retires series that have none
     /// left.
     pub(crate) fn drop_before(&self, until_ms: i64) {
-        let mut gone = RoaringBitmap::new();
+        let mut gone = Vec::new();
         let mut emptied = Vec::new();
         let mut min_ms = i64::MAX;
         for group in self.all_groups() {
             let _writer = group.writer();
             min_ms = min_ms.min(drop_group(&group, until_ms, &mut gone, &mut emptied));
-            if !gone.is_empty() {
-                let mut state = group.write();
-                for index in 0..state.tracks.len() {
-                    if let Some(track) = state.tracks[index].as_deref_mut() {
-                        for position in 0..track.ids.len() {
-                            if gone.contains(track.ids[position].slot) {
-                                track.leave(position);
-                            }
-                        }
-                    }
-                }
-            }
             {
                 let mut catalog = self.catalog_mut();
+                // By reference, not by slot: a replay may leave a track with a member that was
+                // retired, and whose slot another series has by now.
+                let here = gone
+                    .drain(..)
+                    .filter(|series| catalog.locate(*series).is_some());
+                let slots: RoaringBitmap = here.map(|series| series.slot).collect();
                 self.figures
                     .series_removed
-                    .fetch_add(gone.len(), Ordering::Relaxed);
-                catalog.retire(&gone);
-                gone.clear();
+                    .fetch_add(slots.len(), Ordering::Relaxed);
+                catalog.retire(&slots);
             }
             let mut state = group.write();
             for index in emptied.drain(..) {
@@ -358,11 +352,21 @@ impl Head {
                 }
             }
         }
-        let gone = self.catalog_mut().sweep_unplaced();
-        self.figures
-            .series_removed
-            .fetch_add(gone.len(), Ordering::Relaxed);
-        self.catalog_mut().retire(&gone);
+        let idle = self.catalog_mut().sweep_unplaced();
+        for (number, mut slots) in idle {
+            let group = self.group(number);
+            // An append may be about to place one of them.
+            let _writer = group.as_ref().map(|group| group.writer());
+            let mut catalog = self.catalog_mut();
+            let placed = slots
+                .iter()
+                .filter(|slot| catalog.location_of_slot(*slot).track != UNPLACED);
+            slots -= placed.collect::<RoaringBitmap>();
+            self.figures
+                .series_removed
+                .fetch_add(slots.len(), Ordering::Relaxed);
+            catalog.retire(&slots);
+        }
         self.drop_empty_groups();
         if min_ms != i64::MAX {
             self.min_ms.fetch_max(min_ms, Ordering::Relaxed);
@@ -370,12 +374,23 @@ impl Head {
     }
 }
 
+/// The oldest instant of a chunk at or after `from_ms`. A chunk may reach over a long silence, which
+/// must not be cut into empty spans one by one.
+fn first_row_from(chunk: &Chunk, from_ms: i64) -> i64 {
+    if chunk.min_ms >= from_ms {
+        return chunk.min_ms;
+    }
+    let column = chunk::timestamps_of(chunk.bytes().as_slice()).unwrap_or_default();
+    let first = column.into_iter().find(|t| *t >= from_ms);
+    first.unwrap_or(from_ms)
+}
+
 /// Drops a group's old chunks; notes the series without samples and the tracks without series.
 /// Returns the oldest instant left.
 fn drop_group(
     group: &Group,
     until_ms: i64,
-    gone: &mut RoaringBitmap,
+    gone: &mut Vec<SeriesRef>,
     emptied: &mut Vec<u32>,
 ) -> i64 {
     let mut min_ms = i64::MAX;
@@ -403,7 +418,8 @@ fn drop_group(
             if last_row.is_none_or(|row| row < first_kept)
                 && track.ids[position] != crate::track::DEAD
             {
-                gone.insert(track.ids[position].slot);
+                gone.push(track.ids[position]);
+                track.leave(position);
             }
         }
         emptied.push(index as u32);

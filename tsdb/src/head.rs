@@ -205,8 +205,15 @@ impl Head {
     /// Begins a group.
     pub(crate) fn open_group(&self) -> GroupId {
         let number = self.next_group.fetch_add(1, Ordering::Relaxed);
-        let group = self.group_or_new(number);
-        group.handles.fetch_add(1, Ordering::Relaxed);
+        let group = {
+            // Held under the map's lock, or the group could be dropped as one nobody holds.
+            let mut groups = write(&self.groups);
+            let group = groups
+                .entry(number)
+                .or_insert_with(|| Arc::new(Group::new(number)));
+            group.handles.fetch_add(1, Ordering::Relaxed);
+            group.clone()
+        };
         write(&self.handles).insert(number, group);
         GroupId(number)
     }
@@ -344,13 +351,17 @@ impl Head {
         {
             return;
         }
-        let Some(other) = self.group(location.group) else {
-            return;
+        let other = {
+            // Under the map's lock, as in `open_group`.
+            let groups = read(&self.groups);
+            let other = groups.get(&location.group).filter(|other| {
+                let handles = &other.handles;
+                let free = handles.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
+                free.is_ok()
+            });
+            other.cloned()
         };
-        let free = other
-            .handles
-            .compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
-        if free.is_ok() {
+        if let Some(other) = other {
             write(&self.handles).insert(id.0, other);
             group.handles.fetch_sub(1, Ordering::Relaxed);
         }

@@ -264,9 +264,22 @@ fn frame_at(bytes: &[u8], at: usize, salt: u32) -> Option<(usize, usize)> {
         .then_some((at + FRAME_BYTES, content.len()))
 }
 
-/// The frame after a damaged one, where its length still leads there.
+/// The frame after a damaged one: where its length leads, or, were that damaged too, the first one
+/// that a byte-wise search finds. The log may be without these chunks for long.
 fn skip(bytes: &[u8], at: usize, salt: u32) -> Option<usize> {
     let length = Reader::new(&bytes[at..]).u32().ok()? as usize;
     let next = at.checked_add(FRAME_BYTES + length)?;
-    frame_at(bytes, next, salt).map(|_| next)
+    if frame_at(bytes, next, salt).is_some() {
+        return Some(next);
+    }
+    (at + 1..bytes.len()).find(|start| {
+        // Lengths that fit are a cheap test before the checksum.
+        let mut reader = Reader::new(&bytes[*start..]);
+        let length = reader.u32().ok();
+        let content = length.and_then(|length| {
+            reader.u32().ok()?;
+            reader.take(length as usize).ok()
+        });
+        content.is_some_and(crate::chunk::adds_up) && frame_at(bytes, *start, salt).is_some()
+    })
 }

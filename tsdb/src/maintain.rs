@@ -33,9 +33,10 @@ impl Inner {
         }
         let dropped = self.drop_old(&mut state);
         let due = state.checkpointed.elapsed() >= self.options.checkpoint_interval;
-        let asked = self.wal.figures.rotate_asked.load(Ordering::Relaxed);
-        if cut || dropped || due || asked {
-            self.checkpoint(&mut state).ok();
+        let asked = &self.wal.figures.checkpoint_asked;
+        let is_asked = asked.swap(false, Ordering::Relaxed);
+        if (cut || dropped || due || is_asked) && self.checkpoint(&mut state).is_err() {
+            asked.fetch_or(is_asked, Ordering::Relaxed);
         }
     }
 
@@ -52,10 +53,18 @@ impl Inner {
 
     /// Writes sealed chunks to the head file.
     fn flush_chunks(&self, state: &mut Maintenance) -> Result<(), (PathBuf, io::Error)> {
+        // Chunks sealed from now on wait for the next round: their rows may not be durable yet.
+        let mut left = self.head.pending().len();
+        if left > 0 {
+            // The log first: after a power cut no head file may hold rows that the log has not, or
+            // their numbers would be given to other rows.
+            self.wal.sync_now()?;
+        }
         loop {
             let chunks: Vec<_> = {
                 let pending = self.head.pending();
-                pending.iter().take(CHUNKS_AT_ONCE).cloned().collect()
+                let count = left.min(CHUNKS_AT_ONCE);
+                pending.iter().take(count).cloned().collect()
             };
             if chunks.is_empty() {
                 return Ok(());
@@ -70,6 +79,7 @@ impl Inner {
             }
             // New ones were added at the end only.
             self.head.pending().drain(..chunks.len());
+            left -= chunks.len();
         }
     }
 

@@ -34,6 +34,10 @@ pub(crate) fn open(
         disk.create_dir_all(&path)
             .map_err(|source| failure(&path, "create the directory", source))?;
     }
+    if let Err(error) = disk.sync_dir(&root) {
+        // A full disk can still be read from.
+        tracing::warn!(path = %root.display(), %error, "cannot make the directories durable");
+    }
     let lock_path = root.join("lock");
     let lock = disk
         .lock(&lock_path)

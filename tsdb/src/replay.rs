@@ -43,6 +43,10 @@ impl<'a> Replay<'a> {
     pub(crate) fn new(head: &'a Head, stored: Vec<Arc<Chunk>>) -> Self {
         let mut by_track: HashMap<u32, Vec<Arc<Chunk>>> = HashMap::new();
         for chunk in stored {
+            // Were the record lost that names the track, its number must not be used again.
+            let next = chunk.track.saturating_add(1);
+            head.next_track
+                .fetch_max(next, std::sync::atomic::Ordering::Relaxed);
             by_track.entry(chunk.track).or_default().push(chunk);
         }
         for chunks in by_track.values_mut() {

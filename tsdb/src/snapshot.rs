@@ -1,6 +1,7 @@
 //! Reading: an immutable view of the store.
 
 use std::collections::{BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use barograph_model::{Labels, Matcher, TimeRange};
@@ -160,8 +161,8 @@ impl Snapshot {
 
     fn head_overlaps(&self, range: TimeRange) -> bool {
         use std::sync::atomic::Ordering::Relaxed;
-        let start_ms = self.head.min_ms.load(Relaxed).max(self.view.head_start_ms);
-        start_ms <= range.end_ms && range.start_ms <= self.head.max_ms.load(Relaxed)
+        // Not the head's own beginning: it moves on while views are held that need what was before.
+        self.view.head_start_ms <= range.end_ms && range.start_ms <= self.head.max_ms.load(Relaxed)
     }
 
     fn select_head(
@@ -289,7 +290,8 @@ impl Selection {
                     let key = head_key(track.id, track.first_row);
                     let rows = (limit - track.first_row) as usize;
                     let rows = rows.min(track.timestamps_ms.len());
-                    let column = assembly.column(key, || track.timestamps_ms[..rows].into());
+                    let copy = || Ok::<_, Infallible>(track.timestamps_ms[..rows].into());
+                    let Ok(column) = assembly.column(key, copy);
                     (page, track.first_row, key, column)
                 });
             }
@@ -330,21 +332,12 @@ fn read_chunk(
     };
     let key = head_key(chunk.track, chunk.first_row);
     let rows = limit.min(chunk.end_row()) - chunk.first_row;
-    let mut failure = None;
-    let column = assembly.column(key, || match chunk::timestamps_of(bytes) {
-        Ok(mut column) => {
-            column.truncate(rows as usize);
-            column.into()
-        }
-        Err(error) => {
-            failure = Some(error);
-            Arc::default()
-        }
-    });
-    match failure {
-        Some(error) => Err(error),
-        None => read_page(page, key, &column, range, assembly),
-    }
+    let column = assembly.column(key, || {
+        let mut column = chunk::timestamps_of(bytes)?;
+        column.truncate(rows as usize);
+        Ok(column.into())
+    })?;
+    read_page(page, key, &column, range, assembly)
 }
 
 fn read_page(

@@ -220,17 +220,7 @@ impl Block {
                 block: at.block,
                 column: page.column,
             };
-            let mut failure = None;
-            let column = assembly.column(key, || match self.column(page.column) {
-                Ok(column) => column,
-                Err(error) => {
-                    failure = Some(error);
-                    Arc::default()
-                }
-            });
-            if let Some(error) = failure {
-                return Err(error);
-            }
+            let column = assembly.column(key, || self.column(page.column))?;
             let start = column.partition_point(|t| *t < range.start_ms) as u32;
             let end = column.partition_point(|t| *t <= range.end_ms) as u32;
             // Samples are numbered through the stretches.

@@ -178,6 +178,19 @@ impl BlockWriter {
     pub(crate) fn finish(
         mut self,
         pair_texts: &[(String, String)],
+        meta: Meta,
+    ) -> Result<PathBuf, Failure> {
+        let finished = self.complete(pair_texts, meta);
+        if finished.is_err() {
+            // On a full disk each further attempt would leave another one.
+            self.abandon();
+        }
+        finished
+    }
+
+    fn complete(
+        &mut self,
+        pair_texts: &[(String, String)],
         mut meta: Meta,
     ) -> Result<PathBuf, Failure> {
         self.flush()?;

@@ -18,9 +18,11 @@ pub(crate) fn encode(timestamps_ms: &[i64], out: &mut Vec<u8>) {
             continue;
         }
         put_zeros(out, &mut zeros);
-        // Never 0, so 0 can announce a run. The two extreme changes wrap to 0 and 1; rows ascend
-        // within a column, and no step is near 2^63 ms.
-        put_varint(out, zigzag(change).wrapping_add(1));
+        // 0 announces a run; a run of none stands for the one change that has no number left.
+        match zigzag(change).checked_add(1) {
+            Some(number) => put_varint(out, number),
+            None => out.extend_from_slice(&[0, 0]),
+        }
     }
     put_zeros(out, &mut zeros);
 }
@@ -42,6 +44,13 @@ pub(crate) fn decode(
         match reader.varint()? {
             0 => {
                 let zeros = reader.varint()?;
+                if zeros == 0 {
+                    step = step.wrapping_add(i64::MIN);
+                    last = last.wrapping_add(step);
+                    into.push(last);
+                    left -= 1;
+                    continue;
+                }
                 if zeros > left as u64 {
                     return Err(reader.fail("a run of timestamps beyond the rows"));
                 }
@@ -81,6 +90,8 @@ mod tests {
             vec![5],
             (0..500).map(|i| 1_700_000_000_000 + i * 15_000).collect(),
             vec![-3, 0, 1, 1_000, 1_001, 1_002, i64::MAX >> 2],
+            vec![-(1 << 62), 1 << 62, (1 << 62) + 1, i64::MAX],
+            vec![i64::MIN, 0, i64::MAX],
         ] {
             let (mut out, mut back) = (Vec::new(), Vec::new());
             encode(&column, &mut out);

@@ -59,7 +59,12 @@ pub(crate) struct WalFigures {
     pub(crate) segment: AtomicU64,
     pub(crate) failing: AtomicBool,
     pub(crate) rotate_asked: AtomicBool,
+    pub(crate) checkpoint_asked: AtomicBool,
 }
+
+/// A record that was written but perhaps not made durable.
+#[must_use]
+pub(crate) struct Written(Option<(Arc<dyn DiskFile>, PathBuf)>);
 
 #[derive(Debug)]
 struct State {
@@ -140,8 +145,12 @@ impl Wal {
         }
     }
 
-    /// Writes a record. When this returns `Ok`, the record survives the end of the process.
-    pub(crate) fn append(&self, record: &mut RecordBuilder) -> Result<(), (PathBuf, io::Error)> {
+    /// Writes a record. When this returns `Ok`, the record survives the end of the process and will
+    /// be replayed: the caller does what it says, then calls [`Self::settle`].
+    pub(crate) fn append(
+        &self,
+        record: &mut RecordBuilder,
+    ) -> Result<Written, (PathBuf, io::Error)> {
         let mut state = self.lock();
         if let Some(failure) = &state.failure
             && failure.at.elapsed() < RETRY_AFTER
@@ -157,10 +166,10 @@ impl Wal {
                 }
                 drop(state);
                 if self.always_sync {
-                    return self.sync_file(&file.0).map_err(|error| (file.1, error));
+                    return Ok(Written(Some(file)));
                 }
                 self.dirty.store(true, Ordering::Release);
-                Ok(())
+                Ok(Written(None))
             }
             Err((path, error)) => {
                 self.figures.writes_failed.fetch_add(1, Ordering::Relaxed);
@@ -178,6 +187,20 @@ impl Wal {
                 Err((path, error))
             }
         }
+    }
+
+    /// Makes a written record durable, where that is wanted before it is acknowledged.
+    pub(crate) fn settle(&self, written: Written) -> Result<(), (PathBuf, io::Error)> {
+        match written.0 {
+            Some((file, path)) => self.sync_file(&file).map_err(|error| (path, error)),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Self::sync`], and waits for a sync that another thread began.
+    pub(crate) fn sync_now(&self) -> Result<(), (PathBuf, io::Error)> {
+        self.dirty.store(true, Ordering::Release);
+        self.sync()
     }
 
     /// Makes everything written so far durable.
@@ -291,6 +314,7 @@ impl Wal {
             // and a checkpoint bring it to disk again.
             self.figures.syncs_failed.fetch_add(1, Ordering::Relaxed);
             self.figures.rotate_asked.store(true, Ordering::Relaxed);
+            self.figures.checkpoint_asked.store(true, Ordering::Relaxed);
             tracing::error!(%error, "cannot make the log durable");
         })
     }
