@@ -111,7 +111,7 @@ impl RoutingConfig {
                 matchers: Vec::new(),
                 continue_matching: false,
                 group_wait_ms: 1_000,
-                group_interval_ms: 300_000,
+                group_interval_ms: 30_000,
                 repeat_interval_ms: 4 * 3_600_000,
                 routes: Vec::new(),
             },
