@@ -266,7 +266,15 @@ impl Head {
             .map(|group| group.number)
             .collect();
         write(&self.groups).retain(|number, group| {
-            group.handles.load(Ordering::Relaxed) > 0 || !empty.contains(number)
+            // Asked again, since an append and a close may have come in between; without waiting,
+            // since nothing may wait for a group's state under the map.
+            let still_empty = || {
+                group
+                    .state
+                    .try_read()
+                    .is_ok_and(|state| state.tracks.is_empty())
+            };
+            group.handles.load(Ordering::Relaxed) > 0 || !empty.contains(number) || !still_empty()
         });
     }
 
