@@ -3,11 +3,12 @@
 //! Nothing here does I/O, starts threads or knows a serialization framework. Two halves:
 //!
 //! * always present, and light enough for a crate that applications link: [`Labels`], [`Sample`],
-//!   [`Metadata`], the [`Clock`] trait, durations and number formats;
+//!   [`Histogram`], [`Metadata`], the [`Clock`] trait, durations and number formats;
 //! * behind the feature `matching`: RE2 patterns, [`Matcher`], relabelling and the hashes that
 //!   Prometheus defines.
 
 pub mod duration;
+pub mod histogram;
 pub mod labels;
 pub mod metadata;
 pub mod number;
@@ -21,6 +22,7 @@ pub mod pattern;
 #[cfg(feature = "matching")]
 pub mod relabel;
 
+pub use histogram::{CounterResetHint, FloatHistogram, Histogram, IntegerHistogram};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 #[cfg(feature = "matching")]
 pub use matcher::{MatchOp, Matcher};
