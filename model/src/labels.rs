@@ -138,6 +138,25 @@ impl Labels {
         }
         hasher.digest()
     }
+
+    /// The 64-bit xxHash over each name and value behind its length: what a usual build of
+    /// Prometheus decides by where it samples series (`limit_ratio`).
+    #[cfg(feature = "matching")]
+    pub fn sampling_hash(&self) -> u64 {
+        let mut hasher = xxhash_rust::xxh64::Xxh64::new(0);
+        for (name, value) in self {
+            for part in [name, value] {
+                // One byte, or a mark and three more, lowest first.
+                let length = part.len().to_le_bytes();
+                match length {
+                    [short, 0, ..] if short < u8::MAX => hasher.update(&[short]),
+                    [a, b, c, ..] => hasher.update(&[u8::MAX, a, b, c]),
+                }
+                hasher.update(part.as_bytes());
+            }
+        }
+        hasher.digest()
+    }
 }
 
 impl Default for Labels {

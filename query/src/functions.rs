@@ -56,6 +56,7 @@ pub(crate) enum Kind {
     Context(Context),
     MaxOf,
     MinOf,
+    Info,
     /// Parsed, not evaluated yet.
     NotBuilt,
 }
@@ -339,7 +340,7 @@ pub static FUNCTIONS: &[Function] = &[
         ..function(
             "info",
             &[Vector, Vector],
-            Kind::NotBuilt,
+            Kind::Info,
             "Adds the labels of info series.",
         )
     },

@@ -2,6 +2,7 @@
 //!
 //! Operations run in Prometheus's order, so that results have the same bits.
 
+mod extended;
 mod extremes;
 mod mean;
 mod order;
@@ -12,6 +13,7 @@ use crate::eval::vector::ABSENT;
 use crate::functions::Window;
 use crate::plan::{Steps, Times};
 
+pub(crate) use extended::{extend, interpolate, run_extended};
 pub(crate) use order::quantile;
 pub(crate) use rate::Geometry;
 

@@ -5,7 +5,7 @@ mod build;
 
 use barograph_model::{Labels, Matcher, Pattern};
 
-use crate::ast::{AggregateOp, BinaryOp, Matching, Span, StringLiteral};
+use crate::ast::{AggregateOp, BinaryOp, Extension, Matching, Span, StringLiteral};
 use crate::functions::{Date, Math, Window};
 
 pub(crate) use build::{PlanContext, Root, plan};
@@ -138,6 +138,7 @@ pub(crate) enum VectorPlan {
     },
     /// What reads native histograms and so finds nothing among floats.
     Nothing(Box<VectorPlan>),
+    Info(Box<InfoPlan>),
     Aggregate(Box<AggregatePlan>),
     CountValues(Box<CountValuesPlan>),
     Binary(Box<BinaryPlan>),
@@ -151,6 +152,8 @@ pub(crate) enum VectorPlan {
 pub(crate) struct SelectorPlan {
     pub(crate) matchers: Vec<Matcher>,
     pub(crate) times: Times,
+    /// `anchored` or `smoothed`.
+    pub(crate) extension: Option<Extension>,
 }
 
 impl SelectorPlan {
@@ -217,6 +220,13 @@ impl WindowSource {
         }
     }
 
+    pub(crate) fn extension(&self) -> Option<Extension> {
+        match self {
+            Self::Selector { selector, .. } => selector.extension,
+            Self::Subquery(_) => None,
+        }
+    }
+
     pub(crate) fn range_ms(&self) -> i64 {
         match self {
             Self::Selector { range_ms, .. } => *range_ms,
@@ -242,6 +252,16 @@ impl SubqueryPlan {
         let start_ms = (before_ms.div_euclid(self.step_ms) + 1).saturating_mul(self.step_ms);
         Steps::until(start_ms, last_ms, self.step_ms)
     }
+}
+
+/// `info`: labels of info series added to others.
+#[derive(Debug)]
+pub(crate) struct InfoPlan {
+    pub(crate) operand: VectorPlan,
+    /// Which info series, by name and by what else is asked of them.
+    pub(crate) selectors: Vec<Matcher>,
+    /// When the first selector of the operand looks; the info series follow it.
+    pub(crate) times: Times,
 }
 
 /// An aggregation.

@@ -108,7 +108,7 @@ impl Evaluator<'_> {
             swapped,
             delayed_names: self.delayed_names,
         };
-        if let Some(partners) = partners {
+        if let Some(partners) = partners.filter(|_| !job.fills()) {
             return job.by_series(&sides, &partners);
         }
         job.by_step(&sides, &mut || self.limits.check())
@@ -210,6 +210,13 @@ impl Partners {
     }
 }
 
+/// Series that meet; a fill value stands for the one that is missing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Pair {
+    many: Option<usize>,
+    one: Option<usize>,
+}
+
 struct MatchUp<'a> {
     plan: &'a BinaryPlan,
     /// The many side was the right one.
@@ -274,11 +281,13 @@ impl MatchUp<'_> {
         let (lhs_any, rhs_any) = (sides.lhs.any_present(), sides.rhs.any_present());
         let mut result = Vector::new(steps);
         let mut places: FastMap<Labels, usize> = FastMap::default();
-        let mut pairs: FastMap<(usize, usize), usize> = FastMap::default();
+        let mut pairs: FastMap<Pair, usize> = FastMap::default();
+        let mut met: Vec<(Pair, usize)> = Vec::new();
         let mut seen: FastSet<(usize, usize)> = FastSet::default();
         for step in 0..steps {
             check()?;
-            if !lhs_any[step] || !rhs_any[step] {
+            let any = (lhs_any[step], rhs_any[step]);
+            if any == (false, false) || (any != (true, true) && !self.fills()) {
                 continue;
             }
             let mut partners: Vec<Option<usize>> = vec![None; sides.signature_count];
@@ -298,30 +307,60 @@ impl MatchUp<'_> {
             seen.clear();
             for (index, signature) in sides.lhs_signatures.iter().enumerate() {
                 let many = sides.lhs.values(index)[step];
-                let (Some(partner), false) = (partners[*signature], is_absent(many)) else {
+                if is_absent(many) {
+                    continue;
+                }
+                let pair = Pair {
+                    many: Some(index),
+                    one: partners[*signature],
+                };
+                met.push((pair, *signature));
+            }
+            if matching.fill_left.is_some() {
+                met.extend(sides.rhs_signatures.iter().enumerate().filter_map(
+                    |(index, signature)| {
+                        let pair = Pair {
+                            many: None,
+                            one: Some(index),
+                        };
+                        let there = !is_absent(sides.rhs.values(index)[step]);
+                        there.then_some((pair, *signature))
+                    },
+                ));
+            }
+            for (pair, signature) in met.drain(..) {
+                let value_of = |vector: &Vector, index: Option<usize>, fill: Option<f64>| {
+                    index.map(|index| vector.values(index)[step]).or(fill)
+                };
+                // A fill on the left stands for what nothing was matched with.
+                if pair.many.is_none() && matched[signature] {
+                    continue;
+                }
+                let (Some(many), Some(one)) = (
+                    value_of(&sides.lhs, pair.many, matching.fill_left),
+                    value_of(&sides.rhs, pair.one, matching.fill_right),
+                ) else {
                     continue;
                 };
-                let place = *pairs.entry((index, partner)).or_insert_with(|| {
-                    let labels = self.result_labels(
-                        &sides.lhs.meta(index).labels,
-                        &sides.rhs.meta(partner).labels,
-                    );
+                let place = *pairs.entry(pair).or_insert_with(|| {
+                    let labels = self.pair_labels(sides, pair);
                     *places.entry(labels.clone()).or_insert_with(|| {
                         result.push_with(labels, self.plan.returns_bool, |_| {});
                         result.len() - 1
                     })
                 });
+                let matched_before = std::mem::replace(&mut matched[signature], true);
                 if matching.cardinality == Cardinality::OneToOne {
-                    if std::mem::replace(&mut matched[*signature], true) {
+                    if matched_before {
                         return Err(QueryError::Execution(
                             "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
                                 .to_owned(),
                         ));
                     }
-                } else if !seen.insert((*signature, place)) {
+                } else if !seen.insert((signature, place)) {
                     return Err(ambiguous_grouping());
                 }
-                let value = self.compute(many, sides.rhs.values(partner)[step]);
+                let value = self.compute(many, one);
                 if is_absent(value) {
                     continue;
                 }
@@ -337,6 +376,28 @@ impl MatchUp<'_> {
             result.drop_names();
         }
         result.merge_equal_labels()
+    }
+
+    /// Whether values stand in for series that are missing.
+    fn fills(&self) -> bool {
+        let matching = &self.plan.matching;
+        matching.fill_left.is_some() || matching.fill_right.is_some()
+    }
+
+    /// The labels of a result; for a missing series stand those it would be matched on.
+    fn pair_labels(&self, sides: &Sides, pair: Pair) -> Labels {
+        let many = pair.many.map(|index| &sides.lhs.meta(index).labels);
+        let one = pair.one.map(|index| &sides.rhs.meta(index).labels);
+        let matched = |other: Option<&Labels>| match other {
+            Some(labels) => matched_labels(labels, &self.plan.matching),
+            None => Labels::empty(),
+        };
+        match (many, one) {
+            (Some(many), Some(one)) => self.result_labels(many, one),
+            (many, one) => {
+                self.result_labels(many.unwrap_or(&matched(one)), one.unwrap_or(&matched(many)))
+            }
+        }
     }
 
     fn compute(&self, many: f64, one: f64) -> f64 {

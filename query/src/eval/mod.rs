@@ -8,7 +8,9 @@ mod aggregate;
 mod binary;
 mod call;
 mod date;
+mod extended;
 mod histogram;
+mod info;
 mod label;
 mod limits;
 mod matching;
@@ -193,6 +195,7 @@ impl<'a> Evaluator<'a> {
                 Ok(Vector::new(steps.count))
             }
             VectorPlan::Aggregate(aggregate) => self.aggregate(aggregate, steps),
+            VectorPlan::Info(info) => self.info(info, steps),
             VectorPlan::CountValues(count) => self.count_values(count, steps),
             VectorPlan::Binary(binary) => self.binary(binary, steps),
             VectorPlan::Once(operand) => self.once(operand, steps),

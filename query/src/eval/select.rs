@@ -7,6 +7,7 @@ use barograph_tsdb::{Column, Selection};
 
 use super::vector::{ABSENT, FastMap, is_absent};
 use super::{Evaluator, Sink};
+use crate::ast::Extension;
 use crate::error::QueryError;
 use crate::plan::{SelectorPlan, Steps, Times};
 
@@ -91,6 +92,9 @@ impl Evaluator<'_> {
         steps: &Steps,
         sink: &mut Sink<'_>,
     ) -> Result<(), QueryError> {
+        if plan.extension == Some(Extension::Smoothed) {
+            return self.stream_smoothed(plan, steps, sink);
+        }
         self.stream_picks(plan, steps, sink, false, |column, picks, out| {
             for (slot, pick) in out.iter_mut().zip(picks) {
                 // A staleness marker is what an empty slot holds.
@@ -119,7 +123,7 @@ impl Evaluator<'_> {
         })
     }
 
-    fn stream_picks(
+    pub(super) fn stream_picks(
         &mut self,
         plan: &SelectorPlan,
         steps: &Steps,

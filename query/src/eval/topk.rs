@@ -175,7 +175,7 @@ impl Picker<'_> {
 
     /// Whether a series belongs to this share; a negative share is the complement.
     fn in_ratio(&self, index: usize, ratio: f64) -> bool {
-        let position = self.operand.meta(index).labels.stable_hash() as f64 / u64::MAX as f64;
+        let position = self.operand.meta(index).labels.sampling_hash() as f64 / u64::MAX as f64;
         if ratio >= 0.0 {
             position < ratio
         } else {

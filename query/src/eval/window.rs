@@ -76,7 +76,12 @@ impl Evaluator<'_> {
                     range_ms,
                     params: &params,
                 };
-                kernels::run(plan.function, &input, &mut out);
+                match plan.source.extension() {
+                    Some(extension) => {
+                        kernels::run_extended(plan.function, extension, &input, &mut out);
+                    }
+                    None => kernels::run(plan.function, &input, &mut out),
+                }
                 if out.iter().all(|value| is_absent(*value)) {
                     return Ok(());
                 }
@@ -120,7 +125,7 @@ impl Evaluator<'_> {
         steps: &Steps,
         sink: &mut WindowSink<'_>,
     ) -> Result<(), QueryError> {
-        let times = selector.times;
+        let (times, range_ms) = self.reach(selector, range_ms);
         let (first_ms, last_ms) = times.bounds(steps);
         let range = TimeRange {
             start_ms: first_ms.saturating_sub(range_ms).saturating_add(1),
@@ -250,14 +255,25 @@ impl Evaluator<'_> {
                     return Ok(());
                 }
                 limits.hold(window.len())?;
-                let samples = timestamps_ms[window.clone()]
-                    .iter()
-                    .zip(&values[window])
-                    .map(|(t, value)| Sample {
-                        timestamp_ms: *t,
-                        value: *value,
-                    })
-                    .collect();
+                let (timestamps_ms, values) = (&timestamps_ms[window.clone()], &values[window]);
+                let samples: Vec<Sample> = match source.extension() {
+                    Some(extension) => {
+                        let end_ms = source.times().at_step(steps, 0);
+                        let range = (end_ms.saturating_sub(source.range_ms()), end_ms);
+                        kernels::extend(timestamps_ms, values, range, extension)
+                    }
+                    None => timestamps_ms
+                        .iter()
+                        .zip(values)
+                        .map(|(t, value)| Sample {
+                            timestamp_ms: *t,
+                            value: *value,
+                        })
+                        .collect(),
+                };
+                if samples.is_empty() {
+                    return Ok(());
+                }
                 let labels = if drop_name && delayed_names {
                     labels.without(describes_metric)
                 } else {

@@ -1,14 +1,14 @@
 //! Trees to plans.
 
-use barograph_model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Pattern};
+use barograph_model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, Pattern};
 
 use super::{
-    AggregatePlan, BinaryPlan, BinaryScalarPlan, CountValuesPlan, Grouping, ScalarPlan,
+    AggregatePlan, BinaryPlan, BinaryScalarPlan, CountValuesPlan, Grouping, InfoPlan, ScalarPlan,
     SelectorPlan, SubqueryPlan, Times, VectorPlan, WindowPlan, WindowSource,
 };
 use crate::ast::{
-    Aggregate, AggregateOp, At, Binary, Call, DurationContext, DurationSpec, Modifiers, Node,
-    NodeKind, RangeSelector, Selector, Span, StringLiteral, Subquery, ValueType,
+    Aggregate, AggregateOp, At, Binary, Call, DurationContext, DurationSpec, Extension, Modifiers,
+    Node, NodeKind, RangeSelector, Selector, Span, StringLiteral, Subquery, ValueType,
 };
 use crate::error::QueryError;
 use crate::functions::{Context, Kind, Math, Window};
@@ -217,12 +217,6 @@ impl Builder {
             .matching
             .clone()
             .ok_or_else(|| bug("two vectors without matching"))?;
-        if matching.fill_left.is_some() || matching.fill_right.is_some() {
-            return Err(not_built(
-                "fill modifiers",
-                "feature flag promql-binop-fill-modifiers",
-            ));
-        }
         let (lhs, rhs) = (self.vector(&binary.lhs)?, self.vector(&binary.rhs)?);
         let invariant = lhs.invariant && rhs.invariant;
         let (lhs, rhs) = if invariant {
@@ -301,6 +295,7 @@ impl Builder {
             Kind::AbsentOverTime => {
                 let node = argument(call, 0)?;
                 let source = self.source(node)?;
+                check_extension(source.plan.extension(), function.name)?;
                 return Ok(Part {
                     plan: VectorPlan::AbsentOverTime {
                         source: Box::new(source.plan),
@@ -310,6 +305,7 @@ impl Builder {
                 });
             }
             Kind::Timestamp => return self.timestamp(argument(call, 0)?),
+            Kind::Info => return self.info(call),
             Kind::NotBuilt => {
                 return Err(not_built(
                     function.name,
@@ -325,6 +321,58 @@ impl Builder {
         }
         let plan = assemble_call(call, span, args)?;
         Ok(Part { plan, invariant })
+    }
+
+    fn info(&self, call: &Call) -> Plan<Part<VectorPlan>> {
+        let node = argument(call, 0)?;
+        let operand = self.vector(node)?;
+        let selectors = match call.args.get(1).map(|arg| &arg.unwrap_parens().kind) {
+            None => vec![Matcher::equal(METRIC_NAME, "target_info")],
+            Some(NodeKind::Selector(selector)) => selector.matchers.clone(),
+            Some(_) => return Err(bug("label selectors were expected")),
+        };
+        let still = Times {
+            offset_ms: 0,
+            at_ms: None,
+        };
+        let times = self.first_times(node, still)?.unwrap_or(still);
+        Ok(Part {
+            invariant: operand.invariant && times.at_ms.is_some(),
+            plan: VectorPlan::Info(Box::new(InfoPlan {
+                operand: operand.plan,
+                selectors,
+                times,
+            })),
+        })
+    }
+
+    /// When the first selector below a node looks, subqueries around it included: their offsets add
+    /// up until an `@` holds the time.
+    fn first_times(&self, node: &Node, outer: Times) -> Plan<Option<Times>> {
+        let add = |modifiers: &Modifiers| -> Plan<Times> {
+            let own = self.times(modifiers)?;
+            Ok(match own.at_ms {
+                Some(_) => own,
+                None => Times {
+                    offset_ms: own.offset_ms.saturating_add(outer.offset_ms),
+                    ..outer
+                },
+            })
+        };
+        match &node.kind {
+            NodeKind::Selector(selector) => return add(&selector.modifiers).map(Some),
+            NodeKind::Range(range) => return add(&range.selector.modifiers).map(Some),
+            NodeKind::Subquery(subquery) => {
+                return self.first_times(&subquery.operand, add(&subquery.modifiers)?);
+            }
+            _ => {}
+        }
+        for child in node.children() {
+            if let Some(times) = self.first_times(child, outer)? {
+                return Ok(Some(times));
+            }
+        }
+        Ok(None)
     }
 
     fn timestamp(&self, node: &Node) -> Plan<Part<VectorPlan>> {
@@ -347,6 +395,7 @@ impl Builder {
             .ok_or_else(|| bug("no range vector"))?;
         let node = argument(call, at)?;
         let source = self.source(node)?;
+        check_extension(source.plan.extension(), call.function.name)?;
         let mut invariant = source.invariant && !call.function.depends_on_step();
         let mut params = Vec::new();
         for index in (0..call.args.len()).filter(|index| *index != at) {
@@ -424,15 +473,10 @@ impl Builder {
     }
 
     fn selector(&self, selector: &Selector) -> Plan<SelectorPlan> {
-        if let Some(extension) = selector.extension {
-            return Err(not_built(
-                extension.as_str(),
-                "feature flag promql-extended-range-selectors",
-            ));
-        }
         Ok(SelectorPlan {
             matchers: selector.matchers.clone(),
             times: self.times(&selector.modifiers)?,
+            extension: selector.extension,
         })
     }
 
@@ -654,6 +698,24 @@ fn check_label_name(role: &str, function: &str, name: &StringLiteral) -> Plan<()
     Err(QueryError::Execution(format!(
         "invalid {role} label name in {function}(): {}",
         name.value
+    )))
+}
+
+/// `anchored` and `smoothed` windows hold samples from outside of the range, which few functions
+/// know how to take.
+fn check_extension(extension: Option<Extension>, function: &str) -> Plan<()> {
+    let allowed: &[&str] = match extension {
+        None => return Ok(()),
+        Some(Extension::Anchored) => &["changes", "delta", "increase", "rate", "resets"],
+        Some(Extension::Smoothed) => &["delta", "increase", "rate"],
+    };
+    if allowed.contains(&function) {
+        return Ok(());
+    }
+    let name = extension.map_or("", Extension::as_str);
+    Err(QueryError::Execution(format!(
+        "{name} modifier can only be used with: {} - not with {function}",
+        allowed.join(", ")
     )))
 }
 

@@ -1,0 +1,101 @@
+//! Selectors that reach beyond their range: `anchored` and `smoothed`.
+
+use barograph_model::TimeRange;
+use barograph_tsdb::Column;
+
+use super::vector::{ABSENT, is_absent};
+use super::{Evaluator, Sink};
+use crate::ast::Extension;
+use crate::error::QueryError;
+use crate::kernels;
+use crate::plan::{SelectorPlan, Steps, Times};
+
+impl Evaluator<'_> {
+    /// The times and the range that bring all samples a range selector needs: `anchored` looks back
+    /// from the window's start, `smoothed` also ahead from its end.
+    pub(super) fn reach(&self, selector: &SelectorPlan, range_ms: i64) -> (Times, i64) {
+        let (times, lookback_ms) = (selector.times, self.lookback_ms);
+        match selector.extension {
+            None => (times, range_ms),
+            Some(Extension::Anchored) => (times, range_ms.saturating_add(lookback_ms)),
+            Some(Extension::Smoothed) => (
+                Times {
+                    offset_ms: times.offset_ms.saturating_sub(lookback_ms),
+                    ..times
+                },
+                range_ms.saturating_add(lookback_ms.saturating_mul(2)),
+            ),
+        }
+    }
+
+    /// A smoothed instant selector: the value on the line between the samples around each step.
+    pub(super) fn stream_smoothed(
+        &mut self,
+        plan: &SelectorPlan,
+        steps: &Steps,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), QueryError> {
+        let (reach, reach_ms) = self.reach(plan, 0);
+        let (first_ms, last_ms) = reach.bounds(steps);
+        let range = TimeRange {
+            start_ms: first_ms.saturating_sub(reach_ms).saturating_add(1),
+            end_ms: last_ms,
+        };
+        let selection = self.select(plan, range)?;
+        let mut column = Column::default();
+        let (mut timestamps_ms, mut values) = (Vec::new(), Vec::new());
+        let mut out = vec![ABSENT; steps.count];
+        for index in 0..selection.len() {
+            self.read(&selection, index, range, &mut column)?;
+            self.limits.hold(column.values.len())?;
+            timestamps_ms.clear();
+            values.clear();
+            for (t, value) in column.timestamps_ms.iter().zip(&column.values) {
+                if !is_absent(*value) {
+                    timestamps_ms.push(*t);
+                    values.push(*value);
+                }
+            }
+            let edges = kernels::Edges::new(&timestamps_ms, reach, reach_ms, steps);
+            self.queryable_samples += edges.total_samples;
+            for (step, (slot, (from, to))) in out.iter_mut().zip(&edges.spans).enumerate() {
+                let span = *from as usize..*to as usize;
+                let at_ms = plan.times.at_step(steps, step);
+                *slot = smoothed_at(&timestamps_ms[span.clone()], &values[span], at_ms);
+            }
+            if out.iter().any(|value| !is_absent(*value)) {
+                sink(selection.labels(index), false, &mut out)?;
+            }
+            self.limits.release(column.values.len());
+        }
+        Ok(())
+    }
+}
+
+/// The value at a time: between two samples on their line, behind the last one its value.
+fn smoothed_at(timestamps_ms: &[i64], values: &[f64], at_ms: i64) -> f64 {
+    let next = timestamps_ms.partition_point(|t| *t < at_ms);
+    let point = |at: usize| (timestamps_ms[at], values[at]);
+    if timestamps_ms.get(next) == Some(&at_ms) {
+        return values[next];
+    }
+    match next {
+        0 => ABSENT,
+        _ if next < values.len() => {
+            kernels::interpolate(point(next - 1), point(next), at_ms, false)
+        }
+        _ => values[next - 1],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_between_samples_lie_on_their_line() {
+        let at = |at_ms| smoothed_at(&[10, 20], &[1.0, 3.0], at_ms);
+        assert_eq!((at(10), at(15), at(20), at(25)), (1.0, 2.0, 3.0, 3.0));
+        assert!(is_absent(at(5)));
+    }
+}
