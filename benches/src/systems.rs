@@ -61,6 +61,25 @@ impl System {
     /// # Errors
     /// It does not start, or does not answer within 60 s.
     pub fn start(&self, config: &Path, data: &Path) -> io::Result<Running> {
+        let begun = Instant::now();
+        let mut running = self.spawn(config, data)?;
+        while begun.elapsed() < Duration::from_mins(1) {
+            if running.is_ready()? {
+                return Ok(running);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err(io::Error::other(format!(
+            "{} did not become ready",
+            self.label
+        )))
+    }
+
+    /// [`Self::start`] without the wait.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn spawn(&self, config: &Path, data: &Path) -> io::Result<Running> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = Command::new(&self.binary);
         match self.kind {
@@ -75,40 +94,23 @@ impl System {
                 .arg("-search.disableCache"),
         };
         let log = fs::File::create(data.with_extension("log"))?;
-        let begun = Instant::now();
         let child = command
             .stdout(log.try_clone()?)
             .stderr(log)
             .stdin(Stdio::null())
             .spawn()?;
-        let mut running = Running { child, address };
-        let ready = if self.kind == Kind::VictoriaMetrics {
-            "/health"
-        } else {
-            "/-/ready"
-        };
-        while begun.elapsed() < Duration::from_mins(1) {
-            if let Some(status) = running.child.try_wait()? {
-                return Err(io::Error::other(format!(
-                    "{} ended at once: {status}",
-                    self.label
-                )));
-            }
-            match http::get(address, ready, Duration::from_secs(2)) {
-                Ok(answer) if answer.status == 200 => return Ok(running),
-                _ => std::thread::sleep(Duration::from_millis(20)),
-            }
-        }
-        Err(io::Error::other(format!(
-            "{} did not become ready",
-            self.label
-        )))
+        Ok(Running {
+            child,
+            kind: self.kind,
+            address,
+        })
     }
 }
 
 /// A started system; dropping it kills it.
 pub struct Running {
     child: Child,
+    kind: Kind,
     /// Where it answers.
     pub address: SocketAddr,
 }
@@ -117,6 +119,24 @@ impl Running {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether it says that it answers.
+    ///
+    /// # Errors
+    /// It ended.
+    pub fn is_ready(&mut self) -> io::Result<bool> {
+        if let Some(status) = self.child.try_wait()? {
+            let text = format!("{:?} ended at once: {status}", self.kind);
+            return Err(io::Error::other(text));
+        }
+        let path = if self.kind == Kind::VictoriaMetrics {
+            "/health"
+        } else {
+            "/-/ready"
+        };
+        let answer = http::get(self.address, path, Duration::from_secs(2));
+        Ok(answer.is_ok_and(|answer| answer.status == 200))
     }
 
     /// Ends it with SIGTERM and waits, at most 60 s.

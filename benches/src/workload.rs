@@ -3,8 +3,16 @@
 //! The mix follows recorded exporters (node_exporter, an Express service with prom-client,
 //! Alertmanager): most series stand still, a quarter are whole numbers or short decimals that move,
 //! a few are true floats. Labels have the length and number that a cluster's pods have.
+//!
+//! A page can also replace some of its series from time to time ([`Churn`]), carry timestamps of a
+//! clock that runs faster than ours ([`Page::render_at`]), or repeat what a real exporter said
+//! ([`Recording`]).
 
 use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
 /// How much is served.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +23,17 @@ pub struct Shape {
     pub series: usize,
     /// Changes every value; the same seed serves the same bytes.
     pub seed: u64,
+    /// Which series are replaced, and when.
+    pub churn: Option<Churn>,
+}
+
+/// Replacing series, as deployments do.
+#[derive(Clone, Copy, Debug)]
+pub struct Churn {
+    /// One series of so many is replaced each time.
+    pub one_of: usize,
+    /// After so many scrapes.
+    pub scrapes: usize,
 }
 
 /// What kind of value a series has.
@@ -48,6 +67,8 @@ pub struct Page {
     kinds: Vec<Kind>,
     state: Vec<f64>,
     random: Random,
+    churn: Option<Churn>,
+    rendered: usize,
 }
 
 impl Page {
@@ -58,26 +79,8 @@ impl Page {
         let mut lines = Vec::with_capacity(shape.series);
         let mut kinds = Vec::with_capacity(shape.series);
         for series in 0..shape.series {
-            let kind = kind_of(series);
-            let mut line = String::new();
-            let family = series / 10;
-            if series.is_multiple_of(10) {
-                let _ = writeln!(
-                    line,
-                    "# TYPE http_server_requests_family_{family}_total counter"
-                );
-            }
-            let _ = write!(
-                line,
-                "http_server_requests_family_{family}_total{{method=\"{}\",code=\"{}\",path=\"/api/v1/resource/{}\",handler=\"request-handler-{}\",container=\"container-{}\"}} ",
-                ["GET", "POST"][series % 2],
-                200 + series % 5,
-                series % 10,
-                family,
-                series % 50,
-            );
-            lines.push(line);
-            kinds.push(kind);
+            lines.push(line_of(series, 0));
+            kinds.push(kind_of(series));
         }
         let state = (0..shape.series)
             .map(|_| (random.next() % 10_000) as f64)
@@ -87,12 +90,30 @@ impl Page {
             kinds,
             state,
             random,
+            churn: shape.churn,
+            rendered: 0,
         }
     }
 
     /// Moves every series on by one scrape and writes the page, text 0.0.4, over `out`.
     pub fn render(&mut self, out: &mut String) {
         out.clear();
+        self.step(None, out);
+    }
+
+    /// Moves on by one scrape per instant (milliseconds since the Unix epoch) and writes all of
+    /// them, with timestamps, as one page over `out`.
+    pub fn render_at(&mut self, instants_ms: impl Iterator<Item = i64>, out: &mut String) {
+        out.clear();
+        for instant_ms in instants_ms {
+            self.step(Some(instant_ms), out);
+        }
+    }
+
+    fn step(&mut self, instant_ms: Option<i64>, out: &mut String) {
+        self.replace_series();
+        self.rendered += 1;
+        let mut digits = itoa::Buffer::new();
         for ((line, kind), value) in self.lines.iter().zip(&self.kinds).zip(&mut self.state) {
             let random = self.random.next();
             match kind {
@@ -108,9 +129,131 @@ impl Page {
             } else {
                 let _ = write!(out, "{value}");
             }
+            if let Some(instant_ms) = instant_ms {
+                out.push(' ');
+                out.push_str(digits.format(instant_ms));
+            }
             out.push('\n');
         }
     }
+
+    /// Where it is time, gives a part of the series new labels and values: another part each time.
+    fn replace_series(&mut self) {
+        let Some(churn) = self.churn else { return };
+        let (one_of, scrapes) = (churn.one_of.max(1), churn.scrapes.max(1));
+        if self.rendered == 0 || !self.rendered.is_multiple_of(scrapes) {
+            return;
+        }
+        let generation = self.rendered / scrapes;
+        for series in (generation % one_of..self.lines.len()).step_by(one_of) {
+            self.lines[series] = line_of(series, generation);
+            self.state[series] = 0.0;
+        }
+    }
+}
+
+/// What an exporter said, scrape after scrape.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    bodies: Arc<[String]>,
+    next: usize,
+}
+
+impl Recording {
+    /// Reads a directory of bodies named `<unix_ms>.txt`.
+    ///
+    /// # Errors
+    /// The directory cannot be read, or has none.
+    pub fn read(directory: &Path) -> io::Result<Self> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            let name = path.file_stem().and_then(|n| n.to_str());
+            if let Some(instant_ms) = name.and_then(|n| n.parse::<u64>().ok()) {
+                files.push((instant_ms, path));
+            }
+        }
+        files.sort();
+        let bodies: io::Result<Vec<String>> = files
+            .into_iter()
+            .map(|(_, path)| fs::read_to_string(path))
+            .collect();
+        let bodies = bodies?;
+        if bodies.is_empty() {
+            let text = format!("{}: no <unix_ms>.txt files", directory.display());
+            return Err(io::Error::other(text));
+        }
+        Ok(Self {
+            bodies: bodies.into(),
+            next: 0,
+        })
+    }
+
+    /// The same recording, begun elsewhere: targets should not all say the same.
+    #[must_use]
+    pub fn starting_at(&self, share: f64) -> Self {
+        Self {
+            bodies: self.bodies.clone(),
+            next: (self.bodies.len() as f64 * share.fract()) as usize,
+        }
+    }
+
+    /// Writes the next body over `out`; after the last one comes the first.
+    pub fn render(&mut self, out: &mut String) {
+        out.clear();
+        out.push_str(self.advance());
+    }
+
+    /// Writes one body per instant (milliseconds since the Unix epoch), with timestamps, as one
+    /// page over `out`.
+    pub fn render_at(&mut self, instants_ms: impl Iterator<Item = i64>, out: &mut String) {
+        out.clear();
+        for instant_ms in instants_ms {
+            for line in self.advance().lines() {
+                out.push_str(line);
+                if !line.starts_with('#') && !line.is_empty() {
+                    let _ = write!(out, " {instant_ms}");
+                }
+                out.push('\n');
+            }
+        }
+    }
+
+    /// Samples in the body that comes next.
+    pub fn samples(&self) -> u64 {
+        let body = &self.bodies[self.next % self.bodies.len()];
+        body.lines()
+            .filter(|line| !line.starts_with('#') && !line.is_empty())
+            .count() as u64
+    }
+
+    fn advance(&mut self) -> &str {
+        let at = self.next % self.bodies.len();
+        self.next = at + 1;
+        &self.bodies[at]
+    }
+}
+
+/// A line up to the value. Later generations of a series differ in one label.
+fn line_of(series: usize, generation: usize) -> String {
+    let family = series / 10;
+    let mut line = String::new();
+    if series.is_multiple_of(10) && generation == 0 {
+        let _ = writeln!(
+            line,
+            "# TYPE http_server_requests_family_{family}_total counter"
+        );
+    }
+    let _ = write!(
+        line,
+        "http_server_requests_family_{family}_total{{method=\"{}\",code=\"{}\",path=\"/api/v1/resource/{}\",handler=\"request-handler-{}\",container=\"container-{}-{generation}\"}} ",
+        ["GET", "POST"][series % 2],
+        200 + series % 5,
+        series % 10,
+        family,
+        series % 50,
+    );
+    line
 }
 
 fn kind_of(series: usize) -> Kind {
@@ -147,6 +290,7 @@ mod tests {
             targets: 2,
             series: 200,
             seed: 7,
+            churn: None,
         };
         let render = |target| {
             let (mut page, mut out) = (Page::new(shape, target), String::new());
@@ -164,5 +308,32 @@ mod tests {
             .filter(|(a, b)| a != b)
             .count();
         assert!((30..90).contains(&moved), "{moved} of 200 series moved");
+    }
+
+    #[test]
+    fn a_third_of_the_series_is_replaced_at_a_time() {
+        let churn = Churn {
+            one_of: 3,
+            scrapes: 2,
+        };
+        let shape = Shape {
+            targets: 1,
+            series: 300,
+            seed: 7,
+            churn: Some(churn),
+        };
+        let (mut page, mut out) = (Page::new(shape, 0), String::new());
+        let mut names = || -> std::collections::HashSet<String> {
+            page.render_at([5].into_iter(), &mut out);
+            assert!(out.lines().all(|l| l.starts_with('#') || l.ends_with(" 5")));
+            let series = out.lines().filter(|line| !line.starts_with('#'));
+            series
+                .filter_map(|line| Some(line.split_once(' ')?.0.to_owned()))
+                .collect()
+        };
+        let (first, second, third) = (names(), names(), names());
+        assert_eq!(first, second);
+        assert_eq!(second.difference(&third).count(), 100);
+        assert_eq!(third.len(), 300);
     }
 }

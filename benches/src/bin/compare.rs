@@ -13,31 +13,42 @@ use barograph_benches::measure::{self, Usage};
 use barograph_benches::systems::{Kind, System};
 use clap::Parser;
 
-/// What is asked after the load ran: name, expression, whether over a range.
-const QUERIES: [(&str, &str, bool); 6] = [
+/// What is asked after the load ran: name, expression with WINDOW for the window, whether over a
+/// range.
+const QUERIES: [(&str, &str, bool); 8] = [
     (
-        "instant sum(rate[1m]), all series",
-        "sum(rate({__name__=~\"http_server_requests_family_.+\"}[1m]))",
+        "instant sum(rate), all series",
+        "sum(rate({__name__=~\"http_server_requests_family_.+\"}[WINDOW]))",
         false,
     ),
     (
-        "instant sum by(rate[1m]), one family",
-        "sum by (code) (rate(http_server_requests_family_3_total[1m]))",
+        "instant sum by(rate), one family",
+        "sum by (code) (rate(http_server_requests_family_3_total[WINDOW]))",
         false,
     ),
     (
-        "range sum by(rate[1m]), one family",
-        "sum by (code) (rate(http_server_requests_family_3_total[1m]))",
+        "range sum by(rate), all series",
+        "sum by (code) (rate({__name__=~\"http_server_requests_family_.+\"}[WINDOW]))",
         true,
     ),
     (
-        "range max_over_time[1m], one family",
-        "max by (method) (max_over_time(http_server_requests_family_5_total[1m]))",
+        "range quantile_over_time, all series",
+        "sum(quantile_over_time(0.9, {__name__=~\"http_server_requests_family_.+\"}[WINDOW]))",
         true,
     ),
     (
-        "range quantile_over_time[1m], one family",
-        "sum(quantile_over_time(0.9, http_server_requests_family_5_total[1m]))",
+        "range sum by(rate), one family",
+        "sum by (code) (rate(http_server_requests_family_3_total[WINDOW]))",
+        true,
+    ),
+    (
+        "range max_over_time, one family",
+        "max by (method) (max_over_time(http_server_requests_family_5_total[WINDOW]))",
+        true,
+    ),
+    (
+        "range quantile_over_time, one family",
+        "sum(quantile_over_time(0.9, http_server_requests_family_5_total[WINDOW]))",
         true,
     ),
     (
@@ -46,6 +57,12 @@ const QUERIES: [(&str, &str, bool); 6] = [
         true,
     ),
 ];
+/// Longest wait for a fast clock to reach its end.
+const FILL_LIMIT: Duration = Duration::from_hours(2);
+/// Longest wait for background work to end.
+const SETTLE_LIMIT: Duration = Duration::from_mins(5);
+/// Longest wait for the first scrape and the first answer after a restart.
+const RESTART_LIMIT: Duration = Duration::from_mins(3);
 
 /// Compares systems.
 #[derive(Parser)]
@@ -77,6 +94,64 @@ struct Arguments {
     /// How often each query is asked; the median counts.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
+    /// Replace one series of so many each time; 0 replaces none.
+    #[arg(long, default_value_t = 0)]
+    churn_one_of: usize,
+    /// Replace after so many scrapes.
+    #[arg(long, default_value_t = 40)]
+    churn_scrapes: usize,
+    /// Serve recorded bodies from this directory instead of generated ones. May be given more than
+    /// once.
+    #[arg(long)]
+    recorded: Vec<PathBuf>,
+    /// Hours of history, ending now, that a fast clock brings by scrapes with timestamps; 0 scrapes
+    /// in real time.
+    #[arg(long, default_value_t = 0.0)]
+    fill_hours: f64,
+    /// Seconds between samples of a series on the fast clock.
+    #[arg(long, default_value_t = 15)]
+    step: u64,
+    /// Samples per series and scrape on the fast clock.
+    #[arg(long, default_value_t = 4)]
+    steps: u64,
+}
+
+impl Arguments {
+    fn fills(&self) -> bool {
+        self.fill_hours > 0.0
+    }
+
+    /// Seconds between two samples of a series.
+    fn sample_seconds(&self) -> u64 {
+        if self.fills() {
+            self.step
+        } else {
+            self.interval
+        }
+    }
+
+    /// Seconds of data the range queries ask for.
+    fn range_seconds(&self) -> u64 {
+        if self.fills() {
+            (self.fill_hours * 3600.0) as u64
+        } else {
+            self.measure
+        }
+    }
+
+    /// The window of range functions, seconds.
+    fn window_seconds(&self) -> u64 {
+        (self.sample_seconds() * 20).max(60)
+    }
+
+    /// The step of range queries, seconds.
+    fn query_step_seconds(&self) -> u64 {
+        if self.fills() {
+            (self.range_seconds() / 1440).max(self.step)
+        } else {
+            self.interval
+        }
+    }
 }
 
 /// What one system took.
@@ -88,8 +163,17 @@ struct Result {
     peak_bytes_per_series: f64,
     written_bytes_per_sample: f64,
     disk_bytes_per_sample: f64,
-    restart_seconds: f64,
+    restart: Restart,
     query_ms: Vec<Option<f64>>,
+}
+
+/// How a system came back after `kill -9`.
+#[derive(Clone, Copy, Default)]
+struct Restart {
+    ready_seconds: Option<f64>,
+    scrape_seconds: Option<f64>,
+    query_seconds: Option<f64>,
+    peak_bytes: u64,
 }
 
 fn main() -> io::Result<()> {
@@ -118,30 +202,47 @@ fn main() -> io::Result<()> {
 
 fn run(arguments: &Arguments, system: &System) -> io::Result<Result> {
     let directory = tempfile::tempdir()?;
-    let mut load = Load::start(arguments)?;
+    let until = unix_seconds();
+    let mut load = Load::start(arguments, until)?;
     let config = directory.path().join("prometheus.yml");
     std::fs::write(&config, scrape_config(arguments, load.address))?;
     let data = directory.path().join("data");
     std::fs::create_dir(&data)?;
     let running = system.start(&config, &data)?;
 
-    std::thread::sleep(Duration::from_secs(arguments.warmup));
-    let (before, served_before) = (measure::usage(running.pid())?, load.served()?);
-    std::thread::sleep(Duration::from_secs(arguments.measure));
+    let (before, served_before) = if arguments.fills() {
+        (Usage::default(), 0)
+    } else {
+        std::thread::sleep(Duration::from_secs(arguments.warmup));
+        (measure::usage(running.pid())?, load.served()?)
+    };
+    if arguments.fills() {
+        load.wait_until_done()?;
+        std::thread::sleep(Duration::from_secs(arguments.interval));
+    } else {
+        std::thread::sleep(Duration::from_secs(arguments.measure));
+    }
     let (after, served_after) = (measure::usage(running.pid())?, load.served()?);
     let samples = (served_after - served_before).max(1) as f64;
+    if arguments.fills() {
+        settle(running.pid())?;
+    }
+    let now = if arguments.fills() {
+        until
+    } else {
+        unix_seconds()
+    };
     let query_ms = QUERIES
         .iter()
-        .map(|query| ask(arguments, running.address, query))
+        .map(|query| ask(arguments, running.address, query, now))
         .collect::<Vec<_>>();
 
+    let written = measure::usage(running.pid())?.written_bytes;
     let served = load.served()?.max(1) as f64;
+    let disk_bytes_per_sample = measure::disk_bytes(&data) as f64 / served;
     running.kill();
-    let begun = Instant::now();
-    let again = system.start(&config, &data)?;
-    let restart_seconds = begun.elapsed().as_secs_f64();
+    let restart = restart(arguments, system, &config, &data, &mut load, now)?;
     load.stop();
-    again.stop()?;
     let series = (arguments.targets * arguments.series) as f64;
     let resident = |usage: &Usage| (usage.anonymous_bytes + usage.file_bytes) as f64;
     Ok(Result {
@@ -150,16 +251,80 @@ fn run(arguments: &Arguments, system: &System) -> io::Result<Result> {
         anonymous_bytes_per_series: after.anonymous_bytes as f64 / series,
         resident_bytes_per_series: resident(&after) / series,
         peak_bytes_per_series: after.peak_bytes as f64 / series,
-        written_bytes_per_sample: (after.written_bytes - before.written_bytes) as f64 / samples,
-        disk_bytes_per_sample: measure::disk_bytes(&data) as f64 / served,
-        restart_seconds,
+        written_bytes_per_sample: if arguments.fills() {
+            written as f64 / served
+        } else {
+            (after.written_bytes - before.written_bytes) as f64 / samples
+        },
+        disk_bytes_per_sample,
+        restart,
         query_ms,
     })
 }
 
+/// Starts a system on the directory that its killed predecessor left.
+fn restart(
+    arguments: &Arguments,
+    system: &System,
+    config: &std::path::Path,
+    data: &std::path::Path,
+    load: &mut Load,
+    now: u64,
+) -> io::Result<Restart> {
+    let scrapes = load.scrapes()?;
+    let begun = Instant::now();
+    let mut came = Restart::default();
+    let mut running = system.spawn(config, data)?;
+    let (_, expression, _) = QUERIES[1];
+    let query = http::escape(&window(arguments, expression));
+    let path = format!("/api/v1/query?query={query}&time={now}");
+    let elapsed = || Some(begun.elapsed().as_secs_f64());
+    while begun.elapsed() < RESTART_LIMIT {
+        if came.ready_seconds.is_none() && running.is_ready()? {
+            came.ready_seconds = elapsed();
+        }
+        if came.scrape_seconds.is_none() && load.scrapes()? > scrapes {
+            came.scrape_seconds = elapsed();
+        }
+        if came.query_seconds.is_none()
+            && let Ok(answer) = http::get(running.address, &path, Duration::from_secs(10))
+            && has_result(&answer)
+        {
+            came.query_seconds = elapsed();
+        }
+        if came.scrape_seconds.is_some() && came.query_seconds.is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    came.peak_bytes = measure::usage(running.pid())?.peak_bytes;
+    running.stop()?;
+    Ok(came)
+}
+
+/// Waits until a process does next to nothing any more.
+fn settle(pid: u32) -> io::Result<()> {
+    let begun = Instant::now();
+    let window = Duration::from_secs(5);
+    while begun.elapsed() < SETTLE_LIMIT {
+        let before = measure::usage(pid)?.cpu_seconds;
+        std::thread::sleep(window);
+        if measure::usage(pid)?.cpu_seconds - before < window.as_secs_f64() * 0.05 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn unix_seconds() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_secs())
+}
+
 fn scrape_config(arguments: &Arguments, load: SocketAddr) -> String {
     let mut text = format!(
-        "global:\n  scrape_interval: {0}s\n  scrape_timeout: {0}s\nscrape_configs:\n  - job_name: load\n    static_configs:\n",
+        "global:\n  scrape_interval: {0}s\n  scrape_timeout: {0}s\nscrape_configs:\n  - job_name: load\n    honor_timestamps: true\n    static_configs:\n",
         arguments.interval
     );
     for target in 0..arguments.targets {
@@ -178,17 +343,14 @@ fn ask(
     arguments: &Arguments,
     address: SocketAddr,
     (name, expression, over_range): &(&str, &str, bool),
+    now: u64,
 ) -> Option<f64> {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .ok()?
-        .as_secs();
-    let query = http::escape(expression);
+    let query = http::escape(&window(arguments, expression));
     let path = if *over_range {
-        let start = now - arguments.measure;
+        let start = now - arguments.range_seconds();
         format!(
             "/api/v1/query_range?query={query}&start={start}&end={now}&step={}",
-            arguments.interval
+            arguments.query_step_seconds()
         )
     } else {
         format!("/api/v1/query?query={query}&time={now}")
@@ -199,8 +361,7 @@ fn ask(
         match http::get(address, &path, Duration::from_mins(2)) {
             Ok(answer) if answer.status == 200 => {
                 times.push(begun.elapsed().as_secs_f64() * 1e3);
-                let reply: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
-                if reply["data"]["result"].as_array().is_none_or(Vec::is_empty) {
+                if !has_result(&answer) {
                     eprintln!("  {name}: empty result");
                     return None;
                 }
@@ -217,6 +378,20 @@ fn ask(
     }
     times.sort_by(f64::total_cmp);
     times.get(times.len() / 2).copied()
+}
+
+fn window(arguments: &Arguments, expression: &str) -> String {
+    expression.replace("WINDOW", &format!("{}s", arguments.window_seconds()))
+}
+
+fn has_result(answer: &http::Answer) -> bool {
+    let reply: Option<serde_json::Value> = serde_json::from_slice(&answer.body).ok();
+    let has = |reply: serde_json::Value| {
+        reply["data"]["result"]
+            .as_array()
+            .is_some_and(|result| !result.is_empty())
+    };
+    answer.status == 200 && reply.is_some_and(has)
 }
 
 /// Reads one figure of a result.
@@ -250,19 +425,55 @@ fn table(arguments: &Arguments, results: &[Result]) -> String {
         ),
         (
             "ready after kill -9, s".into(),
-            Box::new(|r| Some(r.restart_seconds)),
+            Box::new(|r| r.restart.ready_seconds),
+        ),
+        (
+            "first scrape after kill -9, s".into(),
+            Box::new(|r| r.restart.scrape_seconds),
+        ),
+        (
+            "first answer after kill -9, s".into(),
+            Box::new(|r| r.restart.query_seconds),
+        ),
+        (
+            "peak resident of the restart, MiB".into(),
+            Box::new(|r| Some(r.restart.peak_bytes as f64 / f64::from(1 << 20))),
         ),
     ];
     for (index, (name, ..)) in QUERIES.iter().enumerate() {
         rows.push((format!("{name}, ms"), Box::new(move |r| r.query_ms[index])));
     }
     let mut text = format!(
-        "{} targets × {} series, every {} s; {} s of warm-up, {} s measured, median of {} queries\n\n|",
-        arguments.targets,
-        arguments.series,
-        arguments.interval,
-        arguments.warmup,
-        arguments.measure,
+        "{} targets × {} series",
+        arguments.targets, arguments.series
+    );
+    if !arguments.recorded.is_empty() {
+        text = format!("{} targets that repeat recordings", arguments.targets);
+    }
+    if arguments.fills() {
+        let _ = write!(
+            text,
+            ", {} h of history at {} s, {} samples per series and scrape, a scrape every {} s",
+            arguments.fill_hours, arguments.step, arguments.steps, arguments.interval
+        );
+    } else {
+        let _ = write!(
+            text,
+            ", every {} s; {} s of warm-up, {} s measured",
+            arguments.interval, arguments.warmup, arguments.measure
+        );
+    }
+    if arguments.churn_one_of > 0 {
+        let _ = write!(
+            text,
+            "; 1 series of {} replaced every {} scrapes",
+            arguments.churn_one_of, arguments.churn_scrapes
+        );
+    }
+    let _ = write!(
+        text,
+        "; window {} s, median of {} queries\n\n|",
+        arguments.window_seconds(),
         arguments.rounds
     );
     for result in results {
@@ -308,11 +519,26 @@ struct Load {
 }
 
 impl Load {
-    fn start(arguments: &Arguments) -> io::Result<Self> {
+    fn start(arguments: &Arguments, until: u64) -> io::Result<Self> {
         let binary = std::env::current_exe()?.with_file_name("load");
-        let mut child = Command::new(&binary)
+        let mut command = Command::new(&binary);
+        command
             .args(["--targets", &arguments.targets.to_string()])
             .args(["--series", &arguments.series.to_string()])
+            .args(["--churn-one-of", &arguments.churn_one_of.to_string()])
+            .args(["--churn-scrapes", &arguments.churn_scrapes.to_string()]);
+        for directory in &arguments.recorded {
+            command.arg("--recorded").arg(directory);
+        }
+        if arguments.fills() {
+            let from = until - arguments.range_seconds();
+            command
+                .args(["--from-ms", &(from * 1000).to_string()])
+                .args(["--until-ms", &(until * 1000).to_string()])
+                .args(["--step-ms", &(arguments.step * 1000).to_string()])
+                .args(["--steps", &arguments.steps.to_string()]);
+        }
+        let mut child = command
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", binary.display())))?;
@@ -326,8 +552,31 @@ impl Load {
         Ok(Self { child, address })
     }
 
+    /// Samples served so far.
     fn served(&mut self) -> io::Result<u64> {
-        let answer = http::get(self.address, "/served", Duration::from_secs(10))?;
+        self.number("/served")
+    }
+
+    /// Scrapes served so far.
+    fn scrapes(&mut self) -> io::Result<u64> {
+        self.number("/scrapes")
+    }
+
+    fn wait_until_done(&mut self) -> io::Result<()> {
+        let begun = Instant::now();
+        while self.number("/done")? == 0 {
+            if begun.elapsed() > FILL_LIMIT {
+                return Err(io::Error::other(format!(
+                    "the fast clock did not reach its end within {FILL_LIMIT:?}"
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, path: &str) -> io::Result<u64> {
+        let answer = http::get(self.address, path, Duration::from_secs(10))?;
         String::from_utf8_lossy(&answer.body)
             .trim()
             .parse()

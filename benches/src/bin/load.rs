@@ -1,11 +1,13 @@
 //! Serves a deterministic workload as scrape targets on loopback: `/t/<n>/metrics` is target n.
-//! `/served` says how many samples were served.
+//! `/served` says how many samples were served, `/scrapes` in how many scrapes, `/done` whether a fast
+//! clock has reached the end of its span.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use barograph_benches::workload::{Page, Shape};
+use barograph_benches::workload::{Churn, Page, Recording, Shape};
 use clap::Parser;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -29,12 +31,93 @@ struct Arguments {
     /// Where to listen; loopback only.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Replace one series of so many each time; 0 replaces none.
+    #[arg(long, default_value_t = 0)]
+    churn_one_of: usize,
+    /// Replace after so many scrapes.
+    #[arg(long, default_value_t = 40)]
+    churn_scrapes: usize,
+    /// Serve recorded bodies, `<unix_ms>.txt` in this directory, instead of generated ones. May be
+    /// given more than once: targets take turns.
+    #[arg(long)]
+    recorded: Vec<PathBuf>,
+    /// A fast clock: timestamps from this instant on, milliseconds since the Unix epoch.
+    #[arg(long)]
+    from_ms: Option<i64>,
+    /// The end of the fast clock; after it pages are empty.
+    #[arg(long, default_value_t = i64::MAX)]
+    until_ms: i64,
+    /// Milliseconds of the fast clock between two samples of a series.
+    #[arg(long, default_value_t = 15_000)]
+    step_ms: i64,
+    /// Samples per series and scrape with the fast clock.
+    #[arg(long, default_value_t = 1)]
+    steps: usize,
+}
+
+/// Where a target's samples come from.
+enum Source {
+    Generated(Box<Page>),
+    Recorded(Recording),
+}
+
+/// A target, and where its fast clock stands.
+struct Target {
+    source: Source,
+    next_ms: i64,
 }
 
 struct Served {
-    pages: Vec<Mutex<Page>>,
+    targets: Vec<Mutex<Target>>,
     series: u64,
+    clock: Option<FastClock>,
     samples: AtomicU64,
+    scrapes: AtomicU64,
+    /// Targets whose clock reached the end.
+    ended: AtomicUsize,
+}
+
+#[derive(Clone, Copy)]
+struct FastClock {
+    until_ms: i64,
+    step_ms: i64,
+    steps: usize,
+}
+
+impl Target {
+    /// Writes the next page over `body`; returns its samples, and whether this was the last.
+    fn render(&mut self, series: u64, clock: Option<FastClock>, body: &mut String) -> (u64, bool) {
+        let Some(clock) = clock else {
+            return match &mut self.source {
+                Source::Generated(page) => {
+                    page.render(body);
+                    (series, false)
+                }
+                Source::Recorded(recording) => {
+                    let samples = recording.samples();
+                    recording.render(body);
+                    (samples, false)
+                }
+            };
+        };
+        let left = (clock.until_ms.saturating_sub(self.next_ms)).max(0) / clock.step_ms;
+        let steps = left.min(clock.steps as i64);
+        let (from_ms, step_ms) = (self.next_ms, clock.step_ms);
+        let instants = (0..steps).map(|step| from_ms + step * step_ms);
+        self.next_ms += steps * step_ms;
+        let samples = match &mut self.source {
+            Source::Generated(page) => {
+                page.render_at(instants, body);
+                series * steps as u64
+            }
+            Source::Recorded(recording) => {
+                let samples = recording.samples();
+                recording.render_at(instants, body);
+                samples * steps as u64
+            }
+        };
+        (samples, steps > 0 && left == steps)
+    }
 }
 
 #[tokio::main]
@@ -47,13 +130,41 @@ async fn main() -> std::io::Result<()> {
         targets: arguments.targets,
         series: arguments.series,
         seed: arguments.seed,
+        churn: (arguments.churn_one_of > 0).then_some(Churn {
+            one_of: arguments.churn_one_of,
+            scrapes: arguments.churn_scrapes,
+        }),
+    };
+    let recordings: Vec<Recording> = arguments
+        .recorded
+        .iter()
+        .map(|directory| Recording::read(directory))
+        .collect::<Result<_, _>>()?;
+    let source = |target: usize| match recordings.get(target % recordings.len().max(1)) {
+        Some(recording) => {
+            let share = target as f64 / shape.targets as f64;
+            Source::Recorded(recording.starting_at(share))
+        }
+        None => Source::Generated(Box::new(Page::new(shape, target))),
     };
     let served = Arc::new(Served {
-        pages: (0..shape.targets)
-            .map(|target| Mutex::new(Page::new(shape, target)))
+        targets: (0..shape.targets)
+            .map(|target| {
+                Mutex::new(Target {
+                    source: source(target),
+                    next_ms: arguments.from_ms.unwrap_or_default(),
+                })
+            })
             .collect(),
         series: shape.series as u64,
+        clock: arguments.from_ms.map(|_| FastClock {
+            until_ms: arguments.until_ms,
+            step_ms: arguments.step_ms.max(1),
+            steps: arguments.steps,
+        }),
         samples: AtomicU64::new(0),
+        scrapes: AtomicU64::new(0),
+        ended: AtomicUsize::new(0),
     });
     let listener = TcpListener::bind(arguments.listen).await?;
     println!("{}", listener.local_addr()?);
@@ -84,10 +195,21 @@ async fn serve(mut stream: TcpStream, served: &Served) -> std::io::Result<()> {
             .and_then(|rest| rest.split('/').next());
         let page = target
             .and_then(|n| n.parse::<usize>().ok())
-            .and_then(|n| served.pages.get(n));
+            .and_then(|n| served.targets.get(n));
         let status = if let Some(page) = page {
-            page.lock().await.render(&mut body);
-            served.samples.fetch_add(served.series, Relaxed);
+            let (samples, ended) = page
+                .lock()
+                .await
+                .render(served.series, served.clock, &mut body);
+            served.samples.fetch_add(samples, Relaxed);
+            served.scrapes.fetch_add(1, Relaxed);
+            served.ended.fetch_add(usize::from(ended), Relaxed);
+            "200 OK"
+        } else if path == "/scrapes" {
+            body = served.scrapes.load(Relaxed).to_string();
+            "200 OK"
+        } else if path == "/done" {
+            body = u8::from(served.ended.load(Relaxed) >= served.targets.len()).to_string();
             "200 OK"
         } else if path == "/served" {
             body = served.samples.load(Relaxed).to_string();
