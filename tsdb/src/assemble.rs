@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::merge::{Samples, Tie};
+
 /// Which timestamp column a page refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ColumnKey {
@@ -99,10 +101,10 @@ impl<'a> Assembly<'a> {
     }
 
     /// The timestamps of the values.
-    pub(crate) fn finish(self) -> Arc<[i64]> {
-        let runs = self.runs;
+    pub(crate) fn finish(mut self) -> Arc<[i64]> {
+        let runs = std::mem::take(&mut self.runs);
         if runs.overlap {
-            return in_order(&runs, self.values);
+            return self.in_order(&runs);
         }
         let shared = runs.list.len() <= SHARED_RUNS_LIMIT;
         let mut seen = self
@@ -125,6 +127,32 @@ impl<'a> Assembly<'a> {
         }
         column
     }
+
+    /// Merges samples that came from overlapping places. Series that overlap alike share the
+    /// column here too.
+    fn in_order(self, runs: &Runs) -> Arc<[i64]> {
+        let samples = Samples {
+            timestamps_ms: rows_of(runs).collect(),
+            values: std::mem::take(self.values),
+        };
+        let merged = samples.into_order(Tie::Value);
+        *self.values = merged.values;
+        let mut seen = self
+            .timestamps
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(column) = seen.assembled.get(&runs.list) {
+            return column.clone();
+        }
+        let column: Arc<[i64]> = merged.timestamps_ms.into();
+        if runs.list.len() <= SHARED_RUNS_LIMIT {
+            if seen.assembled.len() >= COLUMNS_LIMIT {
+                seen.assembled.clear();
+            }
+            seen.assembled.insert(runs.list.clone(), column.clone());
+        }
+        column
+    }
 }
 
 fn rows_of(runs: &Runs) -> impl Iterator<Item = i64> + '_ {
@@ -135,14 +163,4 @@ fn rows_of(runs: &Runs) -> impl Iterator<Item = i64> + '_ {
             column[*first as usize..(*first + *count) as usize].iter()
         })
         .copied()
-}
-
-/// Sorts samples that came from overlapping places; of several at one instant, the first counts.
-fn in_order(runs: &Runs, values: &mut Vec<f64>) -> Arc<[i64]> {
-    let mut samples: Vec<(i64, f64)> = rows_of(runs).zip(values.iter().copied()).collect();
-    samples.sort_by_key(|(timestamp_ms, _)| *timestamp_ms);
-    samples.dedup_by_key(|(timestamp_ms, _)| *timestamp_ms);
-    values.clear();
-    values.extend(samples.iter().map(|(_, value)| *value));
-    samples.into_iter().map(|(t, _)| t).collect()
 }

@@ -18,6 +18,7 @@ use crate::chunk::{self, Chunk};
 use crate::db::{Inner, Maintenance};
 use crate::error::AppendError;
 use crate::head::{Group, Head};
+use crate::view::View;
 use crate::wal::record::RecordBuilder;
 
 type Failure = (PathBuf, io::Error);
@@ -125,11 +126,10 @@ impl Inner {
         } else {
             writer.abandon();
         }
-        let old = self.view.load_full();
-        let mut view = view_of(old.blocks.iter().cloned().chain(block).collect());
-        view.head_start_ms = end_ms;
-        self.view.store(Arc::new(view));
-        state.old_views.push((old, end_ms));
+        self.exchange_view(end_ms, |old| View {
+            head_start_ms: end_ms,
+            ..view_of(old.blocks.iter().cloned().chain(block).collect())
+        });
         // The present head file ends, so that it can go once its last samples are in a block.
         state.head_files.rotate();
         self.head.min_ms.fetch_max(end_ms, Ordering::Relaxed);
@@ -161,17 +161,19 @@ impl Inner {
 
     /// Drops from memory what blocks have, once no snapshot needs it. Returns whether anything was
     /// dropped.
-    pub(crate) fn drop_old(&self, state: &mut Maintenance) -> bool {
+    pub(crate) fn drop_old(&self) -> bool {
+        let mut old_views = self.old_views();
         let current = Arc::as_ptr(&self.view.load_full());
         let mut until_ms = None;
-        while let Some((view, end_ms)) = state.old_views.first() {
+        while let Some((view, end_ms)) = old_views.first() {
             // Snapshots of this view read the head from before `end_ms`.
             if Arc::as_ptr(view) != current && Arc::strong_count(view) > 1 {
                 break;
             }
             until_ms = until_ms.max(Some(*end_ms));
-            state.old_views.remove(0);
+            old_views.remove(0);
         }
+        drop(old_views);
         let Some(until_ms) = until_ms else {
             return false;
         };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) head: Arc<Head>,
     pub(crate) wal: Wal,
     pub(crate) view: ArcSwap<View>,
+    /// Views that others replaced, and the instant up to which the head keeps data for them.
+    pub(crate) old_views: Mutex<Vec<(Arc<View>, i64)>>,
     pub(crate) figures: Figures,
     /// Held by whoever does maintenance.
     pub(crate) maintenance: Mutex<Maintenance>,
@@ -60,8 +62,6 @@ pub(crate) struct Maintenance {
     pub(crate) head_files: HeadFiles,
     pub(crate) checkpointed: Instant,
     pub(crate) cut_sought: Instant,
-    /// Views that blocks replaced, and the instant up to which the head keeps data for them.
-    pub(crate) old_views: Vec<(Arc<View>, i64)>,
 }
 
 impl Db {
@@ -216,17 +216,33 @@ impl Inner {
             head,
             wal,
             view: ArcSwap::from_pointee(view),
+            old_views: Mutex::default(),
             figures,
             maintenance: Mutex::new(Maintenance {
                 head_files,
                 checkpointed: Instant::now(),
                 cut_sought: Instant::now(),
-                old_views: Vec::new(),
             }),
             closed: AtomicBool::new(false),
             stop: (Mutex::new(false), Condvar::new()),
             lock: Mutex::new(Some(lock)),
         }
+    }
+
+    /// Puts another view in force, which `change` makes of the present one. Several threads write
+    /// blocks; one after the other comes here. The head keeps data before `until_ms` as long as
+    /// someone reads through the view that was.
+    pub(crate) fn exchange_view(&self, until_ms: i64, change: impl FnOnce(&View) -> View) {
+        let mut old_views = self.old_views();
+        let old = self.view.load_full();
+        self.view.store(Arc::new(change(&old)));
+        old_views.push((old, until_ms));
+    }
+
+    /// Views that others replaced.
+    pub(crate) fn old_views(&self) -> MutexGuard<'_, Vec<(Arc<View>, i64)>> {
+        let views = self.old_views.lock();
+        views.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The data directory's part for the log and checkpoints.

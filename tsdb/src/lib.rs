@@ -24,6 +24,7 @@ mod head_file;
 mod head_index;
 mod maintain;
 mod map;
+mod merge;
 mod metrics;
 mod open;
 mod options;

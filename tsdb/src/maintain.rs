@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::block::view_of;
+use crate::block::{Block, view_of};
 use crate::checkpoint;
 use crate::db::{Inner, Maintenance};
+use crate::view::View;
 
 /// How often the background thread looks for spans to cut. Also the time in which a writer that
 /// brings its samples series by series, old ones last, can finish before they are too old.
@@ -29,9 +30,9 @@ impl Inner {
         if cut_always || state.cut_sought.elapsed() >= CUT_INTERVAL {
             state.cut_sought = Instant::now();
             cut = self.cut_blocks(&mut state).is_ok_and(|count| count > 0);
-            self.retain(&mut state);
+            self.retain();
         }
-        let dropped = self.drop_old(&mut state);
+        let dropped = self.drop_old();
         let due = state.checkpointed.elapsed() >= self.options.checkpoint_interval;
         let asked = &self.wal.figures.checkpoint_asked;
         let is_asked = asked.swap(false, Ordering::Relaxed);
@@ -84,7 +85,7 @@ impl Inner {
     }
 
     /// Removes blocks that are older than the retention.
-    fn retain(&self, state: &mut Maintenance) {
+    fn retain(&self) {
         if self.options.retention_ms <= 0 {
             return;
         }
@@ -98,19 +99,15 @@ impl Inner {
         // By the data's own time, unless that is ahead of the clock.
         let now_ms = newest_ms.unwrap_or(i64::MIN).min(self.clock.now_ms());
         let oldest_ms = now_ms.saturating_sub(self.options.retention_ms);
-        let (keep, gone): (Vec<_>, Vec<_>) = view
-            .blocks
-            .iter()
-            .cloned()
-            .partition(|block| block.range().end_ms >= oldest_ms);
+        let is_kept = |block: &&Arc<Block>| block.range().end_ms >= oldest_ms;
+        let gone: Vec<_> = view.blocks.iter().filter(|b| !is_kept(b)).collect();
         if gone.is_empty() {
             return;
         }
-        let head_start_ms = view.head_start_ms;
-        let mut next = view_of(keep);
-        next.head_start_ms = head_start_ms;
-        self.view.store(Arc::new(next));
-        state.old_views.push((view, i64::MIN));
+        self.exchange_view(i64::MIN, |old| View {
+            head_start_ms: old.head_start_ms,
+            ..view_of(old.blocks.iter().filter(is_kept).cloned().collect())
+        });
         for block in gone {
             // Maps stay readable for snapshots that hold them. The name goes first, so that a
             // crash leaves no half of a block.
@@ -135,8 +132,9 @@ impl Inner {
     }
 
     /// The oldest instant that some view reads from the head.
-    fn kept_from_ms(&self, state: &Maintenance) -> i64 {
-        let old = state.old_views.iter().map(|(view, _)| view.head_start_ms);
+    fn kept_from_ms(&self) -> i64 {
+        let old_views = self.old_views();
+        let old = old_views.iter().map(|(view, _)| view.head_start_ms);
         let views = old.chain([self.view.load().head_start_ms]);
         views.min().unwrap_or(i64::MIN)
     }
@@ -160,7 +158,7 @@ impl Inner {
                     self.figures.wal_truncations.fetch_add(1, Ordering::Relaxed);
                 }
                 // Only now does nothing refer to head files whose samples are all in blocks.
-                state.head_files.remove_before(self.kept_from_ms(state))?;
+                state.head_files.remove_before(self.kept_from_ms())?;
                 tracing::debug!(
                     milliseconds = began.elapsed().as_millis() as u64,
                     "checkpoint"
