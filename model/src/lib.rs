@@ -8,6 +8,7 @@
 //!   Prometheus defines.
 
 pub mod duration;
+pub mod float;
 pub mod histogram;
 pub mod labels;
 pub mod metadata;

@@ -6,7 +6,26 @@
 //! <https://prometheus.io/docs/specs/native_histograms/>), but buckets hold absolute counts, never
 //! differences.
 
+mod add;
+mod bounds;
+mod bucket;
+mod equal;
+mod layout;
+mod reset;
+mod sum;
+mod text;
+mod trim;
+mod validate;
+mod zero;
+
 use std::sync::Arc;
+
+pub use add::{Combined, IncompatibleSchemas};
+pub use bounds::{exponential_bound, is_exponential, upper_bound};
+pub use bucket::Bucket;
+pub use sum::HistogramSum;
+pub use trim::Keep;
+pub use validate::InvalidHistogram;
 
 /// The schema of histograms whose bounds are given one by one ([`FloatHistogram::custom_bounds`]).
 pub const CUSTOM_BOUNDS_SCHEMA: i32 = -53;
