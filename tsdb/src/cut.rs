@@ -93,10 +93,10 @@ impl Inner {
             end_ms: end_ms - 1,
         };
         let source = self.head.source();
-        let uid = self.clock.now_ms() as u64 ^ (u64::from(crate::wal::writer::new_salt()) << 32);
+        let uid = self.new_uid();
         let directory = self.options.path.join("blocks");
         let mut writer =
-            BlockWriter::begin(self.disk.clone(), &directory, uid, source.pairs.len())?;
+            BlockWriter::begin(self.disk.clone(), &directory, uid, source.pairs.len(), None)?;
         if let Err(error) = self.head.write_span(&source, range, &mut writer) {
             writer.abandon();
             return Err(error);
@@ -114,6 +114,7 @@ impl Inner {
             part: false,
             level: 1,
             made_ms: self.clock.now_ms(),
+            parents: Vec::new(),
         };
         let mut block = None;
         if writer.len() > 0 {
@@ -276,6 +277,12 @@ impl Head {
                     span.number = Some(writer.column(&span.column)?);
                 }
                 piece.column = span.number.unwrap_or_default();
+                if let (Some((first, _)), Some((last, count))) =
+                    (piece.runs.first(), piece.runs.last())
+                {
+                    piece.start_ms = span.column[*first as usize];
+                    piece.end_ms = span.column[(last + count - 1) as usize];
+                }
                 piece.values = values.iter().map(|v| v.to_bits()).collect();
                 pieces.push(piece);
             }

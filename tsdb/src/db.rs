@@ -11,6 +11,7 @@ use barograph_instrument::Registry;
 use barograph_model::{Clock, Labels, SystemClock};
 
 use crate::batch::{Appended, Batch, GroupId, SeriesRef};
+use crate::compact::{self, Compaction, pace::Pace};
 use crate::disk::{Disk, Lock, SystemDisk};
 use crate::error::{AppendError, CloseError, OpenError, RegisterError};
 use crate::head::Head;
@@ -47,6 +48,10 @@ pub(crate) struct Inner {
     pub(crate) figures: Figures,
     /// Held by whoever does maintenance.
     pub(crate) maintenance: Mutex<Maintenance>,
+    pub(crate) compaction: Compaction,
+    pub(crate) compaction_figures: compact::Figures,
+    /// The disk budget of compaction.
+    pub(crate) pace: Arc<Pace>,
     closed: AtomicBool,
     stop: (Mutex<bool>, Condvar),
     lock: Mutex<Option<Lock>>,
@@ -144,6 +149,12 @@ impl Db {
         self.inner().maintain(true);
     }
 
+    /// Does now what the compaction thread does from time to time: merges blocks until there is
+    /// nothing to merge. Returns how many merges succeeded.
+    pub fn compact(&self) -> usize {
+        self.inner().compact()
+    }
+
     /// Writes out what closing wants written and releases the directory. Appends fail afterwards.
     ///
     /// # Errors
@@ -179,6 +190,7 @@ impl Shared {
         let (stop, wake) = &self.inner.stop;
         *stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
         wake.notify_all();
+        self.inner.pace.stop();
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
@@ -209,7 +221,11 @@ impl Inner {
         figures: Figures,
         lock: Lock,
     ) -> Self {
+        let pace = Arc::new(Pace::new(options.compaction_bytes_per_second));
         Self {
+            compaction: Compaction::default(),
+            compaction_figures: compact::Figures::default(),
+            pace,
             options,
             disk,
             clock,
@@ -250,6 +266,16 @@ impl Inner {
         self.options.path.join("wal")
     }
 
+    /// A number for a new block.
+    pub(crate) fn new_uid(&self) -> u64 {
+        self.clock.now_ms() as u64 ^ (u64::from(crate::wal::writer::new_salt()) << 32)
+    }
+
+    /// Whether the store is to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits; `true` where the store is to stop.
     fn wait(&self, time: Duration) -> bool {
         let (stop, wake) = &self.stop;
@@ -264,13 +290,22 @@ impl Inner {
     }
 }
 
+const COMPACTION_THREAD: &str = "tsdb-compact";
+/// How far compaction stands back behind queries and ingestion for the processors.
+const COMPACTION_NICENESS: i32 = 10;
+
 fn start_threads(inner: &Arc<Inner>) -> Result<Vec<JoinHandle<()>>, OpenError> {
     let mut threads = Vec::new();
     let start = |name: &str, interval: Duration, work: fn(&Inner)| {
         let inner = inner.clone();
+        let in_background = name == COMPACTION_THREAD;
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
+                if in_background {
+                    // Of this thread alone, on Linux. Where it is refused, it goes without.
+                    rustix::process::nice(COMPACTION_NICENESS).ok();
+                }
                 while !inner.wait(interval) {
                     work(&inner);
                 }
@@ -291,6 +326,9 @@ fn start_threads(inner: &Arc<Inner>) -> Result<Vec<JoinHandle<()>>, OpenError> {
         let interval = inner.options.maintenance_interval;
         threads.push(start("tsdb-maintain", interval, |inner| {
             inner.maintain(false);
+        })?);
+        threads.push(start(COMPACTION_THREAD, interval, |inner| {
+            inner.compact();
         })?);
     }
     Ok(threads)

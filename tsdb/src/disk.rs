@@ -66,6 +66,14 @@ pub trait Disk: Send + Sync + Debug + 'static {
     /// # Errors
     /// Those of the system.
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Space of the file system that a path is on.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Makes the entries of a directory durable.
     ///
     /// # Errors
@@ -91,6 +99,15 @@ pub trait DiskFile: Send + Sync + Debug {
     /// # Errors
     /// Those of the system.
     fn sync_data(&self) -> io::Result<()>;
+}
+
+/// Space of a file system.
+#[derive(Clone, Copy, Debug)]
+pub struct Space {
+    /// What this process may still write.
+    pub free_bytes: u64,
+    /// Its size.
+    pub total_bytes: u64,
 }
 
 /// The immutable prefix of a file, in memory.
@@ -188,6 +205,14 @@ impl Disk for SystemDisk {
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
         fs::remove_dir_all(path)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let figures = rustix::fs::statvfs(path)?;
+        Ok(Space {
+            free_bytes: figures.f_bavail.saturating_mul(figures.f_frsize),
+            total_bytes: figures.f_blocks.saturating_mul(figures.f_frsize),
+        })
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

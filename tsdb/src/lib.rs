@@ -15,6 +15,7 @@ mod bytes;
 mod catalog;
 mod checkpoint;
 mod chunk;
+mod compact;
 mod cut;
 mod db;
 pub mod disk;

@@ -109,14 +109,8 @@ impl Inner {
             ..view_of(old.blocks.iter().filter(is_kept).cloned().collect())
         });
         for block in gone {
-            // Maps stay readable for snapshots that hold them. The name goes first, so that a
-            // crash leaves no half of a block.
-            let name = format!("tmp-{:016x}", block.meta.uid);
-            let grave = self.options.path.join("blocks").join(name);
-            let removed = self
-                .disk
-                .rename(&block.path, &grave)
-                .and_then(|()| self.disk.remove_dir_all(&grave));
+            // Maps stay readable for snapshots that hold them.
+            let removed = self.remove_directory(&block.path, block.meta.uid);
             match removed {
                 Ok(()) => {
                     self.figures

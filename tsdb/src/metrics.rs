@@ -38,6 +38,7 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
     let head = head_stats(&inner.head);
     let view = inner.view.load_full();
     let own = &inner.figures;
+    let compaction = &inner.compaction_figures;
     let wal = &inner.wal.figures;
     let samples = &inner.head.figures;
     let count = |value: &AtomicU64| value.load(Ordering::Relaxed) as f64;
@@ -61,14 +62,68 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
     one(
         "prometheus_tsdb_compactions_total",
         Counter,
-        "Blocks written.",
-        count(&own.blocks_cut),
+        "Blocks written, from the head and from other blocks.",
+        count(&own.blocks_cut) + count(&compaction.merged),
     );
     one(
         "prometheus_tsdb_compactions_failed_total",
         Counter,
         "Blocks that could not be written.",
-        count(&own.blocks_failed),
+        count(&own.blocks_failed) + count(&compaction.failed),
+    );
+    one(
+        "prometheus_tsdb_compactions_triggered_total",
+        Counter,
+        "Times blocks were to be merged.",
+        count(&compaction.triggered),
+    );
+    one(
+        "prometheus_tsdb_compactions_skipped_total",
+        Counter,
+        "Merges put off because the disk is too full.",
+        count(&compaction.skipped),
+    );
+    one(
+        "prometheus_tsdb_vertical_compactions_total",
+        Counter,
+        "Merges of blocks whose times overlap.",
+        count(&compaction.overlapping),
+    );
+    one(
+        "barograph_tsdb_compaction_running",
+        Gauge,
+        "1 while blocks are merged.",
+        count(&compaction.running),
+    );
+    one(
+        "barograph_tsdb_compaction_read_bytes_total",
+        Counter,
+        "Bytes of blocks that were merged.",
+        count(&compaction.read_bytes),
+    );
+    one(
+        "barograph_tsdb_compaction_written_bytes_total",
+        Counter,
+        "Bytes of blocks that merging wrote.",
+        count(&compaction.written_bytes),
+    );
+    one(
+        "barograph_tsdb_compaction_samples_total",
+        Counter,
+        "Samples that merging wrote.",
+        count(&compaction.samples),
+    );
+    one(
+        "barograph_tsdb_compaction_duplicates_total",
+        Counter,
+        "Samples left out because another has their instant.",
+        count(&compaction.duplicates),
+    );
+    one(
+        "barograph_tsdb_compaction_seconds_total",
+        Counter,
+        "Time spent merging blocks.",
+        count(&compaction.microseconds) / 1e6,
     );
     one(
         "prometheus_tsdb_head_chunks",

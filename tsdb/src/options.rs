@@ -25,6 +25,8 @@ pub struct Options {
     pub maintenance_interval: Duration,
     /// How often a checkpoint of the head is written, beside those after a block is cut.
     pub checkpoint_interval: Duration,
+    /// Bytes that compaction may read and write per second; 0 sets no limit.
+    pub compaction_bytes_per_second: u64,
 }
 
 impl Options {
@@ -39,6 +41,7 @@ impl Options {
             block_span_ms: 2 * 3_600_000,
             maintenance_interval: Duration::from_secs(5),
             checkpoint_interval: Duration::from_mins(5),
+            compaction_bytes_per_second: 64 << 20,
         }
     }
 }

@@ -59,6 +59,7 @@ enum Action {
     /// Many rows in a row, to seal pages.
     Burst(usize, u16, usize, usize),
     Maintain,
+    Compact,
     Reopen {
         clean: bool,
     },
@@ -184,6 +185,9 @@ impl World {
                 }
             }
             Action::Maintain => self.db.maintain(),
+            Action::Compact => {
+                self.db.compact();
+            }
             Action::Reopen { clean } => {
                 if clean {
                     self.db.close().expect("closes");
@@ -307,6 +311,7 @@ fn action() -> impl Strategy<Value = Action> {
             .prop_map(|(g, v)| Action::Scattered(g, v.into_iter().map(|(s, o, b)| (s, o / 100 * 100, b)).collect())),
         2 => (0usize..3, 1u16..150, 0usize..8, 1usize..5).prop_map(|(g, r, f, c)| Action::Burst(g, r, f, c)),
         2 => Just(Action::Maintain),
+        2 => Just(Action::Compact),
         2 => any::<bool>().prop_map(|clean| Action::Reopen { clean }),
         1 => (0usize..3).prop_map(Action::CloseGroup),
     ]
@@ -325,6 +330,8 @@ proptest! {
         world.act(Action::Reopen { clean: false });
         world.check();
         world.act(Action::Maintain);
+        world.act(Action::Compact);
+        world.check();
         world.act(Action::Reopen { clean: true });
         world.check();
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use barograph_model::Labels;
+use barograph_model::{Labels, TimeRange};
 use croaring::Bitmap;
 
 use crate::block::{Damaged, INDEX_MAGIC, section};
@@ -16,6 +16,8 @@ use crate::select::Index;
 const SECTIONS: usize = 5;
 const CONTENTS_ENTRY_BYTES: usize = 24;
 const FOOTER_BYTES: usize = 16;
+/// Size of a row of the table of columns.
+const COLUMN_BYTES: usize = 32;
 /// Decoded columns kept for selecting by time.
 const COLUMNS_LIMIT: usize = 4096;
 
@@ -52,6 +54,23 @@ pub(crate) struct PageRef {
     pub(crate) column: u32,
     pub(crate) offset: u64,
     pub(crate) length: u64,
+}
+
+/// A timestamp column.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ColumnRef {
+    pub(crate) offset: u64,
+    pub(crate) length: u32,
+    pub(crate) rows: u32,
+    pub(crate) start_ms: i64,
+    pub(crate) end_ms: i64,
+}
+
+impl ColumnRef {
+    /// Whether a row may be inside the range.
+    pub(crate) fn overlaps(&self, range: TimeRange) -> bool {
+        self.start_ms <= range.end_ms && range.start_ms <= self.end_ms
+    }
 }
 
 impl BlockIndex {
@@ -118,6 +137,31 @@ impl BlockIndex {
         Ok(Labels::from_sorted(pairs.into_iter()))
     }
 
+    /// Verifies the checksum of every section.
+    pub(crate) fn verify(&self) -> Result<(), Damaged> {
+        (1..=SECTIONS as u32).try_for_each(|id| self.section(id).map(drop))
+    }
+
+    /// How many timestamp columns there are.
+    pub(crate) fn column_count(&self) -> Result<u32, Damaged> {
+        self.count(section::COLUMNS)
+    }
+
+    /// How many series there are.
+    pub(crate) fn series_count(&self) -> Result<u32, Damaged> {
+        self.count(section::SERIES)
+    }
+
+    /// How many label pairs there are.
+    pub(crate) fn pair_count(&self) -> Result<u32, Damaged> {
+        self.count(section::PAIRS)
+    }
+
+    /// The numbers of the pairs of a series, ascending.
+    pub(crate) fn pairs_of_series(&self, series: u32) -> Result<Vec<u32>, Damaged> {
+        self.read_pairs(&mut Reader::new(self.item(section::SERIES, series)?))
+    }
+
     /// The pages of a series.
     pub(crate) fn pages(&self, series: u32) -> Result<Pages<'_>, Damaged> {
         let mut reader = Reader::new(self.item(section::SERIES, series)?);
@@ -127,17 +171,22 @@ impl BlockIndex {
         Ok(Pages { reader, left, base })
     }
 
-    /// Offset, length and rows of a column.
-    pub(crate) fn column(&self, number: u32) -> Result<(u64, u32, u32), Damaged> {
+    /// Where a column is, and its times.
+    pub(crate) fn column(&self, number: u32) -> Result<ColumnRef, Damaged> {
         let bytes = self.section(section::COLUMNS)?;
         let read = || {
             let mut reader = Reader::new(bytes);
             if number >= reader.u32()? {
                 return Err(reader.fail("a column that is not there"));
             }
-            let at = number as usize * 16;
-            reader.take(at)?;
-            Ok((reader.u64()?, reader.u32()?, reader.u32()?))
+            reader.take(number as usize * COLUMN_BYTES)?;
+            Ok(ColumnRef {
+                offset: reader.u64()?,
+                length: reader.u32()?,
+                rows: reader.u32()?,
+                start_ms: reader.i64()?,
+                end_ms: reader.i64()?,
+            })
         };
         read().map_err(|e: Malformed| self.damage(section::COLUMNS, e))
     }

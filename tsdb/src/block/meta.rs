@@ -6,11 +6,13 @@ use crate::bytes::{Malformed, Reader};
 
 const MAGIC: [u8; 8] = *b"BAROMET\n";
 const VERSION: u32 = 1;
-/// Size of the file.
-const BYTES: usize = 8 + 4 + 4 + 13 * 8 + 4;
+/// Size of the file of a block without parents.
+const BYTES: usize = 8 + 4 + 4 + 13 * 8 + 4 + 4;
+/// Most parents a block may name.
+pub(crate) const PARENTS_LIMIT: usize = 4096;
 
 /// What a block says about itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Meta {
     /// Tells blocks of one span apart.
     pub(crate) uid: u64,
@@ -30,6 +32,8 @@ pub(crate) struct Meta {
     pub(crate) level: u64,
     /// When it was made.
     pub(crate) made_ms: i64,
+    /// The blocks it was made of, by `uid`: where one of them is still there, it is not read.
+    pub(crate) parents: Vec<u64>,
 }
 
 /// Why a meta file cannot be read.
@@ -62,6 +66,10 @@ impl Meta {
         ] {
             out.extend_from_slice(&field.to_le_bytes());
         }
+        out.extend_from_slice(&(self.parents.len() as u32).to_le_bytes());
+        for parent in &self.parents {
+            out.extend_from_slice(&parent.to_le_bytes());
+        }
         let sum = crc32c::crc32c(&out);
         out.extend_from_slice(&sum.to_le_bytes());
         out
@@ -93,7 +101,7 @@ impl Meta {
             return Ok(Err(MetaError::Version(version)));
         }
         reader.u32()?;
-        let meta = Self {
+        let mut meta = Self {
             uid: reader.u64()?,
             start_ms: reader.i64()?,
             end_ms: reader.i64()?,
@@ -109,7 +117,15 @@ impl Meta {
             part: reader.u64()? != 0,
             level: reader.u64()?,
             made_ms: reader.i64()?,
+            parents: Vec::new(),
         };
+        let parents = reader.u32()? as usize;
+        if parents > PARENTS_LIMIT {
+            return Err(reader.fail("more parents than a block can have"));
+        }
+        for _ in 0..parents {
+            meta.parents.push(reader.u64()?);
+        }
         if reader.offset() != body {
             return Err(reader.fail("a meta file of another length"));
         }
@@ -144,9 +160,10 @@ mod tests {
             part: true,
             level: 1,
             made_ms: 6,
+            parents: vec![8, 9],
         };
         let bytes = meta.encode();
-        assert_eq!(bytes.len(), BYTES);
+        assert_eq!(bytes.len(), BYTES + 16);
         assert_eq!(Meta::decode(&bytes), Ok(meta));
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
@@ -156,8 +173,9 @@ mod tests {
         }
         let mut newer = bytes;
         newer[8] = 2;
-        let sum = crc32c::crc32c(&newer[..BYTES - 4]);
-        newer[BYTES - 4..].copy_from_slice(&sum.to_le_bytes());
+        let body = newer.len() - 4;
+        let sum = crc32c::crc32c(&newer[..body]);
+        newer[body..].copy_from_slice(&sum.to_le_bytes());
         assert_eq!(Meta::decode(&newer), Err(MetaError::Version(2)));
     }
 }

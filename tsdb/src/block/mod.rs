@@ -4,16 +4,17 @@ mod index;
 pub(crate) mod meta;
 pub(crate) mod writer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use barograph_model::{Labels, Matcher, TimeRange};
 
 use crate::assemble::{Assembly, ColumnKey};
-use crate::block::index::BlockIndex;
+use crate::block::index::{BlockIndex, ColumnRef};
 use crate::block::meta::{Meta, MetaError};
 use crate::bytes::{Malformed, Reader};
+use crate::compact::merge::{InputColumns, InputPiece};
 use crate::disk::Disk;
 use crate::error::{OpenError, ReadError, SelectError};
 use crate::map::Region;
@@ -106,6 +107,33 @@ impl Block {
             path: path.to_owned(),
             data: data.0,
             index,
+        })
+    }
+
+    /// Reads everything and verifies every checksum.
+    ///
+    /// # Errors
+    /// The first damage that is found.
+    pub(crate) fn verify(&self) -> Result<(), OpenError> {
+        let check = || {
+            self.index.verify()?;
+            let mut rows = Vec::new();
+            for column in 0..self.index.column_count()? {
+                self.column(column)?;
+            }
+            for series in 0..self.index.series_count()? {
+                let mut pages = self.index.pages(series)?;
+                while let Some(page) = pages.next(&mut rows)? {
+                    let bytes = self.data_at(page.offset, page.length)?;
+                    codec::verify(bytes).map_err(|error| in_data(page.offset, &error))?;
+                }
+            }
+            Ok(())
+        };
+        check().map_err(|error: Damaged| OpenError::Corrupt {
+            path: self.path.join(error.file),
+            offset: error.offset,
+            what: error.what,
         })
     }
 
@@ -216,6 +244,9 @@ impl Block {
         let mut pages = self.index.pages(at.series)?;
         let mut rows = Vec::new();
         while let Some(page) = pages.next(&mut rows)? {
+            if !self.index.column(page.column)?.overlaps(range) {
+                continue;
+            }
             let key = ColumnKey::Block {
                 block: at.block,
                 column: page.column,
@@ -228,11 +259,7 @@ impl Block {
             for (row, count) in &mut rows {
                 let (from, to) = ((*row).max(start), (*row + *count).min(end));
                 if *row as usize + *count as usize > column.len() {
-                    return Err(Damaged {
-                        file: "index",
-                        offset: 0,
-                        what: "a page has more rows than its column".to_owned(),
-                    });
+                    return Err(too_many_rows());
                 }
                 if from < to {
                     first = first.or(Some(number + u64::from(from - *row)));
@@ -246,13 +273,8 @@ impl Block {
             };
             let bytes = self.data_at(page.offset, page.length)?;
             let (values, runs) = assembly.parts();
-            codec::decode(bytes, first as usize..last as usize, values).map_err(|error| {
-                Damaged {
-                    file: "data",
-                    offset: page.offset + error.offset as u64,
-                    what: error.what.to_owned(),
-                }
-            })?;
+            codec::decode(bytes, first as usize..last as usize, values)
+                .map_err(|error| in_data(page.offset, &error))?;
             for (row, count) in rows.iter().filter(|(_, count)| *count > 0) {
                 runs.push(key, &column, *row, *count);
             }
@@ -266,6 +288,16 @@ impl Block {
         let mut pages = self.index.pages(series)?;
         let mut rows = Vec::new();
         while let Some(page) = pages.next(&mut rows)? {
+            let times = self.index.column(page.column)?;
+            if !times.overlaps(range) {
+                continue;
+            }
+            if rows.iter().map(|(_, count)| *count).sum::<u32>() == times.rows
+                && range.start_ms <= times.start_ms
+                && times.end_ms <= range.end_ms
+            {
+                return Ok(true);
+            }
             let column = self
                 .index
                 .decoded_column(page.column, || self.column(page.column))?;
@@ -281,8 +313,76 @@ impl Block {
         Ok(false)
     }
 
+    /// How many label pairs there are, numbered in order of (name, value).
+    pub(crate) fn pair_count(&self) -> Result<u32, Damaged> {
+        self.index.pair_count()
+    }
+
+    /// Name and value of a pair.
+    pub(crate) fn pair_texts(&self, number: u32) -> Result<(String, String), Damaged> {
+        let (name, value) = self.index.pair(number)?;
+        Ok((name.to_owned(), value.to_owned()))
+    }
+
+    /// How many series there are, numbered in order of their labels.
+    pub(crate) fn series_count(&self) -> Result<u32, Damaged> {
+        self.index.series_count()
+    }
+
+    /// The numbers of the pairs of a series, ascending.
+    pub(crate) fn pairs_of(&self, series: u32) -> Result<Vec<u32>, Damaged> {
+        self.index.pairs_of_series(series)
+    }
+
+    /// Appends the samples of a series, page by page; returns how many bytes that read.
+    pub(crate) fn read_pieces(
+        &self,
+        series: u32,
+        columns: &mut InputColumns,
+        pieces: &mut Vec<InputPiece>,
+    ) -> Result<u64, Damaged> {
+        let mut pages = self.index.pages(series)?;
+        let (mut runs, mut values, mut read) = (Vec::new(), Vec::new(), 0);
+        while let Some(page) = pages.next(&mut runs)? {
+            let column = columns.get(page.column, || self.column(page.column))?;
+            let fits = |(row, count): &(u32, u32)| {
+                row.checked_add(*count)
+                    .is_some_and(|end| end as usize <= column.len())
+            };
+            if !runs.iter().all(fits) {
+                return Err(too_many_rows());
+            }
+            let count = runs.iter().map(|(_, count)| *count as usize).sum();
+            let bytes = self.data_at(page.offset, page.length)?;
+            values.clear();
+            codec::decode(bytes, 0..count, &mut values)
+                .map_err(|error| in_data(page.offset, &error))?;
+            read += page.length;
+            let values = values.iter().map(|v: &f64| v.to_bits());
+            match pieces.last_mut() {
+                // A long column has several pages.
+                Some(last) if last.column == Some(page.column) => {
+                    last.runs.append(&mut runs);
+                    last.values.extend(values);
+                }
+                _ => pieces.push(InputPiece {
+                    column: Some(page.column),
+                    timestamps_ms: column,
+                    runs: std::mem::take(&mut runs),
+                    values: values.collect(),
+                }),
+            }
+        }
+        Ok(read)
+    }
+
     fn column(&self, number: u32) -> Result<Arc<[i64]>, Damaged> {
-        let (offset, length, rows) = self.index.column(number)?;
+        let ColumnRef {
+            offset,
+            length,
+            rows,
+            ..
+        } = self.index.column(number)?;
         let bytes = self.data_at(offset, u64::from(length))?;
         let read = || {
             let mut reader = Reader::new(bytes);
@@ -293,11 +393,7 @@ impl Block {
             timestamps::decode(&mut reader, rows as usize, &mut column)?;
             Ok(column.into())
         };
-        read().map_err(|error: Malformed| Damaged {
-            file: "data",
-            offset: offset + error.offset as u64,
-            what: error.what.to_owned(),
-        })
+        read().map_err(|error: Malformed| in_data(offset, &error))
     }
 
     fn data_at(&self, offset: u64, length: u64) -> Result<&[u8], Damaged> {
@@ -316,6 +412,22 @@ impl Block {
             offset: error.offset,
             what: error.what,
         }
+    }
+}
+
+fn in_data(base: u64, error: &Malformed) -> Damaged {
+    Damaged {
+        file: "data",
+        offset: base + error.offset as u64,
+        what: error.what.to_owned(),
+    }
+}
+
+fn too_many_rows() -> Damaged {
+    Damaged {
+        file: "index",
+        offset: 0,
+        what: "a page has more rows than its column".to_owned(),
     }
 }
 
@@ -348,7 +460,28 @@ pub(crate) fn open_blocks(
             }
         }
     }
+    remove_superseded(disk, directory, &mut blocks);
     Ok((view_of(blocks), unreadable))
+}
+
+/// Leaves out blocks that another one was made of, and removes them: a crash came before that.
+fn remove_superseded(disk: &Arc<dyn Disk>, directory: &Path, blocks: &mut Vec<Arc<Block>>) {
+    let parents = blocks.iter().flat_map(|block| &block.meta.parents);
+    let parents: HashSet<u64> = parents.copied().collect();
+    blocks.retain(|block| {
+        let uid = block.meta.uid;
+        if !parents.contains(&uid) {
+            return true;
+        }
+        let grave = directory.join(format!("tmp-{uid:016x}"));
+        let removed = disk
+            .rename(&block.path, &grave)
+            .and_then(|()| disk.remove_dir_all(&grave));
+        if let Err(error) = removed {
+            tracing::warn!(path = %block.path.display(), %error, "cannot remove a block that was compacted");
+        }
+        false
+    });
 }
 
 /// A view of these blocks.

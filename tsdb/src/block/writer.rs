@@ -11,6 +11,7 @@ use croaring::{Bitmap, Portable};
 use crate::block::meta::Meta;
 use crate::block::{DATA_MAGIC, DATA_VERSION, INDEX_MAGIC, INDEX_VERSION, header, section};
 use crate::bytes::{put_signed, put_varint};
+use crate::compact::pace::Pace;
 use crate::disk::{Disk, DiskFile};
 use crate::page::{codec, timestamps};
 
@@ -27,8 +28,11 @@ pub(crate) struct BlockWriter {
     written: u64,
     buffer: Vec<u8>,
     columns: Vec<Column>,
-    /// Columns by the hash of their timestamps; equal hashes are compared.
-    known_columns: HashMap<u64, Vec<u32>>,
+    /// Columns by their bytes, so that each is stored once.
+    known_columns: HashMap<Box<[u8]>, u32>,
+    known_bytes: usize,
+    /// The budget that writing takes from.
+    pace: Option<Arc<Pace>>,
     /// The pages of each series, encoded.
     series: Vec<u8>,
     series_offsets: Vec<u32>,
@@ -40,19 +44,28 @@ pub(crate) struct BlockWriter {
     times: TimeRange,
 }
 
+/// Bytes of columns that are recognised when they come again. One that was forgotten is stored once
+/// more, which costs space and nothing else.
+const KNOWN_COLUMNS_LIMIT_BYTES: usize = 64 << 20;
+
 struct Column {
-    timestamps_ms: Arc<[i64]>,
     offset: u64,
     length: u32,
+    rows: u32,
+    start_ms: i64,
+    end_ms: i64,
 }
 
 /// Samples of a series that share a column: rows of the column, and a value for each.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Piece {
     pub(crate) column: u32,
     /// First row and count of stretches without gaps, ascending.
     pub(crate) runs: Vec<(u32, u32)>,
     pub(crate) values: Vec<u64>,
+    /// Its oldest and newest sample.
+    pub(crate) start_ms: i64,
+    pub(crate) end_ms: i64,
 }
 
 type Failure = (PathBuf, io::Error);
@@ -65,6 +78,7 @@ impl BlockWriter {
         directory: &Path,
         uid: u64,
         pairs: usize,
+        pace: Option<Arc<Pace>>,
     ) -> Result<Self, Failure> {
         let temporary = directory.join(format!("tmp-{uid:016x}"));
         disk.create_dir_all(&temporary)
@@ -80,6 +94,8 @@ impl BlockWriter {
             buffer: header(DATA_MAGIC, DATA_VERSION),
             columns: Vec::new(),
             known_columns: HashMap::new(),
+            known_bytes: 0,
+            pace,
             series: Vec::new(),
             series_offsets: vec![0],
             postings: vec![Vec::new(); pairs],
@@ -94,31 +110,32 @@ impl BlockWriter {
     }
 
     /// The number of a timestamp column, stored once however often it comes.
-    pub(crate) fn column(&mut self, timestamps_ms: &Arc<[i64]>) -> Result<u32, Failure> {
-        let mut hash = 0u64;
-        for t in timestamps_ms.iter() {
-            hash = (hash.rotate_left(5) ^ *t as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        }
-        let known = self.known_columns.entry(hash).or_default();
-        let same = |number: &&u32| {
-            let have = &self.columns[**number as usize].timestamps_ms;
-            have == timestamps_ms
-        };
-        if let Some(number) = known.iter().find(same) {
-            return Ok(*number);
-        }
-        let number = self.columns.len() as u32;
-        known.push(number);
+    pub(crate) fn column(&mut self, timestamps_ms: &[i64]) -> Result<u32, Failure> {
         let mut bytes = vec![0; 4];
         timestamps::encode(timestamps_ms, &mut bytes);
         let sum = crc32c::crc32c(&bytes[4..]);
         bytes[..4].copy_from_slice(&sum.to_le_bytes());
-        let offset = self.put(&bytes)?;
+        // The number of rows is not in the bytes.
+        bytes.extend_from_slice(&(timestamps_ms.len() as u32).to_le_bytes());
+        if let Some(number) = self.known_columns.get(&bytes[..]) {
+            return Ok(*number);
+        }
+        let number = self.columns.len() as u32;
+        let length = bytes.len() - 4;
+        let offset = self.put(&bytes[..length])?;
         self.columns.push(Column {
-            timestamps_ms: timestamps_ms.clone(),
             offset,
-            length: bytes.len() as u32,
+            length: length as u32,
+            rows: timestamps_ms.len() as u32,
+            start_ms: timestamps_ms.first().copied().unwrap_or_default(),
+            end_ms: timestamps_ms.last().copied().unwrap_or_default(),
         });
+        if self.known_bytes > KNOWN_COLUMNS_LIMIT_BYTES {
+            self.known_columns.clear();
+            self.known_bytes = 0;
+        }
+        self.known_bytes += bytes.len();
+        self.known_columns.insert(bytes.into(), number);
         Ok(number)
     }
 
@@ -149,12 +166,10 @@ impl BlockWriter {
             }
             self.samples += part.values.len() as u64;
             self.pages += 1;
-            let column = &self.columns[part.column as usize].timestamps_ms;
-            if let (Some((first, _)), Some((last, count))) = (part.runs.first(), part.runs.last()) {
-                let (from, to) = (column[*first as usize], column[(last + count - 1) as usize]);
-                self.times.start_ms = self.times.start_ms.min(from);
-                self.times.end_ms = self.times.end_ms.max(to);
-            }
+        }
+        for piece in pieces {
+            self.times.start_ms = self.times.start_ms.min(piece.start_ms);
+            self.times.end_ms = self.times.end_ms.max(piece.end_ms);
         }
         self.series.extend_from_slice(&entry);
         let end = u32::try_from(self.series.len()).map_err(|_| self.too_large())?;
@@ -234,6 +249,10 @@ impl BlockWriter {
 
     fn flush(&mut self) -> Result<(), Failure> {
         let path = || self.temporary.join("data");
+        if let Some(pace) = &self.pace {
+            pace.spend(self.buffer.len() as u64)
+                .map_err(|e| (path(), e))?;
+        }
         self.data
             .write_at(&self.buffer, self.written)
             .map_err(|e| (path(), e))?;
@@ -304,7 +323,9 @@ impl BlockWriter {
             for column in &self.columns {
                 out.extend_from_slice(&column.offset.to_le_bytes());
                 out.extend_from_slice(&column.length.to_le_bytes());
-                out.extend_from_slice(&(column.timestamps_ms.len() as u32).to_le_bytes());
+                out.extend_from_slice(&column.rows.to_le_bytes());
+                out.extend_from_slice(&column.start_ms.to_le_bytes());
+                out.extend_from_slice(&column.end_ms.to_le_bytes());
             }
         });
         index.finish()
@@ -314,11 +335,7 @@ impl BlockWriter {
 /// Cuts a piece into pages of bounded size.
 fn split(piece: &Piece) -> Vec<Piece> {
     if piece.values.len() <= codec::PAGE_SAMPLES {
-        return vec![Piece {
-            column: piece.column,
-            runs: piece.runs.clone(),
-            values: piece.values.clone(),
-        }];
+        return vec![piece.clone()];
     }
     let mut parts = Vec::new();
     let mut part = Piece::default();

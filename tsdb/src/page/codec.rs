@@ -56,14 +56,7 @@ pub(crate) fn decode(
     part: Range<usize>,
     values: &mut Vec<f64>,
 ) -> Result<(), Malformed> {
-    let mut reader = Reader::new(page);
-    let sum = reader.u32()?;
-    if crc32c::crc32c(&page[4..]) != sum {
-        return Err(Malformed {
-            offset: 0,
-            what: "a page whose checksum does not fit",
-        });
-    }
+    let mut reader = verify(page)?;
     let (codec, scale) = (reader.u8()?, reader.u8()?);
     let count = reader.varint()? as usize;
     if count > PAGE_SAMPLES || part.end > count || scale > SCALE_LIMIT {
@@ -91,6 +84,19 @@ pub(crate) fn decode(
         }
         _ => Err(reader.fail("an unknown codec")),
     }
+}
+
+/// Verifies the checksum of a page; returns what is behind it.
+pub(crate) fn verify(page: &[u8]) -> Result<Reader<'_>, Malformed> {
+    let mut reader = Reader::new(page);
+    let sum = reader.u32()?;
+    if crc32c::crc32c(&page[4..]) != sum {
+        return Err(Malformed {
+            offset: 0,
+            what: "a page whose checksum does not fit",
+        });
+    }
+    Ok(reader)
 }
 
 fn smallest(values: &[u64]) -> (u8, u8, Vec<u8>) {

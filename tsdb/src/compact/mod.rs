@@ -1,0 +1,344 @@
+//! Compaction: small blocks become larger ones, in a thread of its own.
+//!
+//! The new block names its parents. It has its final name, durably, before they are removed; where
+//! a crash comes in between, opening finds both and reads the new one.
+
+pub(crate) mod merge;
+pub(crate) mod pace;
+pub(crate) mod plan;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::block::meta::Meta;
+use crate::block::writer::BlockWriter;
+use crate::block::{Block, view_of};
+use crate::compact::merge::{Input, Merge};
+use crate::compact::plan::{Candidate, Rules, plan};
+use crate::db::Inner;
+use crate::view::View;
+
+type Failure = (PathBuf, io::Error);
+
+/// Free space asked for, as a share of the bytes of the inputs.
+const SPACE_NUMERATOR: u64 = 12;
+const SPACE_DENOMINATOR: u64 = 10;
+/// A set that failed waits so long before the next attempt, doubled each time.
+const BACKOFF: Duration = Duration::from_mins(1);
+/// The longest such wait.
+const BACKOFF_LIMIT: Duration = Duration::from_hours(6);
+/// Most sets remembered as failed.
+const FAILED_LIMIT: usize = 1024;
+/// Most merges of one round.
+const MERGES_PER_ROUND: usize = 1000;
+
+/// What compaction counts.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) triggered: AtomicU64,
+    pub(crate) merged: AtomicU64,
+    pub(crate) overlapping: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) skipped: AtomicU64,
+    pub(crate) read_bytes: AtomicU64,
+    pub(crate) written_bytes: AtomicU64,
+    pub(crate) samples: AtomicU64,
+    pub(crate) duplicates: AtomicU64,
+    pub(crate) microseconds: AtomicU64,
+    pub(crate) running: AtomicU64,
+}
+
+/// What compaction remembers between rounds.
+#[derive(Debug, Default)]
+pub(crate) struct Compaction {
+    /// Held by whoever compacts.
+    running: Mutex<()>,
+    failed: Mutex<HashMap<Vec<u64>, Attempt>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    count: u32,
+    next: Instant,
+}
+
+impl Inner {
+    /// Merges until there is nothing to merge. Returns how many merges succeeded.
+    pub(crate) fn compact(&self) -> usize {
+        let running = &self.compaction.running;
+        let _running = running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = 0;
+        for _ in 0..MERGES_PER_ROUND {
+            if self.is_stopping() {
+                break;
+            }
+            let Some(set) = self.next_merge() else {
+                break;
+            };
+            self.compaction_figures
+                .triggered
+                .fetch_add(1, Ordering::Relaxed);
+            match self.merge_blocks(&set, set.len() > 1 && overlaps(&set)) {
+                Ok(()) => {
+                    self.remember(&set, true);
+                    done += 1;
+                }
+                Err((_, error)) if error.kind() == io::ErrorKind::Interrupted => break,
+                Err((path, error)) => {
+                    self.compaction_figures
+                        .failed
+                        .fetch_add(1, Ordering::Relaxed);
+                    tracing::error!(path = %path.display(), %error, blocks = set.len(),
+                        "cannot compact blocks; they stay as they are and are tried again later");
+                    self.remember(&set, false);
+                }
+            }
+        }
+        done
+    }
+
+    fn next_merge(&self) -> Option<Vec<Arc<Block>>> {
+        let view = self.view.load_full();
+        let candidates: Vec<Candidate> = view
+            .blocks
+            .iter()
+            .map(|block| Candidate {
+                uid: block.meta.uid,
+                start_ms: block.meta.start_ms,
+                end_ms: block.meta.end_ms,
+                bytes: block.size_bytes(),
+                made_ms: block.meta.made_ms,
+                part: block.meta.part,
+                foreign: false,
+            })
+            .collect();
+        let retention_ms = self.options.retention_ms;
+        let rules = Rules {
+            span_ms: self.options.block_span_ms.max(1),
+            longest_ms: if retention_ms > 0 {
+                retention_ms / 10
+            } else {
+                i64::MAX
+            },
+            head_start_ms: view.head_start_ms,
+            now_ms: self.clock.now_ms(),
+        };
+        let set = plan(&candidates, rules, |set| self.is_to_wait(set))?;
+        let find = |c: &Candidate| {
+            let found = view.blocks.iter().find(|block| block.meta.uid == c.uid);
+            found.cloned()
+        };
+        // In the order of the view, which settles ties.
+        let mut blocks: Vec<_> = set.iter().filter_map(find).collect();
+        blocks.sort_by_key(|block| (block.meta.times.start_ms, block.meta.uid));
+        Some(blocks)
+    }
+
+    /// Merges blocks into one that takes their place.
+    pub(crate) fn merge_blocks(
+        &self,
+        blocks: &[Arc<Block>],
+        overlapping: bool,
+    ) -> Result<(), Failure> {
+        let figures = &self.compaction_figures;
+        let began = Instant::now();
+        let bytes: u64 = blocks.iter().map(|block| block.size_bytes()).sum();
+        self.check_space(bytes)?;
+        figures.running.store(1, Ordering::Relaxed);
+        let merged = self.write_merged(blocks);
+        figures.running.store(0, Ordering::Relaxed);
+        let merged = merged?;
+        figures.merged.fetch_add(1, Ordering::Relaxed);
+        figures.read_bytes.fetch_add(bytes, Ordering::Relaxed);
+        figures
+            .overlapping
+            .fetch_add(u64::from(overlapping), Ordering::Relaxed);
+        let took = began.elapsed();
+        figures
+            .microseconds
+            .fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+        if let Some(block) = &merged {
+            figures
+                .written_bytes
+                .fetch_add(block.size_bytes(), Ordering::Relaxed);
+            figures
+                .samples
+                .fetch_add(block.meta.samples, Ordering::Relaxed);
+            tracing::info!(blocks = blocks.len(), path = %block.path.display(),
+                samples = block.meta.samples, bytes_before = bytes, bytes = block.size_bytes(),
+                milliseconds = took.as_millis() as u64, "blocks are compacted");
+        }
+        self.replace(blocks, merged.map(Arc::new));
+        Ok(())
+    }
+
+    fn write_merged(&self, blocks: &[Arc<Block>]) -> Result<Option<Block>, Failure> {
+        let inputs = blocks.iter().cloned().map(Input::Own).collect();
+        let merge = Merge::begin(inputs)?;
+        let directory = self.options.path.join("blocks");
+        let uid = self.new_uid();
+        let mut writer = BlockWriter::begin(
+            self.disk.clone(),
+            &directory,
+            uid,
+            merge.pairs.len(),
+            Some(self.pace.clone()),
+        )?;
+        let (pairs, merged) = match merge.run(&mut writer, |bytes| self.pace.spend(bytes)) {
+            Ok(merged) => merged,
+            Err(error) => {
+                writer.abandon();
+                return Err(error);
+            }
+        };
+        self.compaction_figures
+            .duplicates
+            .fetch_add(merged.duplicates, Ordering::Relaxed);
+        if merged.series == 0 {
+            writer.abandon();
+            return Ok(None);
+        }
+        let head_start_ms = self.view.load().head_start_ms;
+        let metas = || blocks.iter().map(|block| &block.meta);
+        let end_ms = metas().map(|m| m.end_ms).max().unwrap_or_default();
+        let path = writer.finish(
+            &pairs,
+            Meta {
+                uid,
+                start_ms: metas().map(|m| m.start_ms).min().unwrap_or_default(),
+                end_ms,
+                times: blocks[0].meta.times,
+                samples: 0,
+                series: 0,
+                pages: 0,
+                data_bytes: 0,
+                index_bytes: 0,
+                part: end_ms > head_start_ms && metas().any(|m| m.part),
+                level: metas().map(|m| m.level).max().unwrap_or_default() + 1,
+                made_ms: self.clock.now_ms(),
+                parents: metas().map(|m| m.uid).collect(),
+            },
+        )?;
+        let block = Block::open(&self.disk, &path).and_then(|block| {
+            block.verify()?;
+            Ok(block)
+        });
+        let given: u64 = metas().map(|m| m.samples).sum();
+        match block {
+            Ok(block) if block.meta.samples + merged.duplicates <= given => Ok(Some(block)),
+            unusable => {
+                // Its parents stay, so it must not.
+                let error = match unusable {
+                    Err(error) => error.to_string(),
+                    Ok(_) => "BUG: it has more samples than it was made of".to_owned(),
+                };
+                self.remove_directory(&path, uid).ok();
+                Err((path, io::Error::new(io::ErrorKind::InvalidData, error)))
+            }
+        }
+    }
+
+    /// Puts a block where others were, and removes these.
+    fn replace(&self, old: &[Arc<Block>], new: Option<Arc<Block>>) {
+        let is_old = |block: &Arc<Block>| old.iter().any(|o| o.meta.uid == block.meta.uid);
+        // The retention may have removed all of them meanwhile.
+        let mut late = None;
+        self.exchange_view(i64::MIN, |view| {
+            let some_left = view.blocks.iter().any(is_old);
+            let kept = view.blocks.iter().filter(|block| !is_old(block)).cloned();
+            let (placed, unwanted) = if some_left { (new, None) } else { (None, new) };
+            late = unwanted;
+            View {
+                head_start_ms: view.head_start_ms,
+                ..view_of(kept.chain(placed).collect())
+            }
+        });
+        for block in old.iter().chain(&late) {
+            if let Err(error) = self.remove_directory(&block.path, block.meta.uid) {
+                tracing::warn!(path = %block.path.display(), %error,
+                    "cannot remove a block that was compacted; the next start removes it");
+            }
+        }
+    }
+
+    /// Removes a block's directory. Its name goes first, so that a crash leaves no half of a block.
+    pub(crate) fn remove_directory(&self, path: &std::path::Path, uid: u64) -> io::Result<()> {
+        let grave = self
+            .options
+            .path
+            .join("blocks")
+            .join(format!("tmp-{uid:016x}"));
+        self.disk
+            .rename(path, &grave)
+            .and_then(|()| self.disk.remove_dir_all(&grave))
+    }
+
+    fn check_space(&self, bytes: u64) -> Result<(), Failure> {
+        let path = self.options.path.join("blocks");
+        let Ok(space) = self.disk.space(&path) else {
+            // A file system that does not say is taken at its word when it is full.
+            return Ok(());
+        };
+        let wanted = bytes.saturating_mul(SPACE_NUMERATOR) / SPACE_DENOMINATOR;
+        if space.free_bytes >= wanted {
+            return Ok(());
+        }
+        self.compaction_figures
+            .skipped
+            .fetch_add(1, Ordering::Relaxed);
+        let error = format!(
+            "{} bytes are free and {wanted} are needed to merge blocks",
+            space.free_bytes
+        );
+        Err((path, io::Error::new(io::ErrorKind::StorageFull, error)))
+    }
+
+    fn is_to_wait(&self, set: &[Candidate]) -> bool {
+        let key: Vec<u64> = set.iter().map(|c| c.uid).collect();
+        let failed = self.compaction.failed.lock();
+        let failed = failed.unwrap_or_else(PoisonError::into_inner);
+        failed.get(&key).is_some_and(|at| Instant::now() < at.next)
+    }
+
+    fn remember(&self, set: &[Arc<Block>], succeeded: bool) {
+        let mut key: Vec<_> = set
+            .iter()
+            .map(|b| (b.meta.start_ms, b.meta.end_ms, b.meta.uid))
+            .collect();
+        key.sort_unstable();
+        let key: Vec<u64> = key.into_iter().map(|(_, _, uid)| uid).collect();
+        let failed = self.compaction.failed.lock();
+        let mut failed = failed.unwrap_or_else(PoisonError::into_inner);
+        if succeeded {
+            failed.remove(&key);
+            return;
+        }
+        if failed.len() >= FAILED_LIMIT {
+            failed.clear();
+        }
+        let count = failed.get(&key).map_or(0, |at| at.count) + 1;
+        let wait = BACKOFF
+            .saturating_mul(1 << (count - 1).min(16))
+            .min(BACKOFF_LIMIT);
+        let next = Instant::now() + wait;
+        failed.insert(key, Attempt { count, next });
+    }
+}
+
+fn overlaps(set: &[Arc<Block>]) -> bool {
+    let mut end_ms = i64::MIN;
+    let mut spans: Vec<_> = set
+        .iter()
+        .map(|b| (b.meta.start_ms, b.meta.end_ms))
+        .collect();
+    spans.sort_unstable();
+    spans.iter().any(|(start, end)| {
+        let overlap = *start < end_ms;
+        end_ms = end_ms.max(*end);
+        overlap
+    })
+}
