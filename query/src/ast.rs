@@ -169,6 +169,8 @@ pub struct StringLiteral {
 pub struct Binary {
     /// The operator.
     pub op: BinaryOp,
+    /// Where it stands.
+    pub op_span: Span,
     /// Whether a comparison yields 0 or 1 instead of filtering.
     pub returns_bool: bool,
     /// How series find each other; present exactly between two instant vectors.

@@ -85,11 +85,13 @@ fn check_binary(binary: &mut Binary, span: Span, value_type: ValueType) -> Check
     check(&mut binary.lhs)?;
     check(&mut binary.rhs)?;
     let (op, lhs, rhs) = (binary.op, binary.lhs.value_type(), binary.rhs.value_type());
-    // Where the operator stands is close enough: directly behind the left operand.
-    let op_span = Span {
-        start: binary.lhs.span.end + 1,
-        end: binary.rhs.span.start,
-    };
+    let op_span = binary.op_span;
+    if binary.returns_bool && !op.is_comparison() {
+        return Err(Fault::new(
+            op_span,
+            "bool modifier can only be used on comparison operators",
+        ));
+    }
     if op.is_comparison() && !binary.returns_bool && value_type == ValueType::Scalar {
         return Err(Fault::new(
             op_span,

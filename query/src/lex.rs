@@ -11,7 +11,7 @@ mod token;
 pub(crate) use grammar::{identifier, metric_identifier, quoted, raw_quoted, spaces, unquote};
 pub(crate) use token::{Keyword, Token, TokenKind};
 
-use grammar::{comment, duration_literal, number_literal};
+use grammar::{Numeric, comment, number_or_duration};
 
 /// Reads a text into tokens; the last is [`TokenKind::Eof`] or [`TokenKind::Error`].
 pub(crate) fn lex(input: &str) -> Vec<Token<'_>> {
@@ -112,7 +112,7 @@ impl<'a> Lexer<'a> {
                 self.fail("unexpected character after '=': '~'".to_owned())
             }
             '!' if second != Some('=') => {
-                let second = second.map_or("'\\uFFFF'".to_owned(), quoted_char);
+                let second = second.map_or("'\u{fffd}'".to_owned(), quoted_char);
                 self.fail(format!("unexpected character after '!': {second}"))
             }
             '0'..='9' => self.number_or_duration(rest),
@@ -160,7 +160,7 @@ impl<'a> Lexer<'a> {
                 let second = rest[1..]
                     .chars()
                     .next()
-                    .map_or("'\\uFFFF'".into(), quoted_char);
+                    .map_or("'\u{fffd}'".into(), quoted_char);
                 self.fail(format!(
                     "unexpected character after '!' inside braces: {second}"
                 ))
@@ -185,10 +185,13 @@ impl<'a> Lexer<'a> {
                 self.mode = Mode::Statement;
                 self.push(TokenKind::RightBracket, 1)
             }
+            // Prometheus points behind the colon.
             ':' if !self.number_in_bracket => {
+                self.at += 1;
                 self.fail("unexpected colon before duration in duration expression".into())
             }
             ':' if self.colon => {
+                self.at += 1;
                 self.fail("unexpected repeated colon in duration expression".into())
             }
             ':' => {
@@ -230,21 +233,14 @@ impl<'a> Lexer<'a> {
     }
 
     fn number_or_duration(&mut self, rest: &'a str) -> bool {
-        if let Some(length) = number_literal(rest) {
-            return self.push(TokenKind::Number, length);
+        match number_or_duration(rest) {
+            Numeric::Number(length) => self.push(TokenKind::Number, length),
+            Numeric::Duration(length) => self.push(TokenKind::Duration, length),
+            Numeric::Neither(length) => self.fail(format!(
+                "bad number or duration syntax: {:?}",
+                &rest[..length]
+            )),
         }
-        if let Some(length) = duration_literal(rest) {
-            return self.push(TokenKind::Duration, length);
-        }
-        // As far as it looked like one: up to a second point.
-        let is_part = |c: char| c.is_ascii_digit() || "._eEsmhdwy".contains(c);
-        let length = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
-        let points = rest[..length].match_indices('.');
-        let length = points.map(|(at, _)| at + 1).nth(1).unwrap_or(length);
-        self.fail(format!(
-            "bad number or duration syntax: {:?}",
-            &rest[..length]
-        ))
     }
 
     fn string(&mut self, rest: &'a str, quote: char) -> bool {
@@ -305,9 +301,6 @@ impl<'a> Lexer<'a> {
         let is_letter = |c: char| c.is_ascii_alphabetic() || c == '_';
         let length = rest.find(|c| !is_letter(c)).unwrap_or(rest.len());
         let keyword = Keyword::from_word(&rest[..length]).filter(|k| k.is_duration_function())?;
-        if self.mode == Mode::Duration {
-            self.number_in_bracket = true;
-        }
         Some(self.push(TokenKind::Keyword(keyword), length))
     }
 }
@@ -321,12 +314,24 @@ fn unexpected_in_duration(ch: char) -> String {
 
 /// A character as Go's `%q` shows it.
 fn quoted_char(ch: char) -> String {
-    match ch {
-        '\'' => "'\\''".to_owned(),
-        '"' => "'\"'".to_owned(),
-        ch if ch.is_control() || ch == '\\' => format!("'{}'", ch.escape_default()),
-        ch => format!("'{ch}'"),
-    }
+    let escaped = match ch {
+        '\'' | '\\' => format!("\\{ch}"),
+        '\u{7}' => "\\a".to_owned(),
+        '\u{8}' => "\\b".to_owned(),
+        '\u{c}' => "\\f".to_owned(),
+        '\n' => "\\n".to_owned(),
+        '\r' => "\\r".to_owned(),
+        '\t' => "\\t".to_owned(),
+        '\u{b}' => "\\v".to_owned(),
+        ' ' => " ".to_owned(),
+        ch if !ch.is_control() && !ch.is_whitespace() => ch.to_string(),
+        ch => match u32::from(ch) {
+            code @ 0..0x80 => format!("\\x{code:02x}"),
+            code @ 0..0x1_0000 => format!("\\u{code:04x}"),
+            code => format!("\\U{code:08x}"),
+        },
+    };
+    format!("'{escaped}'")
 }
 
 #[cfg(test)]

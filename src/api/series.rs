@@ -114,13 +114,13 @@ pub(super) fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> 
 
 fn selector(text: &str) -> Result<Vec<Matcher>, ApiError> {
     let fail = |message: String| ApiError::parameter("match[]", message);
-    parse_selector(text).map_err(|error| {
-        // Prometheus words this case differently here than in a query.
-        if error.message == "vector selector must contain at least one non-empty matcher" {
-            return fail("match[] must contain at least one non-empty matcher".into());
-        }
-        fail(error.to_string())
-    })
+    let matchers = parse_selector(text).map_err(|error| fail(error.to_string()))?;
+    if matchers.iter().all(Matcher::matches_empty) {
+        return Err(fail(
+            "match[] must contain at least one non-empty matcher".into(),
+        ));
+    }
+    Ok(matchers)
 }
 
 /// The union over the selectors; over everything where there is none.

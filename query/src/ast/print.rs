@@ -10,7 +10,7 @@ use super::{
     Aggregate, At, Binary, Cardinality, DurationSpec, Modifiers, Node, NodeKind, RangeSelector,
     Selector, StringLiteral, Subquery,
 };
-use crate::gomath::push_positional;
+use crate::gomath::{default_format, push_positional};
 
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,13 +90,13 @@ impl Binary {
                 f.write_str(")")?;
             }
             match (matching.fill_left, matching.fill_right) {
-                (Some(l), Some(r)) if l == r => write!(f, " fill ({l})")?,
+                (Some(l), Some(r)) if l == r => write!(f, " fill ({})", default_format(l))?,
                 (left, right) => {
                     if let Some(left) = left {
-                        write!(f, " fill_left ({left})")?;
+                        write!(f, " fill_left ({})", default_format(left))?;
                     }
                     if let Some(right) = right {
-                        write!(f, " fill_right ({right})")?;
+                        write!(f, " fill_right ({})", default_format(right))?;
                     }
                 }
             }

@@ -2,10 +2,9 @@
 //! start of a text belong to it.
 
 use nom::branch::alt;
-use nom::bytes::complete::{is_a, tag, tag_no_case, take_until, take_while, take_while1};
-use nom::character::complete::{char, one_of};
-use nom::combinator::{not, opt, recognize, value};
-use nom::multi::{many0_count, many1_count};
+use nom::bytes::complete::{take_until, take_while, take_while1};
+use nom::character::complete::char;
+use nom::combinator::{recognize, value};
 use nom::{IResult, Parser};
 
 type Read<'a> = IResult<&'a str, &'a str>;
@@ -34,61 +33,115 @@ pub(crate) fn metric_identifier(rest: &str) -> usize {
     length(rest, |i| take_while1(|c| is_word(c) || c == ':')(i))
 }
 
-/// Length of the number at the start: decimal, with fraction and exponent, or hexadecimal;
-/// underscores between digits. `None` where letters follow directly.
-pub(crate) fn number_literal(rest: &str) -> Option<usize> {
-    let hexadecimal = |i| {
-        recognize((
-            tag_no_case("0x"),
-            many1_count((opt(char('_')), is_a("0123456789abcdefABCDEF"))),
-        ))
-        .parse(i)
-    };
-    let digits = |i| {
-        let group: IResult<&str, usize> =
-            many0_count((char('_'), is_a("0123456789"))).parse(is_a("0123456789")(i)?.0);
-        group
-    };
-    let exponent = |i| {
-        let read: Read<'_> =
-            recognize((one_of("eE"), opt(one_of("+-")), is_a("0123456789"))).parse(i);
-        read
-    };
-    let decimal = |i| {
-        recognize((
-            alt((
-                recognize((digits, opt((char('.'), opt(digits))))),
-                recognize((char('.'), digits)),
-            )),
-            opt(exponent),
-        ))
-        .parse(i)
-    };
-    let read: Read<'_> = recognize((
-        alt((hexadecimal, decimal)),
-        not(one_of::<_, _, nom::error::Error<&str>>(
-            ".0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_",
-        )),
-    ))
-    .parse(rest);
-    read.ok().map(|(_, text)| text.len())
+/// What a text that begins with a digit or a point is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Numeric {
+    /// A number of so many bytes. Whether it has a value is seen when that is read.
+    Number(usize),
+    /// A duration of so many bytes; units and their order are checked when its value is read.
+    Duration(usize),
+    /// Neither; so many bytes looked like one.
+    Neither(usize),
 }
 
-/// Length of the duration at the start: digits and units. Their order is checked when the value is
-/// read.
-pub(crate) fn duration_literal(rest: &str) -> Option<usize> {
-    let unit = alt((
-        tag("ms"),
-        tag("s"),
-        tag("m"),
-        tag("h"),
-        tag("d"),
-        tag("w"),
-        tag("y"),
-    ));
-    let part = (is_a("0123456789"), unit);
-    let read: Read<'_> = recognize((many1_count(part), not(take_while1(is_word)))).parse(rest);
-    read.ok().map(|(_, text)| text.len())
+/// The number or duration at the start. Goes over the bytes as Prometheus's lexer does, so that it
+/// stops, and so complains, at the same byte: the grammar itself would be simpler.
+pub(super) fn number_or_duration(rest: &str) -> Numeric {
+    let mut scan = Scan {
+        bytes: rest.as_bytes(),
+        at: 0,
+    };
+    if scan.number() {
+        Numeric::Number(scan.at)
+    } else if scan.duration_units() {
+        Numeric::Duration(scan.at)
+    } else {
+        Numeric::Neither(scan.at)
+    }
+}
+
+struct Scan<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Scan<'_> {
+    fn is(&self, set: &[u8]) -> bool {
+        self.bytes
+            .get(self.at)
+            .is_some_and(|byte| set.contains(byte))
+    }
+
+    fn accept(&mut self, set: &[u8]) -> bool {
+        let fits = self.is(set);
+        self.at += usize::from(fits);
+        fits
+    }
+
+    fn at_end(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
+    fn at_word(&self) -> bool {
+        self.bytes
+            .get(self.at)
+            .is_some_and(|byte| is_word(char::from(*byte)))
+    }
+
+    fn number(&mut self) -> bool {
+        let mut digits: &[u8] = b"0123456789";
+        if self.accept(b"0") && self.accept(b"xX") {
+            self.accept(b"_");
+            digits = b"0123456789abcdefABCDEF";
+        }
+        self.accept(b".");
+        self.accept(digits);
+        let (mut point, mut exponent) = (false, false);
+        while self.is(digits) || self.is(b"._eE") {
+            if self.is(b".") && point || self.is(b"eE") && exponent {
+                self.at += 1;
+                return false;
+            }
+            if self.accept(b".") {
+                point = true;
+                // No fraction in hexadecimal.
+                if self.accept(b"_.") || digits.len() > 10 {
+                    return false;
+                }
+            } else if self.accept(b"eE") {
+                exponent = true;
+                self.accept(b"+-");
+                if self.accept(b"._eE") || self.at_end() {
+                    return false;
+                }
+            } else if self.accept(b"_") {
+                if self.accept(b"._eE") || self.at_end() {
+                    return false;
+                }
+            } else {
+                while self.accept(digits) {}
+            }
+        }
+        self.at > 0 && !self.at_word()
+    }
+
+    /// The rest of a duration, behind its first digits.
+    fn duration_units(&mut self) -> bool {
+        if !self.accept(b"smhdwy") {
+            return false;
+        }
+        self.accept(b"s");
+        while self.accept(b"0123456789") {
+            while self.accept(b"0123456789") {}
+            if !self.accept(b"smhdw") {
+                return false;
+            }
+            self.accept(b"s");
+        }
+        let follows = self.at_word();
+        self.at += usize::from(follows);
+        !follows
+    }
 }
 
 /// Length of the string in double or single quotes at the start, escapes checked.
@@ -191,7 +244,11 @@ fn escape(rest: &str, quote: char) -> Result<(Escaped, usize), String> {
 
 /// A character as Go's `%#U` shows it.
 fn code_point(ch: char) -> String {
-    format!("U+{:04X} '{ch}'", ch as u32)
+    let code = u32::from(ch);
+    if ch.is_control() {
+        return format!("U+{code:04X}");
+    }
+    format!("U+{code:04X} '{ch}'")
 }
 
 fn is_word(c: char) -> bool {
@@ -207,20 +264,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_end_where_they_should() {
+    fn numbers_and_durations_end_where_they_should() {
+        use Numeric::{Duration, Neither, Number};
         for (text, want) in [
-            ("1", Some(1)),
-            ("1.5e-3)", Some(6)),
-            ("1.", Some(2)),
-            (".5", Some(2)),
-            ("0x_1F", Some(5)),
-            ("1_000", Some(5)),
-            ("1m", None),
-            ("1e", None),
-            ("0x", None),
-            ("1__0", None),
+            ("1", Number(1)),
+            ("1.5e-3)", Number(6)),
+            ("1.", Number(2)),
+            (".5", Number(2)),
+            ("0x_1F", Number(5)),
+            ("0x", Number(2)),
+            ("1_000", Number(5)),
+            ("1e)", Number(2)),
+            ("1m", Duration(2)),
+            ("1h30m,", Duration(5)),
+            ("1.5m", Duration(4)),
+            ("1hs", Duration(3)),
+            ("1e", Neither(2)),
+            ("1__0", Neither(3)),
+            ("5e.3", Neither(3)),
+            ("1m1x", Neither(3)),
         ] {
-            assert_eq!(number_literal(text), want, "{text}");
+            assert_eq!(number_or_duration(text), want, "{text}");
         }
     }
 

@@ -13,13 +13,19 @@ impl Parser<'_> {
         }
         let start = self.peek().start;
         self.advance();
+        self.contexts.push(("aggregation", ""));
         let mut grouping = self.grouping()?;
         if self.peek().kind != TokenKind::LeftParen {
             return Err(self.unexpected("aggregation", ""));
         }
         let args = self.arguments()?;
+        self.contexts.pop();
         if grouping.is_none() {
             grouping = self.grouping()?;
+            if grouping.is_none() && matches!(self.peek().kind, TokenKind::Error(_)) {
+                // What is no token shows before what is wrong with the aggregation.
+                return Err(self.unexpected("", ""));
+            }
         }
         let (without, labels) = grouping.unwrap_or_default();
         let span = self.span_from(start);
@@ -98,6 +104,10 @@ impl Parser<'_> {
         loop {
             let span = self.span_of_next();
             let label = match self.peek().kind {
+                // Prometheus leaves this one word out.
+                TokenKind::Keyword(Keyword::Without) => {
+                    return Err(self.unexpected(CONTEXT, "label"));
+                }
                 TokenKind::Identifier
                 | TokenKind::MetricIdentifier
                 | TokenKind::Keyword(_)
@@ -106,7 +116,16 @@ impl Parser<'_> {
                     self.advance();
                     label
                 }
-                TokenKind::String => self.string()?.value,
+                TokenKind::String => {
+                    let text = self.string()?;
+                    if text.bytes.is_some() {
+                        return Err(Fault::new(
+                            span,
+                            format!("invalid label name for grouping: {text}"),
+                        ));
+                    }
+                    text.value
+                }
                 _ => return Err(self.unexpected(CONTEXT, "label")),
             };
             if label.is_empty() {

@@ -8,19 +8,6 @@ use crate::lex::{Keyword, TokenKind};
 const LIMIT_SECONDS: f64 = 9_223_372_036.854_776;
 
 impl Parser<'_> {
-    /// Whether a duration expression may begin with the next token.
-    pub(super) fn starts_duration(&self) -> bool {
-        match self.peek().kind {
-            TokenKind::Number
-            | TokenKind::Duration
-            | TokenKind::Plus
-            | TokenKind::Minus
-            | TokenKind::LeftParen => true,
-            TokenKind::Keyword(keyword) => keyword.is_duration_function(),
-            _ => false,
-        }
-    }
-
     /// A duration expression whose operators bind at least as tightly as `precedence`.
     pub(super) fn duration_expression(&mut self, precedence: u8) -> Parse<DurationExpr> {
         self.nest()?;
@@ -36,7 +23,9 @@ impl Parser<'_> {
             self.advance();
             let next = op_precedence + u8::from(op != DurationOp::Pow);
             let rhs = self.duration_expression(next)?;
-            if let DurationKind::Number { value: 0.0, .. } = rhs.kind {
+            if let DurationKind::Number { value: 0.0, .. } = rhs.kind
+                && !matches!(self.peek().kind, TokenKind::Error(_))
+            {
                 match op {
                     DurationOp::Div => return Err(Fault::new(op_span, "division by zero")),
                     DurationOp::Mod => return Err(Fault::new(op_span, "modulo by zero")),
@@ -69,7 +58,9 @@ impl Parser<'_> {
             _ => return self.duration_primary(),
         };
         self.advance();
-        let operand = self.duration_primary()?;
+        self.nest()?;
+        let operand = self.offset_duration()?;
+        self.nesting -= 1;
         signed(negative, operand, start)
     }
 
@@ -116,7 +107,7 @@ impl Parser<'_> {
                 self.advance();
                 let mut inner = self.duration_expression(0)?;
                 self.expect(&TokenKind::RightParen)?;
-                if inner.in_parens || matches!(inner.kind, DurationKind::Number { .. }) {
+                if matches!(inner.kind, DurationKind::Number { .. }) {
                     // A sign without effect carries the parentheses, so that they print again.
                     inner = DurationExpr {
                         span: inner.span,

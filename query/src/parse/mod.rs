@@ -6,6 +6,8 @@ mod literal;
 mod modifier;
 mod selector;
 
+use barograph_model::Matcher;
+
 use crate::ast::{
     Binary, BinaryOp, Call, Cardinality, Expr, Matching, Node, NodeKind, Span, StringLiteral,
 };
@@ -56,50 +58,39 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
 /// # Errors
 /// The first thing that does not fit, with its position.
 pub fn parse_with(text: &str, options: ParseOptions) -> Result<Expr, ParseError> {
-    let fail = |fault: Fault| ParseError {
-        message: fault.message,
-        input: text.to_owned(),
-        start: fault.span.start,
-        end: fault.span.end,
-    };
-    if text.len() > QUERY_LIMIT_BYTES {
-        return Err(ParseError {
-            message: format!(
-                "query of {} bytes is longer than the limit of {QUERY_LIMIT_BYTES} bytes",
-                text.len()
-            ),
-            input: String::new(),
-            start: 0,
-            end: 0,
-        });
-    }
+    let fail = |fault: Fault| fault.in_text(text);
+    check_length(text)?;
     let mut parser = Parser::new(text, options);
     let mut root = parser.whole().map_err(fail)?;
     check::check(&mut root).map_err(fail)?;
     Ok(Expr::new(text, root))
 }
 
-/// Reads a selector alone, as `match[]` parameters hold it.
+/// Reads a selector alone, as `match[]` parameters hold it: a name, conditions in braces, nothing
+/// else. Whether any condition refuses the empty text is not checked.
 ///
 /// # Errors
 /// The first thing that does not fit, with its position.
 pub fn parse_selector(text: &str) -> Result<Vec<barograph_model::Matcher>, ParseError> {
-    let expr = parse(text)?;
-    match &expr.root().kind {
-        NodeKind::Selector(selector)
-            if selector.modifiers.at.is_none()
-                && selector.modifiers.offset.is_zero()
-                && selector.extension.is_none() =>
-        {
-            Ok(selector.matchers.clone())
-        }
-        _ => Err(ParseError {
-            message: "expected an instant vector selector without modifiers".to_owned(),
-            input: text.to_owned(),
-            start: expr.root().span.start,
-            end: expr.root().span.end,
-        }),
+    let fail = |fault: Fault| fault.in_text(text);
+    check_length(text)?;
+    let mut parser = Parser::new(text, ParseOptions::default());
+    parser.lone_selector().map_err(fail)
+}
+
+fn check_length(text: &str) -> Result<(), ParseError> {
+    if text.len() <= QUERY_LIMIT_BYTES {
+        return Ok(());
     }
+    Err(ParseError {
+        message: format!(
+            "query of {} bytes is longer than the limit of {QUERY_LIMIT_BYTES} bytes",
+            text.len()
+        ),
+        input: String::new(),
+        start: 0,
+        end: 0,
+    })
 }
 
 /// Why parsing stopped, before the text is attached.
@@ -116,6 +107,15 @@ impl Fault {
             message: message.into(),
         }
     }
+
+    fn in_text(self, text: &str) -> ParseError {
+        ParseError {
+            message: self.message,
+            input: text.to_owned(),
+            start: self.span.start,
+            end: self.span.end,
+        }
+    }
 }
 
 type Parse<T> = Result<T, Fault>;
@@ -130,6 +130,8 @@ struct Parser<'a> {
     /// The height of the tree read last.
     height: usize,
     options: ParseOptions,
+    /// What the parser is inside of, and what would fit there, for errors that say neither.
+    contexts: Vec<(&'static str, &'static str)>,
 }
 
 impl<'a> Parser<'a> {
@@ -141,6 +143,7 @@ impl<'a> Parser<'a> {
             nesting: 0,
             height: 0,
             options,
+            contexts: Vec::new(),
         }
     }
 
@@ -153,6 +156,22 @@ impl<'a> Parser<'a> {
             return Err(self.unexpected("", ""));
         }
         Ok(node)
+    }
+
+    fn lone_selector(&mut self) -> Parse<Vec<Matcher>> {
+        let node = match self.peek().kind {
+            TokenKind::LeftBrace => self.selector(None)?,
+            TokenKind::Identifier | TokenKind::MetricIdentifier => self.named_selector()?,
+            TokenKind::WordOperator(op) if op != BinaryOp::Atan2 => self.named_selector()?,
+            TokenKind::Keyword(keyword) if keyword.may_be_metric() => self.named_selector()?,
+            _ => return Err(self.unexpected("", "")),
+        };
+        match node.kind {
+            NodeKind::Selector(selector) if self.peek().kind == TokenKind::Eof => {
+                Ok(selector.matchers)
+            }
+            _ => Err(self.unexpected("", "")),
+        }
     }
 
     /// An expression whose operators bind at least as tightly as `precedence`.
@@ -209,17 +228,9 @@ impl<'a> Parser<'a> {
                 "binop fill modifiers are experimental and not enabled",
             ));
         }
-        if returns_bool && !op.is_comparison() {
-            // Faults inside the operands come first.
-            check::check(&mut lhs.clone())?;
-            check::check(&mut rhs.clone())?;
-            return Err(Fault::new(
-                op_span,
-                "bool modifier can only be used on comparison operators",
-            ));
-        }
         let binary = Binary {
             op,
+            op_span,
             returns_bool,
             matching: Some(matching),
             lhs,
@@ -252,7 +263,9 @@ impl<'a> Parser<'a> {
                 } else {
                     Cardinality::OneToMany
                 };
-                if self.peek().kind == TokenKind::LeftParen {
+                let goes_on = self.starts_operand()
+                    || matches!(self.peek().kind, TokenKind::Keyword(k) if k.is_fill());
+                if self.peek().kind == TokenKind::LeftParen || !goes_on {
                     matching.include = self.grouping_labels()?;
                 }
             }
@@ -367,6 +380,24 @@ impl<'a> Parser<'a> {
         }
     }
 
+    /// Whether an expression may begin with the next token.
+    fn starts_operand(&self) -> bool {
+        match self.peek().kind {
+            TokenKind::Number
+            | TokenKind::Duration
+            | TokenKind::String
+            | TokenKind::LeftParen
+            | TokenKind::LeftBrace
+            | TokenKind::Identifier
+            | TokenKind::MetricIdentifier
+            | TokenKind::Plus
+            | TokenKind::Minus => true,
+            TokenKind::WordOperator(op) => op != BinaryOp::Atan2,
+            TokenKind::Keyword(keyword) => keyword.may_be_metric(),
+            _ => false,
+        }
+    }
+
     fn call(&mut self) -> Parse<Node> {
         let name_span = self.span_of_next();
         let name = self.peek().text;
@@ -402,7 +433,7 @@ impl<'a> Parser<'a> {
             }
             let comma = self.span_of_next();
             self.expect(&TokenKind::Comma)?;
-            if self.peek().kind == TokenKind::RightParen {
+            if !self.starts_operand() && !matches!(self.peek().kind, TokenKind::Error(_)) {
                 return Err(Fault::new(
                     comma,
                     "trailing commas not allowed in function call args",
@@ -476,6 +507,11 @@ impl<'a> Parser<'a> {
     /// The next token does not fit; a token that is none says why itself.
     fn unexpected(&self, context: &str, expected: &str) -> Fault {
         let token = self.peek();
+        let (context, expected) = if context.is_empty() {
+            self.contexts.last().copied().unwrap_or_default()
+        } else {
+            (context, expected)
+        };
         if let TokenKind::Error(message) = &token.kind {
             let span = Span {
                 start: token.start,

@@ -36,13 +36,11 @@ impl Parser<'_> {
     fn bracket(&mut self, node: Node) -> Parse<Node> {
         let bracket_start = self.peek().start;
         self.advance();
-        if !self.starts_duration() {
-            return Err(self.unexpected(
-                "subquery or range selector",
-                "number, duration, step(), or range()",
-            ));
-        }
-        let range = self.positive_duration()?;
+        let context = (
+            "subquery or range selector",
+            "number, duration, step(), or range()",
+        );
+        let range = self.within(context, Self::positive_duration)?;
         if self.take(&TokenKind::RightBracket) {
             return self.range_selector(node, range, bracket_start);
         }
@@ -51,13 +49,11 @@ impl Parser<'_> {
         }
         let mut step = None;
         if !self.take(&TokenKind::RightBracket) {
-            if !self.starts_duration() {
-                return Err(self.unexpected(
-                    "subquery selector",
-                    "number, duration, step(), range(), or \"]\"",
-                ));
-            }
-            step = Some(self.positive_duration()?);
+            let context = (
+                "subquery selector",
+                "number, duration, step(), range(), or \"]\"",
+            );
+            step = Some(self.within(context, Self::positive_duration)?);
             if !self.take(&TokenKind::RightBracket) {
                 return Err(self.unexpected("subquery selector", "\"]\""));
             }
@@ -99,12 +95,27 @@ impl Parser<'_> {
         })
     }
 
+    /// Reads something; errors that do not say where they are say `context`.
+    fn within<T>(
+        &mut self,
+        context: (&'static str, &'static str),
+        read: impl FnOnce(&mut Self) -> Parse<T>,
+    ) -> Parse<T> {
+        self.contexts.push(context);
+        let read = read(self);
+        self.contexts.pop();
+        read
+    }
+
     fn positive_duration(&mut self) -> Parse<DurationSpec> {
         let expr = self.duration_expression(0)?;
         let DurationKind::Number { value, .. } = expr.kind else {
             return Ok(DurationSpec::Expression(Box::new(expr)));
         };
         if value <= 0.0 || value.is_nan() {
+            if matches!(self.peek().kind, TokenKind::Error(_)) {
+                return Err(self.unexpected("", ""));
+            }
             return Err(Fault::new(expr.span, "duration must be greater than 0"));
         }
         Ok(fixed_duration(value))
@@ -112,23 +123,8 @@ impl Parser<'_> {
 
     fn offset(&mut self, mut node: Node) -> Parse<Node> {
         self.advance();
-        let negated = matches!(self.peek().kind, TokenKind::Minus | TokenKind::Plus);
-        let starts = if negated {
-            let second = self.peek_second().clone();
-            matches!(
-                second,
-                TokenKind::Number | TokenKind::Duration | TokenKind::LeftParen
-            ) || matches!(second, TokenKind::Keyword(k) if k.is_duration_function())
-        } else {
-            self.starts_duration()
-        };
-        if !starts {
-            if negated {
-                self.advance();
-            }
-            return Err(self.unexpected("offset", "number, duration, step(), or range()"));
-        }
-        let offset = match self.offset_duration()? {
+        let context = ("offset", "number, duration, step(), or range()");
+        let offset = match self.within(context, Self::offset_duration)? {
             DurationExpr {
                 kind: DurationKind::Number { value, .. },
                 ..
@@ -176,7 +172,7 @@ impl Parser<'_> {
             TokenKind::Keyword(Keyword::Start) => At::Start,
             TokenKind::Keyword(Keyword::End) => At::End,
             TokenKind::Number | TokenKind::Duration | TokenKind::Plus | TokenKind::Minus => {
-                let (seconds, _, _) = self.signed_number()?;
+                let (seconds, _, _) = self.within(("@", "timestamp"), Self::signed_number)?;
                 // The nearest floats to the ends of 64 bits.
                 let limit = i64::MAX as f64;
                 if !(-limit < seconds && seconds < limit) {

@@ -55,7 +55,7 @@ fn errors_point_and_name() {
         ("1 +", "1:4: parse error: unexpected end of input"),
         (
             "sum(\n  foo bar\n)",
-            "2:7: parse error: unexpected identifier \"bar\"",
+            "2:7: parse error: unexpected identifier \"bar\" in aggregation",
         ),
         (
             "foo{a==b}",
@@ -128,8 +128,64 @@ fn errors_point_and_name() {
             "1:12: parse error: unexpected end of input in @, expected timestamp",
         ),
         ("$", "1:1: parse error: unexpected character: '$'"),
+        ("\0", r"1:1: parse error: unexpected character: '\x00'"),
+        (
+            "0x",
+            "1:1: parse error: error parsing number: strconv.ParseFloat: parsing \"0x\": invalid syntax",
+        ),
+        (
+            "1_ + 1",
+            "1:1: parse error: error parsing number: strconv.ParseFloat: parsing \"1_\": invalid syntax",
+        ),
+        (
+            "abs(1e)",
+            "1:5: parse error: error parsing number: strconv.ParseFloat: parsing \"1e\": invalid syntax",
+        ),
+        (
+            "1e999",
+            "1:1: parse error: error parsing number: strconv.ParseFloat: parsing \"1e999\": value out of range",
+        ),
+        (
+            "g[1.5m]",
+            "1:3: parse error: unknown unit \".\" in duration \"1.5m\"",
+        ),
+        (
+            "g[step(]",
+            "1:8: parse error: unexpected \"]\" in subquery or range selector, expected number, duration, step(), or range()",
+        ),
+        (
+            "sum((sum) / (by(g)))",
+            "1:16: parse error: unexpected \"(\" in aggregation",
+        ),
+        (
+            "topk(x))",
+            "1:9: parse error: unexpected right parenthesis ')'",
+        ),
+        (
+            "a + bool b",
+            "1:3: parse error: bool modifier can only be used on comparison operators",
+        ),
     ] {
         assert_eq!(read(text), want, "{text}");
+    }
+}
+
+#[test]
+fn a_selector_alone_is_nothing_else() {
+    for (text, want) in [
+        ("sum(g)", "1:4: parse error: unexpected \"(\""),
+        ("g or g", "1:3: parse error: unexpected <op:or>"),
+        ("g[5m]", "1:2: parse error: unexpected \"[\""),
+        ("g offset 5m", "1:3: parse error: unexpected <offset>"),
+        ("(g)", "1:1: parse error: unexpected \"(\""),
+        ("bool", "1:1: parse error: unexpected <bool>"),
+        ("", "unknown position: parse error: unexpected end of input"),
+    ] {
+        let error = crate::parse_selector(text).expect_err("more than a selector");
+        assert_eq!(error.to_string(), want, "{text}");
+    }
+    for text in ["g", "{}", "sum", "g{a=\"b\"} # so"] {
+        assert!(crate::parse_selector(text).is_ok(), "{text}");
     }
 }
 
