@@ -9,16 +9,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::batch::SeriesRef;
 use crate::bytes::put_varint;
-use crate::catalog::Catalog;
 use crate::disk::{Disk, DiskFile};
 use crate::head::{Group, Head};
+use crate::page::slab::Slab;
 use crate::track::{DEAD, Track};
+use crate::wal::header::new_salt;
 use crate::wal::record::{Counters, Join, RecordBuilder, kind};
-use crate::wal::writer::{header, new_salt};
+use crate::wal::writer::segment_header;
 
-/// Series named per record.
-const SERIES_PER_RECORD: usize = 4096;
+/// Series named per record, and members whose state is in one: what one damaged place can cost, and
+/// how long the catalog is held.
+const SERIES_PER_RECORD: usize = 1024;
 /// Written at once.
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -32,7 +35,9 @@ pub(crate) fn checkpoint_number(name: &str) -> Option<u64> {
     name.strip_suffix(".ckpt")?.parse().ok()
 }
 
-/// Writes a checkpoint that reflects every log segment before `number`; removes older ones.
+/// Writes a checkpoint that reflects every log segment before `number`. Returns the number of the
+/// checkpoint before it, which stays, should the new one turn out to be damaged; older ones are
+/// removed.
 ///
 /// It counts once it has its name. Before that `flush` is called: chunks that were sealed before
 /// their group was written are named by nothing but their head file.
@@ -56,8 +61,8 @@ pub(crate) fn write(
         });
     match result {
         Ok(size) => {
-            remove_others(disk, directory, number);
-            Ok(size)
+            tracing::debug!(path = %path.display(), bytes = size, "a checkpoint is written");
+            Ok(remove_others(disk, directory, number))
         }
         Err(error) => {
             // It may not exist; the next attempt removes it too.
@@ -67,15 +72,20 @@ pub(crate) fn write(
     }
 }
 
-fn remove_others(disk: &Arc<dyn Disk>, directory: &Path, number: u64) {
+/// Removes all checkpoints but one and the one before it, whose number is returned.
+fn remove_others(disk: &Arc<dyn Disk>, directory: &Path, number: u64) -> u64 {
     let names = disk.list(directory).unwrap_or_default();
-    for name in names {
-        if checkpoint_number(&name).is_some_and(|have| have != number)
-            && let Err(error) = disk.remove_file(&directory.join(&name))
+    let numbers = names.iter().filter_map(|name| checkpoint_number(name));
+    let before = numbers.filter(|have| *have < number).max();
+    for name in &names {
+        if checkpoint_number(name).is_some_and(|have| have != number && Some(have) != before)
+            && let Err(error) = disk.remove_file(&directory.join(name))
         {
             tracing::warn!(%name, %error, "cannot remove an old checkpoint");
         }
     }
+    // Without one before, the log from its beginning serves.
+    before.unwrap_or(0)
 }
 
 struct Sink {
@@ -87,11 +97,16 @@ struct Sink {
 }
 
 impl Sink {
-    fn operation(&mut self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+    /// Adds an operation as a record of its own, in memory.
+    fn operation(&mut self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
         self.record.clear();
         self.record.operation(kind, write);
         let bytes = self.record.finish(self.salt);
         self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Writes what was added, where it is enough. No lock of the head may be held.
+    fn spill(&mut self) -> io::Result<()> {
         if self.buffer.len() >= BUFFER_BYTES {
             self.flush()?;
         }
@@ -115,7 +130,7 @@ fn write_file(disk: &Arc<dyn Disk>, path: &Path, head: &Head, number: u64) -> io
         file: disk.create(path, 0)?,
         salt,
         offset: 0,
-        buffer: header(salt, number),
+        buffer: segment_header(salt, number),
         record: RecordBuilder::default(),
     };
     let counters = Counters {
@@ -124,56 +139,91 @@ fn write_file(disk: &Arc<dyn Disk>, path: &Path, head: &Head, number: u64) -> io
         next_group: head.next_group.load(Ordering::Relaxed),
         floor_ms: head.floor_ms.load(Ordering::Relaxed),
     };
-    sink.operation(kind::COUNTERS, |out| counters.write(out))?;
+    sink.operation(kind::COUNTERS, |out| counters.write(out));
     for group in head.all_groups() {
         write_group(&mut sink, head, &group)?;
     }
-    sink.operation(kind::END, |_| {})?;
+    sink.operation(kind::END, |_| {});
     sink.flush()?;
     sink.file.sync_data()?;
     Ok(sink.offset)
 }
 
+/// A track as of one instant.
+struct Dump {
+    id: u32,
+    first_row: u32,
+    ids: Vec<SeriesRef>,
+    /// Bodies of the records that hold its state.
+    bodies: Vec<(u8, Vec<u8>)>,
+}
+
 fn write_group(sink: &mut Sink, head: &Head, group: &Group) -> io::Result<()> {
-    // No append between the tracks: a series that moves is in one of them.
-    let writer = group.writer();
-    let state = group.read();
-    for track in state.tracks.iter().flatten() {
-        {
-            let catalog = head.catalog();
-            write_members(sink, &catalog, group.number, track)?;
-        }
+    // Under the locks memory is copied, nothing else: an append waits for them.
+    let dumps: Vec<Dump> = {
+        // No append between the tracks: a series that moves is in one of them.
+        let _writer = group.writer();
+        let state = group.read();
         let slab = head.slab(group.number);
-        sink.operation(kind::TRACK, |out| {
-            put_varint(out, u64::from(track.id));
-            track.dump(&slab, out);
-        })?;
+        let tracks = state.tracks.iter().flatten();
+        tracks.map(|track| dump(track, &slab)).collect()
+    };
+    for dump in dumps {
+        write_members(sink, head, group.number, &dump)?;
+        for (kind, body) in &dump.bodies {
+            sink.operation(*kind, |out| out.extend_from_slice(body));
+            sink.spill()?;
+        }
     }
-    drop(state);
-    drop(writer);
     Ok(())
 }
 
-fn write_members(sink: &mut Sink, catalog: &Catalog, group: u32, track: &Track) -> io::Result<()> {
+fn dump(track: &Track, slab: &Slab) -> Dump {
+    let mut body = Vec::new();
+    put_varint(&mut body, u64::from(track.id));
+    track.dump(&mut body);
+    let mut bodies = vec![(kind::TRACK, body)];
+    for first in (0..track.ids.len()).step_by(SERIES_PER_RECORD) {
+        let end = track.ids.len().min(first + SERIES_PER_RECORD);
+        let mut body = Vec::new();
+        put_varint(&mut body, u64::from(track.id));
+        track.dump_members(slab, first..end, &mut body);
+        bodies.push((kind::MEMBERS, body));
+    }
+    Dump {
+        id: track.id,
+        first_row: track.first_row,
+        ids: track.ids.clone(),
+        bodies,
+    }
+}
+
+fn write_members(sink: &mut Sink, head: &Head, group: u32, dump: &Dump) -> io::Result<()> {
     let mut position = 0;
     // A track whose members all left still names its chunks.
     loop {
-        let rest = &track.ids[position..];
+        let rest = &dump.ids[position..];
         let part = &rest[..rest.len().min(SERIES_PER_RECORD)];
-        let named = |id: &crate::batch::SeriesRef| match catalog.locate(*id) {
-            Some(_) => (*id, Some(catalog.labels(id.slot))),
-            None => (DEAD, None),
+        let series = {
+            let catalog = head.catalog();
+            // One that left memory since the dump has no sample that is not in a block.
+            let named = |id: &SeriesRef| match catalog.locate(*id) {
+                Some(_) => (*id, Some(catalog.labels(id.slot))),
+                None => (DEAD, None),
+            };
+            part.iter().map(named).collect()
         };
         let join = Join {
             group,
-            track: track.id,
-            first_row: track.first_row,
+            track: dump.id,
+            first_row: dump.first_row,
             position: position as u32,
-            series: part.iter().map(named).collect(),
+            series,
         };
-        sink.operation(kind::JOIN, |out| join.write(out))?;
+        sink.operation(kind::JOIN, |out| join.write(out));
+        sink.spill()?;
         position += part.len();
-        if position >= track.ids.len() {
+        if position >= dump.ids.len() {
             return Ok(());
         }
     }

@@ -18,6 +18,7 @@ use crate::head::Head;
 use crate::head_file::HeadFiles;
 use crate::metrics::{self, Figures};
 use crate::options::{Options, WalSync};
+use crate::quarantine::Quarantine;
 use crate::snapshot::Snapshot;
 use crate::stats::{self, Stats};
 use crate::view::View;
@@ -46,6 +47,7 @@ pub(crate) struct Inner {
     /// Views that others replaced, and the instant up to which the head keeps data for them.
     pub(crate) old_views: Mutex<Vec<(Arc<View>, i64)>>,
     pub(crate) figures: Figures,
+    pub(crate) quarantine: Quarantine,
     /// Held by whoever does maintenance.
     pub(crate) maintenance: Mutex<Maintenance>,
     pub(crate) compaction: Compaction,
@@ -218,6 +220,7 @@ impl Inner {
         wal: Wal,
         view: View,
         head_files: HeadFiles,
+        quarantine: Quarantine,
         figures: Figures,
         lock: Lock,
     ) -> Self {
@@ -234,6 +237,7 @@ impl Inner {
             view: ArcSwap::from_pointee(view),
             old_views: Mutex::default(),
             figures,
+            quarantine,
             maintenance: Mutex::new(Maintenance {
                 head_files,
                 checkpointed: Instant::now(),
@@ -268,7 +272,7 @@ impl Inner {
 
     /// A number for a new block.
     pub(crate) fn new_uid(&self) -> u64 {
-        self.clock.now_ms() as u64 ^ (u64::from(crate::wal::writer::new_salt()) << 32)
+        self.clock.now_ms() as u64 ^ (u64::from(crate::wal::header::new_salt()) << 32)
     }
 
     /// Whether the store is to stop.
@@ -320,6 +324,7 @@ fn start_threads(inner: &Arc<Inner>) -> Result<Vec<JoinHandle<()>>, OpenError> {
         threads.push(start("tsdb-sync", interval, |inner| {
             // Failures are counted and logged where they happen.
             inner.wal.sync().ok();
+            inner.wal.prepare();
         })?);
     }
     if !inner.options.maintenance_interval.is_zero() {

@@ -11,13 +11,13 @@ use crate::bytes::Reader;
 use crate::chunk::{Chunk, ChunkBytes};
 use crate::disk::{Disk, DiskFile};
 use crate::map::Region;
+use crate::quarantine::Quarantine;
+use crate::wal::header::{self, HEADER_BYTES, HeaderError, new_salt};
 use crate::wal::record::checksum;
 
 /// First bytes of a head file.
 const MAGIC: [u8; 8] = *b"BAROHED\n";
 const VERSION: u32 = 1;
-/// Magic, version, salt, checksum of these.
-const HEADER_BYTES: usize = 20;
 const FRAME_BYTES: usize = 8;
 /// A file is closed at this size.
 const FILE_LIMIT_BYTES: u64 = 64 << 20;
@@ -49,6 +49,15 @@ pub(crate) struct Found {
     pub(crate) damaged: u64,
 }
 
+impl Found {
+    fn damage(&mut self, path: &Path, offset: usize, bytes: &[u8], quarantine: &Quarantine) {
+        self.damaged += 1;
+        tracing::error!(path = %path.display(), offset, bytes = bytes.len(),
+            "a damaged chunk in a head file is skipped and kept in quarantine/; its samples come from the log where it still has them");
+        quarantine.keep(path, offset, bytes);
+    }
+}
+
 fn file_name(number: u64) -> String {
     format!("{number:08}.head")
 }
@@ -62,6 +71,7 @@ impl HeadFiles {
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         directory: PathBuf,
+        quarantine: &Quarantine,
     ) -> Result<(Self, Found), (PathBuf, OpenFailure)> {
         let mut files = Self {
             disk,
@@ -79,9 +89,11 @@ impl HeadFiles {
             files.next_number = files.next_number.max(number + 1);
             let path = files.directory.join(file_name(number));
             let newest = files
-                .load(&path, &mut found)
+                .load(&path, &mut found, quarantine)
                 .map_err(|failure| (path.clone(), failure))?;
-            files.files.push((number, newest));
+            if let Some(newest) = newest {
+                files.files.push((number, newest));
+            }
         }
         Ok((files, found))
     }
@@ -166,12 +178,8 @@ impl HeadFiles {
     fn begin(&mut self) -> Result<Current, (PathBuf, io::Error)> {
         let number = self.next_number;
         let path = self.directory.join(file_name(number));
-        let salt = crate::wal::writer::new_salt();
-        let mut header = MAGIC.to_vec();
-        header.extend_from_slice(&VERSION.to_le_bytes());
-        header.extend_from_slice(&salt.to_le_bytes());
-        let sum = crc32c::crc32c(&header);
-        header.extend_from_slice(&sum.to_le_bytes());
+        let salt = new_salt();
+        let header = header::write(MAGIC, VERSION, salt, number);
         let made = self.disk.create(&path, 0).and_then(|file| {
             let ready = file
                 .write_at(&header, 0)
@@ -192,39 +200,48 @@ impl HeadFiles {
         })
     }
 
-    fn load(&self, path: &Path, found: &mut Found) -> Result<i64, OpenFailure> {
+    /// Reads a file. Returns the newest instant in it, or `None` where it cannot be read.
+    fn load(
+        &self,
+        path: &Path,
+        found: &mut Found,
+        quarantine: &Quarantine,
+    ) -> Result<Option<i64>, OpenFailure> {
         let length = self.disk.size_bytes(path).map_err(OpenFailure::Io)?;
         if (length as usize) < HEADER_BYTES {
-            return Ok(i64::MIN);
+            // Its making was cut short.
+            return Ok(Some(i64::MIN));
         }
         let mapping = self.disk.map(path, length).map_err(OpenFailure::Io)?;
         let region: Arc<Region> = Arc::new(mapping.0);
         let bytes = region.as_slice();
-        let mut reader = Reader::new(&bytes[8..]);
-        let (version, salt, sum) = (reader.u32(), reader.u32(), reader.u32());
-        let intact = bytes[..8] == MAGIC && sum == Ok(crc32c::crc32c(&bytes[..16]));
-        let (true, Ok(version), Ok(salt)) = (intact, version, salt) else {
-            found.damaged += 1;
-            tracing::error!(path = %path.display(), "the header of a head file is damaged; its chunks come from the log where it still has them");
-            return Ok(i64::MIN);
+        let salt = match header::read(bytes, MAGIC, VERSION) {
+            Ok(salt) => salt,
+            Err(HeaderError::Version(version)) => return Err(OpenFailure::Version(version)),
+            Err(HeaderError::Damaged) => {
+                found.damaged += 1;
+                tracing::error!(path = %path.display(), offset = 0,
+                    "both headers of a head file are damaged; it is moved to quarantine/, its samples come from the log where it still has them");
+                drop(region);
+                quarantine.take(path);
+                return Ok(None);
+            }
         };
-        if version != VERSION {
-            return Err(OpenFailure::Version(version));
-        }
         let (mut at, mut newest) = (HEADER_BYTES, i64::MIN);
         while at < bytes.len() {
             let frame = frame_at(bytes, at, salt);
             let Some((offset, length)) = frame else {
                 // A frame that is damaged inside, or the torn end.
-                match skip(bytes, at, salt) {
-                    Some(next) => {
-                        found.damaged += 1;
-                        tracing::error!(path = %path.display(), offset = at, "a damaged chunk is skipped");
-                        at = next;
-                        continue;
-                    }
-                    None => break,
+                if let Some(next) = skip(bytes, at, salt) {
+                    found.damage(path, at, &bytes[at..next], quarantine);
+                    at = next;
+                    continue;
                 }
+                // A write that was cut short ends before its length says; the log has it.
+                if !is_cut_short(bytes, at) {
+                    found.damage(path, at, &bytes[at..], quarantine);
+                }
+                break;
             };
             at = offset + length;
             let chunk = Chunk::open(ChunkBytes::Mapped {
@@ -237,13 +254,10 @@ impl HeadFiles {
                     newest = newest.max(chunk.max_ms);
                     found.chunks.push(Arc::new(chunk));
                 }
-                Err(error) => {
-                    found.damaged += 1;
-                    tracing::error!(path = %path.display(), offset, what = error.what, "a chunk makes no sense");
-                }
+                Err(_) => found.damage(path, offset, &bytes[offset..at], quarantine),
             }
         }
-        Ok(newest)
+        Ok(Some(newest))
     }
 }
 
@@ -262,6 +276,17 @@ fn frame_at(bytes: &[u8], at: usize, salt: u32) -> Option<(usize, usize)> {
     let content = reader.take(length as usize).ok()?;
     (length > 0 && checksum(salt, length, content) == sum)
         .then_some((at + FRAME_BYTES, content.len()))
+}
+
+/// Whether the file ends inside the frame at `at`.
+fn is_cut_short(bytes: &[u8], at: usize) -> bool {
+    let mut reader = Reader::new(&bytes[at..]);
+    let (Ok(length), Ok(_)) = (reader.u32(), reader.u32()) else {
+        return true;
+    };
+    // Space that a power cut left without its bytes.
+    let is_empty = || bytes[at..].iter().all(|byte| *byte == 0);
+    reader.take(length as usize).is_err() || is_empty()
 }
 
 /// The frame after a damaged one: where its length leads, or, were that damaged too, the first one

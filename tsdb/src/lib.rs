@@ -31,6 +31,7 @@ mod open;
 mod options;
 mod page;
 mod postings;
+mod quarantine;
 mod replay;
 mod select;
 mod snapshot;

@@ -140,14 +140,13 @@ impl Inner {
         let written = self.wal.rotate().and_then(|number| {
             checkpoint::write(&self.disk, &directory, &self.head, number, || {
                 self.flush_chunks(state)
-            })?;
-            Ok(number)
+            })
         });
         state.checkpointed = Instant::now();
         match written {
-            Ok(number) => {
+            Ok(before) => {
                 self.figures.checkpoints.fetch_add(1, Ordering::Relaxed);
-                let removed = self.wal.remove_before(number).map_err(|e| (directory, e))?;
+                let removed = self.wal.remove_before(before).map_err(|e| (directory, e))?;
                 if removed > 0 {
                     self.figures.wal_truncations.fetch_add(1, Ordering::Relaxed);
                 }

@@ -14,6 +14,7 @@ use crate::stats::head_stats;
 pub(crate) struct Figures {
     pub(crate) wal_corruptions: AtomicU64,
     pub(crate) wal_rows_lost: AtomicU64,
+    pub(crate) wal_torn_ends: AtomicU64,
     pub(crate) wal_truncations: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
     pub(crate) checkpoints_failed: AtomicU64,
@@ -22,6 +23,7 @@ pub(crate) struct Figures {
     pub(crate) blocks_unreadable: AtomicU64,
     pub(crate) retention_deletions: AtomicU64,
     pub(crate) head_file_failures: AtomicU64,
+    pub(crate) head_file_corruptions: AtomicU64,
 }
 
 /// Registers everything. The registry may outlive the store; it then reads zeros.
@@ -280,6 +282,24 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         Counter,
         "Times sealed pages could not be written to a head file.",
         count(&own.head_file_failures),
+    );
+    one(
+        "prometheus_tsdb_mmap_chunk_corruptions_total",
+        Counter,
+        "Damaged places met in head files.",
+        count(&own.head_file_corruptions),
+    );
+    one(
+        "barograph_tsdb_wal_torn_ends_total",
+        Counter,
+        "Unfinished, never acknowledged records met at the end of the log.",
+        count(&own.wal_torn_ends),
+    );
+    one(
+        "barograph_tsdb_quarantined_pieces_total",
+        Counter,
+        "Damaged pieces of files copied to quarantine/.",
+        count(&inner.quarantine.kept),
     );
     one(
         "barograph_tsdb_open_page_bytes",

@@ -1,27 +1,25 @@
 //! Opening a directory: lock, blocks, head files, checkpoint, log.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::block::open_blocks;
-use crate::checkpoint::checkpoint_number;
+use crate::checkpoint::{checkpoint_name, checkpoint_number};
 use crate::db::{ClockDebug, Inner};
-use crate::disk::Disk;
+use crate::disk::{Disk, Mapping};
 use crate::error::OpenError;
 use crate::head::Head;
 use crate::head_file::{Found, HeadFiles, OpenFailure};
 use crate::metrics::Figures;
 use crate::options::Options;
+use crate::quarantine::{PIECE_LIMIT_BYTES, Quarantine};
 use crate::replay::{Replay, ReplayOutcome};
-use crate::wal::reader::{Damage, SegmentError, read_segment};
+use crate::wal::header::HeaderError;
+use crate::wal::reader::{Damage, read_segment};
+use crate::wal::record::{kind, operations};
 use crate::wal::writer::{Wal, segment_name, segment_number};
-
-/// Most quarantined pieces kept.
-const QUARANTINE_LIMIT: usize = 1000;
-/// Largest quarantined piece.
-const QUARANTINE_PIECE_LIMIT_BYTES: usize = 16 << 20;
 
 pub(crate) fn open(
     options: Options,
@@ -48,13 +46,20 @@ pub(crate) fn open(
     figures
         .blocks_unreadable
         .store(unreadable, Ordering::Relaxed);
-    let (head_files, found) = open_head_files(&disk, &root.join("head"))?;
+    let quarantine = Quarantine::new(disk.clone(), &root);
+    let (head_files, found) = open_head_files(&disk, &root.join("head"), &quarantine)?;
     figures
-        .head_file_failures
+        .head_file_corruptions
         .fetch_add(found.damaged, Ordering::Relaxed);
     let head = Arc::new(Head::new(options.series_limit));
     head.floor_ms.store(view.head_start_ms, Ordering::Relaxed);
-    let next_number = replay(&disk, &root, &head, found, &figures)?;
+    let source = Source {
+        disk: &disk,
+        root: &root,
+        quarantine: &quarantine,
+        figures: &figures,
+    };
+    let next_number = replay(&source, &head, found)?;
     // Blocks have what is older; a crash may have come between writing one and dropping it here.
     head.drop_before(view.head_start_ms);
     let wal = Wal::new(
@@ -65,68 +70,52 @@ pub(crate) fn open(
         next_number,
     );
     Ok(Inner::new(
-        options, disk, clock, head, wal, view, head_files, figures, lock,
+        options, disk, clock, head, wal, view, head_files, quarantine, figures, lock,
     ))
 }
 
 fn open_head_files(
     disk: &Arc<dyn Disk>,
     directory: &Path,
+    quarantine: &Quarantine,
 ) -> Result<(HeadFiles, Found), OpenError> {
-    HeadFiles::open(disk.clone(), directory.to_owned()).map_err(|(path, error)| match error {
+    let opened = HeadFiles::open(disk.clone(), directory.to_owned(), quarantine);
+    opened.map_err(|(path, error)| match error {
         OpenFailure::Io(source) => failure(&path, "read", source),
         OpenFailure::Version(version) => OpenError::Version { path, version },
     })
 }
 
 /// Rebuilds the head; returns the number of the next log segment.
-fn replay(
-    disk: &Arc<dyn Disk>,
-    root: &Path,
-    head: &Head,
-    found: Found,
-    figures: &Figures,
-) -> Result<u64, OpenError> {
+fn replay(from: &Source<'_>, head: &Head, found: Found) -> Result<u64, OpenError> {
     let began = std::time::Instant::now();
-    let directory = root.join("wal");
-    let names = disk
+    let directory = from.root.join("wal");
+    let names = from
+        .disk
         .list(&directory)
         .map_err(|source| failure(&directory, "list", source))?;
-    let checkpoint = names
-        .iter()
-        .filter_map(|name| checkpoint_number(name))
-        .max();
+    let mut checkpoints: Vec<u64> = names.iter().filter_map(|n| checkpoint_number(n)).collect();
     let mut segments: Vec<u64> = names.iter().filter_map(|n| segment_number(n)).collect();
+    checkpoints.sort_unstable();
     segments.sort_unstable();
-    let next_number = segments
-        .last()
-        .copied()
-        .unwrap_or(0)
-        .max(checkpoint.unwrap_or(0))
-        + 1;
-    let mut replay = Replay::new(head, found.chunks);
+    let newest = segments.last().max(checkpoints.last());
+    let next_number = newest.map_or(1, |number| number + 1);
+    let mut loader = Loader {
+        from,
+        replay: Replay::new(head, found.chunks),
+        torn: None,
+    };
+    loader.replay.damaged = found.damaged > 0;
+    let checkpoint = loader.choose(&directory, &checkpoints)?;
     if let Some(number) = checkpoint {
-        let path = directory.join(crate::checkpoint::checkpoint_name(number));
-        read(disk, root, &path, true, &mut replay, figures)?;
-        if !replay.outcome.ended {
-            tracing::error!(path = %path.display(), "the checkpoint has no end; series named after its last record come back when they are written again");
-        }
+        loader.checkpoint(&directory.join(checkpoint_name(number)))?;
     }
-    let from = checkpoint.unwrap_or(0);
-    let last = segments.last().copied();
-    for number in segments.into_iter().filter(|number| *number >= from) {
-        let path = directory.join(segment_name(number));
-        read(
-            disk,
-            root,
-            &path,
-            last != Some(number),
-            &mut replay,
-            figures,
-        )?;
+    let first = checkpoint.unwrap_or(0);
+    for number in segments.into_iter().filter(|number| *number >= first) {
+        loader.segment(&directory.join(segment_name(number)))?;
     }
-    let outcome = replay.finish();
-    report(head, &outcome, figures, began);
+    let outcome = loader.finish();
+    report(head, &outcome, from.figures, began);
     Ok(next_number)
 }
 
@@ -150,82 +139,202 @@ fn report(head: &Head, outcome: &ReplayOutcome, figures: &Figures, began: std::t
     }
 }
 
-/// Replays one file. `complete` where a torn end would be damage: only the newest segment may end
-/// in the middle of a write.
-fn read(
-    disk: &Arc<dyn Disk>,
-    root: &Path,
-    path: &Path,
-    complete: bool,
-    replay: &mut Replay<'_>,
-    figures: &Figures,
-) -> Result<(), OpenError> {
-    let bytes = disk
-        .read(path)
-        .map_err(|source| failure(path, "read", source))?;
-    let result = read_segment(
-        &bytes,
-        |_, payload| replay.record(payload),
-        |damage| {
-            if damage.at_end && !complete {
-                tracing::info!(path = %path.display(), offset = damage.offset,
-                    "the log ends in an unfinished record, which was not acknowledged");
-                return;
+/// What the head is rebuilt from.
+struct Source<'a> {
+    disk: &'a Arc<dyn Disk>,
+    root: &'a Path,
+    quarantine: &'a Quarantine,
+    figures: &'a Figures,
+}
+
+/// Replays files, and decides what their damaged places are.
+struct Loader<'a> {
+    from: &'a Source<'a>,
+    replay: Replay<'a>,
+    /// A segment's end that is no record. Where a record follows in a later segment it is damage;
+    /// else it is the write that the end of the process cut short.
+    torn: Option<Torn>,
+}
+
+struct Torn {
+    path: PathBuf,
+    offset: usize,
+    length: usize,
+    piece: Vec<u8>,
+}
+
+impl Loader<'_> {
+    /// The newest checkpoint that is whole. The one before it and the log since then say the same;
+    /// the newest after all, where neither is whole.
+    fn choose(&self, directory: &Path, numbers: &[u64]) -> Result<Option<u64>, OpenError> {
+        for number in numbers.iter().rev() {
+            let path = directory.join(checkpoint_name(*number));
+            let mapping = self.map(&path)?;
+            let mut is_whole = true;
+            let mut ended = false;
+            let read = read_segment(
+                mapping.0.as_slice(),
+                |_, payload| ended = is_end(payload),
+                |_| is_whole = false,
+            );
+            match read {
+                Err(HeaderError::Version(version)) => {
+                    return Err(OpenError::Version { path, version });
+                }
+                Ok(_) if is_whole && ended => return Ok(Some(*number)),
+                _ => {}
             }
-            figures.wal_corruptions.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(path = %path.display(), offset = damage.offset, bytes = damage.length,
-                "a damaged place in the log is skipped and kept in quarantine/; what follows is read");
-            quarantine(disk, root, path, &bytes, damage);
-        },
-    );
-    match result {
-        Ok(end) => {
-            // Nothing is written to this file any more. Its reserved tail would be read at every
-            // start, and a process that is killed again and again would fill the disk with it.
-            if end < bytes.len()
-                && let Err(error) = disk.truncate(path, end as u64)
-            {
-                tracing::debug!(path = %path.display(), %error, "the log file keeps its reserved tail");
+            tracing::error!(path = %path.display(),
+                "the checkpoint is damaged; the one before it and the log since then are read instead, where they are there");
+            self.quarantine_checkpoint(&path, mapping.0.as_slice());
+        }
+        Ok(numbers.last().copied())
+    }
+
+    fn quarantine_checkpoint(&self, path: &Path, bytes: &[u8]) {
+        let mut places = 0;
+        let read = read_segment(
+            bytes,
+            |_, _| {},
+            |damage| {
+                places += 1;
+                self.damage(
+                    path,
+                    damage.offset,
+                    &bytes[damage.offset..][..damage.length],
+                );
+            },
+        );
+        if read.is_err() || places == 0 {
+            self.damage(path, 0, bytes);
+        }
+    }
+
+    /// Replays a checkpoint as far as it is intact; its damage was reported.
+    fn checkpoint(&mut self, path: &Path) -> Result<(), OpenError> {
+        let mapping = self.map(path)?;
+        let replay = &mut self.replay;
+        let mut damaged = false;
+        let read = read_segment(
+            mapping.0.as_slice(),
+            |_, payload| replay.record(payload),
+            |_| damaged = true,
+        );
+        replay.damaged |= damaged || read.is_err() || !replay.outcome.ended;
+        Ok(())
+    }
+
+    /// Replays a segment; gives back the space that is reserved in it, since nothing is written to
+    /// it any more. It would be read at every start, and a process that is killed again and again
+    /// would fill the disk with it.
+    fn segment(&mut self, path: &Path) -> Result<(), OpenError> {
+        let disk = self.from.disk;
+        let bytes = disk
+            .read(path)
+            .map_err(|source| failure(path, "read", source))?;
+        let mut damages: Vec<Damage> = Vec::new();
+        let mut records = 0;
+        let replay = &mut self.replay;
+        let read = read_segment(
+            &bytes,
+            |_, payload| {
+                records += 1;
+                replay.record(payload);
+            },
+            |damage| damages.push(damage),
+        );
+        if records > 0 {
+            self.judge_torn(true);
+        }
+        let end = match read {
+            Ok(end) => end,
+            Err(HeaderError::Version(version)) => {
+                let path = path.to_owned();
+                return Err(OpenError::Version { path, version });
             }
-            Ok(())
+            Err(HeaderError::Damaged) => {
+                self.replay.damaged = true;
+                self.damage(path, 0, &bytes);
+                return Ok(());
+            }
+        };
+        let mut torn = None;
+        for Damage {
+            offset,
+            length,
+            at_end,
+        } in damages
+        {
+            let piece = &bytes[offset..offset + length];
+            if at_end {
+                torn = Some(Torn {
+                    path: path.to_owned(),
+                    offset,
+                    length,
+                    piece: piece[..piece.len().min(PIECE_LIMIT_BYTES)].to_vec(),
+                });
+            } else {
+                self.replay.damaged = true;
+                self.damage(path, offset, piece);
+            }
         }
-        Err(SegmentError::Version(version)) => Err(OpenError::Version {
-            path: path.to_owned(),
-            version,
-        }),
-        Err(SegmentError::Header) => {
-            figures.wal_corruptions.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(path = %path.display(), "both headers of the log file are damaged; it is kept in quarantine/");
-            let damage = Damage {
-                offset: 0,
-                length: bytes.len(),
-                at_end: true,
-            };
-            quarantine(disk, root, path, &bytes, damage);
-            Ok(())
+        if torn.is_some() {
+            self.judge_torn(true);
+            self.torn = torn;
+        } else if end < bytes.len() {
+            truncate(disk, path, end);
         }
+        Ok(())
+    }
+
+    fn finish(mut self) -> ReplayOutcome {
+        self.judge_torn(false);
+        self.replay.finish()
+    }
+
+    fn judge_torn(&mut self, is_damage: bool) {
+        let Some(torn) = self.torn.take() else { return };
+        if is_damage {
+            self.replay.damaged = true;
+            self.damage(&torn.path, torn.offset, &torn.piece);
+            return;
+        }
+        tracing::info!(path = %torn.path.display(), offset = torn.offset, bytes = torn.length,
+            "the log ends in an unfinished record, which was not acknowledged; it is kept in quarantine/");
+        let figures = self.from.figures;
+        figures.wal_torn_ends.fetch_add(1, Ordering::Relaxed);
+        self.from
+            .quarantine
+            .keep(&torn.path, torn.offset, &torn.piece);
+        // Later segments follow: the next start must not take it for damage between records.
+        truncate(self.from.disk, &torn.path, torn.offset);
+    }
+
+    fn damage(&self, path: &Path, offset: usize, bytes: &[u8]) {
+        self.from
+            .figures
+            .wal_corruptions
+            .fetch_add(1, Ordering::Relaxed);
+        tracing::error!(path = %path.display(), offset, bytes = bytes.len(),
+            "a damaged place in the log is skipped and kept in quarantine/; what follows is read");
+        self.from.quarantine.keep(path, offset, bytes);
+    }
+
+    fn map(&self, path: &Path) -> Result<Mapping, OpenError> {
+        let disk = self.from.disk;
+        disk.size_bytes(path)
+            .and_then(|size| disk.map(path, size))
+            .map_err(|source| failure(path, "read", source))
     }
 }
 
-/// Keeps damaged bytes for whoever wants to look at them. Best effort: a disk that refuses must
-/// not keep the store from opening.
-fn quarantine(disk: &Arc<dyn Disk>, root: &Path, path: &Path, bytes: &[u8], damage: Damage) {
-    let directory = root.join("quarantine");
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let target = directory.join(format!("{name}.{}", damage.offset));
-    let length = damage.length.min(QUARANTINE_PIECE_LIMIT_BYTES);
-    let piece = &bytes[damage.offset..damage.offset + length];
-    let keep = || -> io::Result<()> {
-        disk.create_dir_all(&directory)?;
-        let have = disk.list(&directory)?;
-        let known = have.iter().any(|h| target.ends_with(h));
-        if known || have.len() >= QUARANTINE_LIMIT {
-            return Ok(());
-        }
-        disk.create(&target, 0)?.write_at(piece, 0)
-    };
-    if let Err(error) = keep() {
-        tracing::warn!(path = %target.display(), %error, "cannot keep a damaged piece of the log");
+fn is_end(payload: &[u8]) -> bool {
+    matches!(operations(payload).last(), Some(Ok((kind::END, _))))
+}
+
+fn truncate(disk: &Arc<dyn Disk>, path: &Path, size: usize) {
+    if let Err(error) = disk.truncate(path, size as u64) {
+        tracing::debug!(path = %path.display(), %error, "a log file keeps its tail");
     }
 }
 

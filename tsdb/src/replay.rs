@@ -22,6 +22,8 @@ pub(crate) struct Replay<'a> {
     /// Chunks found in head files, by track, oldest first.
     stored: HashMap<u32, Vec<Arc<Chunk>>>,
     row: Row,
+    /// Whether something was lost: names may be among it.
+    pub(crate) damaged: bool,
     /// What happened.
     pub(crate) outcome: ReplayOutcome,
 }
@@ -50,14 +52,14 @@ impl<'a> Replay<'a> {
             by_track.entry(chunk.track).or_default().push(chunk);
         }
         for chunks in by_track.values_mut() {
-            chunks.sort_by_key(|chunk| (chunk.first_row, chunk.end_row()));
-            chunks.dedup_by_key(|chunk| chunk.first_row);
+            *chunks = best_cover(std::mem::take(chunks));
         }
         Self {
             head,
             tracks: HashMap::new(),
             stored: by_track,
             row: Row::default(),
+            damaged: false,
             outcome: ReplayOutcome::default(),
         }
     }
@@ -80,12 +82,19 @@ impl<'a> Replay<'a> {
 
     /// Ends the replay: publishes all rows, makes the next row of every track self-contained.
     pub(crate) fn finish(self) -> ReplayOutcome {
+        let damaged = self.damaged || self.outcome.malformed > 0 || self.outcome.rows_lost > 0;
+        if damaged {
+            self.use_new_numbers();
+        }
         let mut former: Vec<(SeriesRef, (u32, u32))> = Vec::new();
         for (group, index) in self.tracks.values() {
             let mut state = group.write();
             let Some(track) = state.track_mut(*index) else {
                 continue;
             };
+            if damaged {
+                self.recover(track);
+            }
             track.force_key();
             self.head.marks().rows[track.mark as usize] = track.next_row();
             for chunk in track.chunks.iter() {
@@ -116,6 +125,36 @@ impl<'a> Replay<'a> {
         self.outcome
     }
 
+    /// The record that named a series may be lost while its samples are there: nobody else may get
+    /// its number.
+    fn use_new_numbers(&self) {
+        let chunks = self.stored.values().flatten();
+        let newest = chunks
+            .flat_map(|chunk| crate::chunk::series_of(chunk.bytes().as_slice()).unwrap_or_default())
+            .map(|series| series.generation)
+            .max();
+        let mut catalog = self.head.catalog_mut();
+        let seen = newest.unwrap_or(0).max(catalog.generation());
+        catalog.raise_generation(seen.saturating_add(UNSEEN_GENERATIONS));
+    }
+
+    /// Rows that the log lost may be in a head file.
+    fn recover(&self, track: &mut Track) {
+        let Some(stored) = self.stored.get(&track.id) else {
+            return;
+        };
+        let sealed = stored.iter().filter(|c| c.end_row() <= track.first_row);
+        let candidates: Vec<_> = sealed.chain(track.chunks.iter()).cloned().collect();
+        let best = best_cover(candidates);
+        let is_kept = |chunk: &Arc<Chunk>| best.iter().any(|kept| Arc::ptr_eq(kept, chunk));
+        let given_up = |chunk: &Arc<Chunk>| {
+            let ours = track.chunks.iter().any(|have| Arc::ptr_eq(have, chunk));
+            ours && !is_kept(chunk)
+        };
+        self.head.pending().retain(|chunk| !given_up(chunk));
+        track.chunks = Arc::new(best);
+    }
+
     fn operation(&mut self, kind: u8, body: &[u8]) -> Result<(), Malformed> {
         let mut reader = Reader::new(body);
         match kind {
@@ -127,6 +166,7 @@ impl<'a> Replay<'a> {
             }
             kind::SEAL => self.seal(&mut reader),
             kind::TRACK => self.track(&mut reader),
+            kind::MEMBERS => self.members(&mut reader),
             kind::COUNTERS => {
                 self.counters(Counters::read(&mut reader)?);
                 Ok(())
@@ -203,7 +243,8 @@ impl<'a> Replay<'a> {
             at.ok().map(|at| chunks[at].clone())
         });
         match stored {
-            Some(stored) if stored.bytes().as_slice() == chunk.bytes().as_slice() => {
+            // The process that wrote it had every record.
+            Some(stored) if stored.end_row() == end_row && end_row >= chunk.end_row() => {
                 let chunks = Arc::make_mut(&mut track.chunks);
                 chunks.pop();
                 chunks.push(stored);
@@ -215,7 +256,9 @@ impl<'a> Replay<'a> {
 
     fn join(&mut self, join: &Join) {
         use std::sync::atomic::Ordering::Relaxed;
-        self.head.next_group.fetch_max(join.group + 1, Relaxed);
+        self.head
+            .next_group
+            .fetch_max(join.group.saturating_add(1), Relaxed);
         let (group, index) = self.track_of(join);
         let mut state = group.write();
         let mut catalog = self.head.catalog_mut();
@@ -261,7 +304,10 @@ impl<'a> Replay<'a> {
         let index = {
             let mut state = group.write();
             let index = state.free_index(0);
-            state.put(index, self.head.restored_track(join.track, join.first_row));
+            let mut track = self.head.restored_track(join.track, join.first_row);
+            track.expect_key();
+            self.attach(&mut track);
+            state.put(index, track);
             index
         };
         self.tracks.insert(join.track, (group.clone(), index));
@@ -277,9 +323,21 @@ impl<'a> Replay<'a> {
         let Some(track) = state.track_mut(*index) else {
             return Ok(());
         };
-        let restored = track.restore(&mut self.head.slab(group.number), reader);
+        let restored = track.restore(reader);
         self.attach(track);
         restored
+    }
+
+    fn members(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        let id = reader.varint_u32()?;
+        let Some((group, index)) = self.tracks.get(&id) else {
+            return Ok(());
+        };
+        let mut state = group.write();
+        let Some(track) = state.track_mut(*index) else {
+            return Ok(());
+        };
+        track.restore_members(&mut self.head.slab(group.number), reader)
     }
 
     /// Gives a track its chunks from the head files, those before its open rows.
@@ -297,6 +355,40 @@ impl<'a> Replay<'a> {
     }
 }
 
+/// Generations that a lost record may have named beyond those that were seen: each is a round of
+/// maintenance between two checkpoints.
+const UNSEEN_GENERATIONS: u32 = 1 << 16;
+
+/// Of chunks of one track, those that hold the most rows without overlap; oldest first. Chunks
+/// overlap where a seal was lost and the rows were sealed once more, at another place.
+fn best_cover(mut chunks: Vec<Arc<Chunk>>) -> Vec<Arc<Chunk>> {
+    chunks.sort_by_key(|chunk| (chunk.end_row(), chunk.first_row));
+    let is_apart = |pair: &[Arc<Chunk>]| pair[0].end_row() <= pair[1].first_row;
+    if chunks.windows(2).all(is_apart) {
+        return chunks;
+    }
+    // Most rows among the first chunks, and whether the last of them is one to take.
+    let mut best: Vec<(u64, bool)> = vec![(0, false)];
+    let before = |at: usize| chunks[..at].partition_point(|c| c.end_row() <= chunks[at].first_row);
+    for at in 0..chunks.len() {
+        let with = best[before(at)].0 + u64::from(chunks[at].rows);
+        let without = best[at].0;
+        best.push((with.max(without), with > without));
+    }
+    let mut kept = Vec::new();
+    let mut left = chunks.len();
+    while left > 0 {
+        if best[left].1 {
+            kept.push(chunks[left - 1].clone());
+            left = before(left - 1);
+        } else {
+            left -= 1;
+        }
+    }
+    kept.reverse();
+    kept
+}
+
 /// The series of a join: one that is there, one to be made, or a dead position where the record
 /// that named it is lost.
 fn known_series(
@@ -305,6 +397,7 @@ fn known_series(
     labels: Option<&Labels>,
     group: u32,
 ) -> SeriesRef {
+    catalog.raise_generation(series.generation.saturating_add(1));
     if catalog.locate(series).is_some() {
         return series;
     }
@@ -318,6 +411,5 @@ fn known_series(
     if !gone.is_empty() {
         catalog.retire(&gone);
     }
-    catalog.raise_generation(series.generation.saturating_add(1));
     catalog.insert(labels, group, Some(series))
 }

@@ -24,6 +24,8 @@ pub(crate) const DEAD: SeriesRef = SeriesRef {
     slot: u32::MAX,
     generation: u32::MAX,
 };
+/// Most members of one track: a damaged count must not ask for more memory.
+const MEMBERS_LIMIT: usize = 1 << 26;
 /// "No sample in the open rows".
 const NOT_STARTED: u16 = u16::MAX;
 
@@ -68,6 +70,8 @@ pub(crate) struct Track {
     pub(crate) had_leavers: bool,
     /// Whether a lost log record makes the next differences meaningless (only while replaying).
     broken: bool,
+    /// Members whose state a checkpoint still owes (only while replaying).
+    owed: usize,
     rows_since_key: u8,
     last: Vec<u64>,
     wal_scales: Vec<u8>,
@@ -165,6 +169,7 @@ impl Track {
             seal_at: SEAL_ROWS / 2 + id.wrapping_mul(0x9e37_79b9) % (SEAL_ROWS / 2),
             had_leavers: false,
             broken: false,
+            owed: 0,
             rows_since_key: KEY_INTERVAL_ROWS,
             last: Vec::new(),
             wal_scales: Vec::new(),
@@ -468,8 +473,14 @@ impl Track {
         self.pages.iter().filter(started).count()
     }
 
-    /// Writes what a checkpoint needs beside the members: open rows, and per member its values.
-    pub(crate) fn dump(&self, slab: &Slab, out: &mut Vec<u8>) {
+    /// The next row has to be a whole one: what it could be a difference from is not known. So for
+    /// a track that a join made, until its state is restored.
+    pub(crate) fn expect_key(&mut self) {
+        self.broken = true;
+    }
+
+    /// Writes what a checkpoint needs beside the members' names and [`Self::dump_members`].
+    pub(crate) fn dump(&self, out: &mut Vec<u8>) {
         put_varint(out, u64::from(self.first_row));
         put_signed(out, self.last_ms);
         out.push(u8::from(self.had_leavers));
@@ -477,7 +488,19 @@ impl Track {
         put_varint(out, self.timestamps_ms.len() as u64);
         crate::page::timestamps::encode(&self.timestamps_ms, out);
         put_varint(out, self.ids.len() as u64);
-        for (at, page) in self.pages.iter().enumerate() {
+    }
+
+    /// Writes the state of the members at some positions.
+    pub(crate) fn dump_members(
+        &self,
+        slab: &Slab,
+        positions: std::ops::Range<usize>,
+        out: &mut Vec<u8>,
+    ) {
+        put_varint(out, positions.start as u64);
+        put_varint(out, positions.len() as u64);
+        for at in positions {
+            let page = &self.pages[at];
             out.extend_from_slice(&self.last[at].to_le_bytes());
             out.push(self.wal_scales[at]);
             out.extend_from_slice(&page.last_row.to_le_bytes());
@@ -491,12 +514,9 @@ impl Track {
         }
     }
 
-    /// Restores what [`Self::dump`] wrote. The members joined before.
-    pub(crate) fn restore(
-        &mut self,
-        slab: &mut Slab,
-        reader: &mut Reader<'_>,
-    ) -> Result<(), Malformed> {
+    /// Restores what [`Self::dump`] wrote. The members joined before; their state is owed.
+    pub(crate) fn restore(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        self.broken = true;
         self.first_row = reader.varint_u32()?;
         self.last_ms = reader.signed()?;
         self.had_leavers = reader.u8()? != 0;
@@ -505,34 +525,67 @@ impl Track {
         if rows > ROWS_LIMIT || self.seal_at > SEAL_ROWS {
             return Err(reader.fail("more open rows than there can be"));
         }
+        if self.first_row.checked_add(rows).is_none() {
+            return Err(reader.fail("more rows than there can be"));
+        }
         self.timestamps_ms.clear();
         crate::page::timestamps::decode(reader, rows as usize, &mut self.timestamps_ms)?;
-        let members = reader.count(15)?;
+        let members = reader.varint_u32()? as usize;
+        if members > MEMBERS_LIMIT {
+            return Err(reader.fail("more members than there can be"));
+        }
         if self.ids.len() < members {
             let missing = members - self.ids.len();
             self.join(std::iter::repeat_n(DEAD, missing));
         }
-        for at in 0..members {
+        self.owed = members;
+        self.broken = members > 0;
+        Ok(())
+    }
+
+    /// Restores what [`Self::dump_members`] wrote.
+    pub(crate) fn restore_members(
+        &mut self,
+        slab: &mut Slab,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), Malformed> {
+        let rows = self.timestamps_ms.len() as u32;
+        let first = reader.varint_u32()? as usize;
+        let members = reader.count(15)?;
+        if self.owed < members || first + members > self.ids.len() {
+            return Err(reader.fail("members that the track does not have"));
+        }
+        for at in first..first + members {
             self.last[at] = reader.u64()?;
             self.wal_scales[at] = reader.u8()?.min(token::SCALE_LIMIT);
-            let page = &mut self.pages[at];
-            page.last_row = reader.u32()?;
-            page.start = reader.u16()?;
-            if page.start == NOT_STARTED {
+            let last_row = reader.u32()?;
+            let start = reader.u16()?;
+            if start == NOT_STARTED {
+                if last_row != u32::MAX && last_row >= self.first_row {
+                    return Err(reader.fail("a newest sample outside the sealed rows"));
+                }
+                self.pages[at].last_row = last_row;
                 continue;
             }
-            page.pending = reader.varint_u32()? as u16;
-            page.scale = reader.u8()?.min(token::SCALE_LIMIT);
+            let pending = reader.varint_u32()? as u16;
+            let scale = reader.u8()?.min(token::SCALE_LIMIT);
             let length = reader.count(1)?;
             let stream = reader.take(length)?;
-            let inside = page.last_row >= self.first_row
-                && page.last_row - self.first_row < rows
-                && u32::from(page.start) < rows;
+            let inside = last_row >= self.first_row
+                && last_row - self.first_row < rows
+                && u32::from(start) < rows;
             if !inside {
                 return Err(reader.fail("an open page outside the open rows"));
             }
+            let page = &mut self.pages[at];
             slab.append(&mut page.piece, stream)?;
+            page.last_row = last_row;
+            page.start = start;
+            page.pending = pending;
+            page.scale = scale;
         }
+        self.owed -= members;
+        self.broken = self.owed > 0;
         self.rows_since_key = KEY_INTERVAL_ROWS - 1;
         Ok(())
     }

@@ -261,8 +261,8 @@ fn a_damaged_length_in_a_head_file_costs_one_chunk() {
     drop(db);
     let path = directory.path().join("head").join("00000001.head");
     let mut bytes = std::fs::read(&path).expect("reads");
-    // The length of the first frame, behind the header of 20 bytes.
-    bytes[20] ^= 0xff;
+    // The length of the first frame, behind the header.
+    bytes[4128] ^= 0xff;
     std::fs::write(&path, bytes).expect("writes");
     let db = open(options(directory.path()), &Moody::default());
     let lost: usize = ["a", "b", "c"]

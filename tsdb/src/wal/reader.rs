@@ -1,10 +1,11 @@
 //! Reading a segment or checkpoint: every intact record, whatever lies between.
 
 use crate::bytes::Reader;
+use crate::wal::header::{self, HEADER_BYTES, HeaderError};
 use crate::wal::record::{
     FRAME_BYTES, MARKER_MAGIC, RECORD_LIMIT_BYTES, checksum, kind, operations,
 };
-use crate::wal::writer::{HEADER_COPY_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_MAGIC, SEGMENT_VERSION};
+use crate::wal::writer::{SEGMENT_MAGIC, SEGMENT_VERSION};
 
 /// A stretch of bytes that is no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,28 +18,26 @@ pub(crate) struct Damage {
     pub(crate) at_end: bool,
 }
 
-/// Why a segment cannot be read at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SegmentError {
-    /// Its header is damaged.
-    Header,
-    /// It is of a later version.
-    Version(u32),
-}
-
 /// Calls `record` with the payload of each intact record and `damage` for what lies between.
-/// Returns where the content ends: behind it are only zeros, reserved and never written.
+/// Returns where the content ends: behind it are only zeros, reserved and never written, or the
+/// damage that nothing follows.
 pub(crate) fn read_segment(
     bytes: &[u8],
     mut record: impl FnMut(usize, &[u8]),
     mut damage: impl FnMut(Damage),
-) -> Result<usize, SegmentError> {
+) -> Result<usize, HeaderError> {
     if is_zero(bytes) {
         // Reserved, then the process ended.
         return Ok(0);
     }
-    let salt = read_header(bytes)?;
-    let mut at = SEGMENT_HEADER_BYTES as usize;
+    let salt = match header::read(bytes, SEGMENT_MAGIC, SEGMENT_VERSION) {
+        // Its making was cut short: nothing was written to it.
+        Err(HeaderError::Damaged) if is_zero(bytes.get(HEADER_BYTES..).unwrap_or_default()) => {
+            return Ok(0);
+        }
+        read => read?,
+    };
+    let mut at = HEADER_BYTES;
     while at < bytes.len() {
         if let Some(payload) = frame_at(bytes, at, salt) {
             if !is_marker(payload) {
@@ -58,10 +57,10 @@ pub(crate) fn read_segment(
         });
         match resume {
             Some(next) => at = next,
-            None => break,
+            None => return Ok(at),
         }
     }
-    Ok(bytes.len())
+    Ok(at)
 }
 
 /// Compared in pieces: a segment's reserved tail is tens of megabytes.
@@ -70,30 +69,6 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes
         .chunks(ZEROS.len())
         .all(|piece| *piece == ZEROS[..piece.len()])
-}
-
-fn read_header(bytes: &[u8]) -> Result<u32, SegmentError> {
-    let second = bytes.get(HEADER_COPY_BYTES..).unwrap_or_default();
-    read_header_copy(bytes).or_else(|error| read_header_copy(second).map_err(|_| error))
-}
-
-fn read_header_copy(bytes: &[u8]) -> Result<u32, SegmentError> {
-    let header = bytes.get(..HEADER_COPY_BYTES).ok_or(SegmentError::Header)?;
-    let mut reader = Reader::new(&header[8..]);
-    let mut read = || {
-        let version = reader.u32()?;
-        let salt = reader.u32()?;
-        reader.u64()?;
-        Ok::<_, crate::bytes::Malformed>((version, salt, reader.u32()?))
-    };
-    let (version, salt, sum) = read().map_err(|_| SegmentError::Header)?;
-    if header[..8] != SEGMENT_MAGIC || sum != crc32c::crc32c(&header[..24]) {
-        return Err(SegmentError::Header);
-    }
-    if version != SEGMENT_VERSION {
-        return Err(SegmentError::Version(version));
-    }
-    Ok(salt)
 }
 
 /// The payload of an intact frame at `at`.
@@ -107,7 +82,7 @@ fn frame_at(bytes: &[u8], at: usize, salt: u32) -> Option<&[u8]> {
     }
     let payload = reader.take(size).ok()?;
     // The first byte names an operation: a cheap test before the checksum.
-    let known = (kind::JOIN..=kind::END).contains(&payload[0]);
+    let known = (kind::JOIN..=kind::LAST).contains(&payload[0]);
     (known && checksum(salt, length, payload) == sum).then_some(payload)
 }
 
@@ -121,8 +96,14 @@ fn find_frame(bytes: &[u8], at: usize, salt: u32) -> Option<usize> {
     }
     let marker = next_marker(bytes, at + 1, salt);
     let search_end = marker.unwrap_or(bytes.len()).min(at + SEARCH_LIMIT_BYTES);
+    // A long record has a marker before it; without that limit, chance lengths would cost a
+    // checksum over much of the file each.
+    let short = |start: usize| {
+        let length = Reader::new(&bytes[start..]).u32();
+        length.is_ok_and(|length| length as usize <= SEARCH_LIMIT_BYTES)
+    };
     (at + 1..search_end)
-        .find(|start| frame_at(bytes, *start, salt).is_some())
+        .find(|start| short(*start) && frame_at(bytes, *start, salt).is_some())
         .or(marker)
 }
 

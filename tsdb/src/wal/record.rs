@@ -31,6 +31,10 @@ pub(crate) mod kind {
     pub(crate) const COUNTERS: u8 = 6;
     /// The end of a checkpoint.
     pub(crate) const END: u8 = 7;
+    /// The state of some members of a track, in a checkpoint.
+    pub(crate) const MEMBERS: u8 = 8;
+    /// The greatest kind there is.
+    pub(crate) const LAST: u8 = MEMBERS;
 }
 
 /// Bytes that begin a marker's body.

@@ -7,17 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::disk::{Disk, DiskFile};
-use crate::wal::record::{FRAME_BYTES, MARKER_MAGIC, RecordBuilder, kind};
+use crate::wal::header::{self, HEADER_BYTES, new_salt};
+use crate::wal::record::{FRAME_BYTES, MARKER_MAGIC, RECORD_LIMIT_BYTES, RecordBuilder, kind};
 
 /// First bytes of a segment.
 pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"BAROWAL\n";
 /// Version of segments and checkpoints.
 pub(crate) const SEGMENT_VERSION: u32 = 1;
-/// Two copies of: magic, version, salt, number, checksum, reserved. Without the salt no record can
-/// be told from damage, so one bad sector must not take it.
-pub(crate) const SEGMENT_HEADER_BYTES: u64 = 2 * HEADER_COPY_BYTES as u64;
-/// Size of one copy.
-pub(crate) const HEADER_COPY_BYTES: usize = 32;
 /// A marker is written after so many bytes.
 const MARKER_INTERVAL_BYTES: u64 = 64 * 1024;
 /// After a failed write the disk is left alone for so long.
@@ -45,6 +41,8 @@ pub(crate) struct Wal {
     segment_bytes: u64,
     always_sync: bool,
     dirty: AtomicBool,
+    /// Held while syncing, so that whoever comes second knows that the first is done.
+    syncing: Mutex<()>,
     state: Mutex<State>,
     pub(crate) figures: WalFigures,
 }
@@ -69,8 +67,23 @@ pub(crate) struct Written(Option<(Arc<dyn DiskFile>, PathBuf)>);
 #[derive(Debug)]
 struct State {
     segment: Option<Segment>,
+    /// The segment after this one, made ahead so that no append waits for it.
+    spare: Option<Segment>,
     next_number: u64,
+    /// Times a new segment was asked for: a spare begun before is too old.
+    rotations: u64,
+    /// Full segments that may not be durable yet.
+    full: Vec<Full>,
     failure: Option<Failure>,
+}
+
+/// A segment that gets no more records.
+#[derive(Debug)]
+struct Full {
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    /// Where its content ends.
+    end: u64,
 }
 
 #[derive(Debug)]
@@ -103,23 +116,8 @@ pub(crate) fn segment_number(name: &str) -> Option<u64> {
 }
 
 /// The header of a segment or checkpoint.
-pub(crate) fn header(salt: u32, number: u64) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(SEGMENT_HEADER_BYTES as usize);
-    bytes.extend_from_slice(&SEGMENT_MAGIC);
-    bytes.extend_from_slice(&SEGMENT_VERSION.to_le_bytes());
-    bytes.extend_from_slice(&salt.to_le_bytes());
-    bytes.extend_from_slice(&number.to_le_bytes());
-    let sum = crc32c::crc32c(&bytes);
-    bytes.extend_from_slice(&sum.to_le_bytes());
-    bytes.resize(HEADER_COPY_BYTES, 0);
-    bytes.repeat(2)
-}
-
-/// A number nobody can foresee, for checksums.
-pub(crate) fn new_salt() -> u32 {
-    use std::hash::{BuildHasher, Hasher};
-    let hasher = std::collections::hash_map::RandomState::new().build_hasher();
-    hasher.finish() as u32
+pub(crate) fn segment_header(salt: u32, number: u64) -> Vec<u8> {
+    header::write(SEGMENT_MAGIC, SEGMENT_VERSION, salt, number)
 }
 
 impl Wal {
@@ -136,9 +134,13 @@ impl Wal {
             segment_bytes: segment_bytes.max(1 << 16),
             always_sync: sync == WalSync::Always,
             dirty: AtomicBool::new(false),
+            syncing: Mutex::new(()),
             state: Mutex::new(State {
                 segment: None,
+                spare: None,
                 next_number,
+                rotations: 0,
+                full: Vec::new(),
                 failure: None,
             }),
             figures: WalFigures::default(),
@@ -151,6 +153,12 @@ impl Wal {
         &self,
         record: &mut RecordBuilder,
     ) -> Result<Written, (PathBuf, io::Error)> {
+        if record.len() > RECORD_LIMIT_BYTES {
+            // It could be written, but not be read again.
+            let text = format!("one append of more than {RECORD_LIMIT_BYTES} bytes");
+            let error = io::Error::new(io::ErrorKind::InvalidInput, text);
+            return Err((self.directory.clone(), error));
+        }
         let mut state = self.lock();
         if let Some(failure) = &state.failure
             && failure.at.elapsed() < RETRY_AFTER
@@ -205,27 +213,75 @@ impl Wal {
 
     /// Makes everything written so far durable.
     pub(crate) fn sync(&self) -> Result<(), (PathBuf, io::Error)> {
+        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.dirty.swap(false, Ordering::Acquire) {
             return Ok(());
         }
-        let (file, path) = match &self.lock().segment {
-            Some(segment) => (segment.file.clone(), segment.path.clone()),
-            None => return Ok(()),
+        let (full, current) = {
+            let mut state = self.lock();
+            let full = std::mem::take(&mut state.full);
+            (full, state.segment.as_ref().map(Segment::handle))
         };
-        self.sync_file(&file).map_err(|error| (path, error))
+        let mut result = Ok(());
+        for Full { file, path, end } in full {
+            // All of them are tried: what one refuses is no reason to give up the others.
+            let synced = self.sync_file(&file);
+            // Gives back what was reserved, and drops the part of a record that a failed write left.
+            if let Err(error) = self.disk.truncate(&path, end) {
+                tracing::debug!(path = %path.display(), %error, "a full log segment keeps its reserved tail");
+            }
+            result = result.and(synced.map_err(|error| (path, error)));
+        }
+        if let Some((file, path)) = current {
+            result = result.and(self.sync_file(&file).map_err(|error| (path, error)));
+        }
+        result
     }
 
     /// Continues in a new segment. Returns its number: every record written before is in a segment
     /// of a lower number.
     pub(crate) fn rotate(&self) -> Result<u64, (PathBuf, io::Error)> {
-        self.sync()?;
+        let number = {
+            let mut state = self.lock();
+            self.retire(&mut state);
+            state.rotations += 1;
+            let spare = state.spare.as_ref().map(|spare| spare.number);
+            spare.unwrap_or(state.next_number)
+        };
+        self.sync_now()?;
+        Ok(number)
+    }
+
+    /// Makes the next segment where the present one is half full. Reserving space takes a while,
+    /// during which no append could be written.
+    pub(crate) fn prepare(&self) {
+        let (number, rotations) = {
+            let mut state = self.lock();
+            let due = state
+                .segment
+                .as_ref()
+                .is_some_and(|s| s.offset > s.size / 2);
+            if !due || state.spare.is_some() || state.failure.is_some() {
+                return;
+            }
+            state.next_number += 1;
+            (state.next_number - 1, state.rotations)
+        };
+        let path = self.directory.join(segment_name(number));
+        let Ok(segment) = self.open_segment(&path, number, 0) else {
+            // Whoever needs it meets the same error, and reports it.
+            return;
+        };
         let mut state = self.lock();
-        if let Some(segment) = state.segment.take() {
-            // Records between the sync above and here.
-            let path = segment.path.clone();
-            self.sync_file(&segment.file).map_err(|e| (path, e))?;
+        // Were others faster, it would take records out of their order.
+        if state.rotations == rotations && state.next_number == number + 1 {
+            state.spare = Some(segment);
+            return;
         }
-        Ok(state.next_number)
+        drop(state);
+        if let Err(error) = self.disk.remove_file(&path) {
+            tracing::warn!(path = %path.display(), %error, "cannot remove an unused log segment");
+        }
     }
 
     /// Removes segments with numbers below `number`.
@@ -249,61 +305,91 @@ impl Wal {
         record: &mut RecordBuilder,
     ) -> Result<(Arc<dyn DiskFile>, PathBuf), (PathBuf, io::Error)> {
         let needed = record.len() as u64 + MARKER_BYTES;
-        if self.figures.rotate_asked.swap(false, Ordering::Relaxed) {
-            state.segment = None;
-        }
-        if let Some(segment) = &state.segment
-            && segment.offset + needed > segment.size
+        let full = |segment: &Segment| segment.offset + needed > segment.size;
+        if self.figures.rotate_asked.swap(false, Ordering::Relaxed)
+            || state.segment.as_ref().is_some_and(full)
         {
-            let full = segment.file.clone();
-            let path = segment.path.clone();
-            self.sync_file(&full).map_err(|error| (path, error))?;
-            state.segment = None;
+            self.retire(state);
         }
         if state.segment.is_none() {
-            let number = state.next_number;
-            let path = self.directory.join(segment_name(number));
-            let segment = self
-                .open_segment(&path, number, needed)
-                .map_err(|error| (path, error))?;
-            state.next_number += 1;
-            state.segment = Some(segment);
+            state.segment = match state.spare.take() {
+                Some(spare) if !full(&spare) => Some(spare),
+                _ => Some(self.begin_segment(state, needed)?),
+            };
         }
         let Some(segment) = &mut state.segment else {
             unreachable!("BUG: the segment was just made");
         };
+        self.figures
+            .segment
+            .store(segment.number, Ordering::Relaxed);
         segment.put(record).map_err(|e| (segment.path.clone(), e))?;
         let bytes = record.len() as u64;
         self.figures
             .written_bytes
             .fetch_add(bytes, Ordering::Relaxed);
-        Ok((segment.file.clone(), segment.path.clone()))
+        Ok(segment.handle())
+    }
+
+    /// Ends the present segment. It is made durable with the next sync.
+    fn retire(&self, state: &mut State) {
+        if let Some(segment) = state.segment.take() {
+            state.full.push(Full {
+                file: segment.file,
+                path: segment.path,
+                end: segment.offset,
+            });
+            self.dirty.store(true, Ordering::Release);
+        }
+    }
+
+    fn begin_segment(
+        &self,
+        state: &mut State,
+        needed: u64,
+    ) -> Result<Segment, (PathBuf, io::Error)> {
+        // Twice, since an earlier failure may have left a file of this name.
+        for last in [false, true] {
+            let number = state.next_number;
+            let path = self.directory.join(segment_name(number));
+            match self.open_segment(&path, number, needed) {
+                Ok(segment) => {
+                    state.next_number += 1;
+                    return Ok(segment);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !last => {
+                    state.next_number += 1;
+                }
+                Err(error) => return Err((path, error)),
+            }
+        }
+        unreachable!("BUG: the second attempt returns")
     }
 
     fn open_segment(&self, path: &Path, number: u64, needed: u64) -> io::Result<Segment> {
-        let size = self.segment_bytes.max(SEGMENT_HEADER_BYTES + needed);
+        let start = HEADER_BYTES as u64;
+        let size = self.segment_bytes.max(start + needed);
         let salt = new_salt();
         let file = self.disk.create(path, size)?;
         let ready = file
-            .write_at(&header(salt, number), 0)
+            .write_at(&segment_header(salt, number), 0)
             .and_then(|()| file.sync_data())
             .and_then(|()| self.disk.sync_dir(&self.directory));
         if let Err(error) = ready {
-            // The next attempt makes the file anew.
+            // The next attempt makes the file anew, or one of another name.
             if let Err(also) = self.disk.remove_file(path) {
                 tracing::warn!(path = %path.display(), error = %also, "cannot remove an unused log segment");
             }
             return Err(error);
         }
-        self.figures.segment.store(number, Ordering::Relaxed);
         Ok(Segment {
             file,
             path: path.to_owned(),
             number,
             salt,
-            offset: SEGMENT_HEADER_BYTES,
+            offset: start,
             size,
-            next_marker: SEGMENT_HEADER_BYTES + MARKER_INTERVAL_BYTES,
+            next_marker: start + MARKER_INTERVAL_BYTES,
         })
     }
 
@@ -325,10 +411,15 @@ impl Wal {
 }
 
 impl Segment {
+    fn handle(&self) -> (Arc<dyn DiskFile>, PathBuf) {
+        (self.file.clone(), self.path.clone())
+    }
+
     /// Writes a record at the end. After a failure the end has not moved: the next record
     /// overwrites what may be there.
     fn put(&mut self, record: &mut RecordBuilder) -> io::Result<()> {
-        if self.offset >= self.next_marker {
+        // Before a long record too: no search goes past one byte by byte.
+        if self.offset >= self.next_marker || record.len() as u64 > MARKER_INTERVAL_BYTES {
             let mut marker = RecordBuilder::default();
             marker.clear();
             marker.operation(kind::MARKER, |out| {
