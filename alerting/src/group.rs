@@ -601,6 +601,7 @@ fn into_vector(outcome: Outcome) -> Result<Vec<VectorSample>, RuleError> {
         Value::Scalar(sample) => Ok(vec![VectorSample {
             labels: Labels::empty(),
             sample,
+            histogram: None,
         }]),
         Value::String { .. } | Value::Matrix(_) => Err(RuleError::NotAVector),
     }

@@ -142,6 +142,7 @@ impl Engine {
                         Some(VectorSample {
                             labels: meta.labels.clone(),
                             sample: sample(*value),
+                            histogram: None,
                         })
                     });
                     Value::Vector(elements.collect())
@@ -263,6 +264,7 @@ fn matrix(vector: &Vector, steps: &Steps) -> Vec<Series> {
             (!samples.is_empty()).then(|| Series {
                 labels: meta.labels.clone(),
                 samples,
+                histograms: Vec::new(),
             })
         })
         .collect();

@@ -32,4 +32,4 @@ pub use parse::{
     HEIGHT_LIMIT, NESTING_LIMIT, ParseOptions, QUERY_LIMIT_BYTES, parse, parse_selector, parse_with,
 };
 pub use pool::{Busy, Lane, Pool};
-pub use value::{Outcome, QueryStats, Series, Value, VectorSample};
+pub use value::{HistogramSample, Outcome, QueryStats, Series, Value, VectorSample};

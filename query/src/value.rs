@@ -1,6 +1,8 @@
 //! What a query yields.
 
-use barograph_model::{Labels, Sample};
+use std::sync::Arc;
+
+use barograph_model::{FloatHistogram, Labels, Sample};
 
 /// A value with what is to be said about it.
 #[derive(Clone, Debug)]
@@ -38,8 +40,10 @@ pub enum Value {
 pub struct VectorSample {
     /// Its labels.
     pub labels: Labels,
-    /// Its value, at the evaluation time.
+    /// Its value, at the evaluation time; NaN where it is a histogram.
     pub sample: Sample,
+    /// Its value where that is a native histogram.
+    pub histogram: Option<Arc<FloatHistogram>>,
 }
 
 /// One element of a matrix.
@@ -47,8 +51,19 @@ pub struct VectorSample {
 pub struct Series {
     /// Its labels.
     pub labels: Labels,
-    /// Oldest first.
+    /// The floats, oldest first.
     pub samples: Vec<Sample>,
+    /// The native histograms, oldest first. No time is in both.
+    pub histograms: Vec<HistogramSample>,
+}
+
+/// A native histogram at a time.
+#[derive(Clone, Debug)]
+pub struct HistogramSample {
+    /// Milliseconds since the Unix epoch.
+    pub timestamp_ms: i64,
+    /// The value.
+    pub histogram: Arc<FloatHistogram>,
 }
 
 /// What a query took.

@@ -71,10 +71,12 @@ fn values_are_written_as_prometheus_does() {
                 VectorSample {
                     labels: labels.clone(),
                     sample: sample(1, f64::INFINITY),
+                    histogram: None,
                 },
                 VectorSample {
                     labels: Labels::empty(),
                     sample: sample(2, f64::NAN),
+                    histogram: None,
                 },
             ]),
             r#"{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a\"b"},"value":[0.001,"+Inf"]},{"metric":{},"value":[0.002,"NaN"]}]}"#,
@@ -88,10 +90,12 @@ fn values_are_written_as_prometheus_does() {
                 Series {
                     labels: Labels::empty(),
                     samples: vec![sample(0, 0.0), sample(1_000, -0.0)],
+                    histograms: Vec::new(),
                 },
                 Series {
                     labels: Labels::empty(),
                     samples: vec![sample(0, 1e21), sample(1, stale_nan())],
+                    histograms: Vec::new(),
                 },
             ]),
             r#"{"resultType":"matrix","result":[{"metric":{},"values":[[0,"0"],[1,"-0"]]},{"metric":{},"values":[[0,"1e+21"],[0.001,"NaN"]]}]}"#,
@@ -108,6 +112,7 @@ fn large_results_come_in_pieces_that_join_to_valid_json() {
         samples: (0..10_000)
             .map(|i| sample(i * 1000, i as f64 * 0.1))
             .collect(),
+        histograms: Vec::new(),
     };
     let value = Value::Matrix((0..5).map(series).collect());
     let mut writer = ValueWriter::new(value, "", "}".into());

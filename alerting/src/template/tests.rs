@@ -16,6 +16,7 @@ fn expand(text: &str) -> Result<String, String> {
                 timestamp_ms: 0,
                 value,
             },
+            histogram: None,
         };
         match expr {
             "metric" => Ok(vec![sample("b", 21.0), sample("a", 11.0)]),

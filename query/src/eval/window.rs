@@ -279,7 +279,11 @@ impl Evaluator<'_> {
                 } else {
                     labels.clone()
                 };
-                all.push(Series { labels, samples });
+                all.push(Series {
+                    labels,
+                    samples,
+                    histograms: Vec::new(),
+                });
                 Ok(())
             },
         )?;

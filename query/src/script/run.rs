@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use barograph_instrument::Registry;
-use barograph_model::{Labels, LabelsBuilder, METRIC_NAME, Matcher};
+use barograph_model::{Labels, LabelsBuilder, METRIC_NAME, Matcher, Sample};
 use barograph_tsdb::{Batch, Db, Options};
 
 use super::command::{Command, Load};
@@ -325,10 +325,22 @@ impl Bench<'_> {
         let middle: Vec<VectorSample> = series
             .into_iter()
             .filter_map(|series| {
-                let sample = series.samples.iter().find(|s| s.timestamp_ms == at_ms)?;
+                let histogram = series
+                    .histograms
+                    .iter()
+                    .find(|sample| sample.timestamp_ms == at_ms)
+                    .map(|sample| sample.histogram.clone());
+                let float = series.samples.iter().find(|s| s.timestamp_ms == at_ms);
+                if float.is_none() && histogram.is_none() {
+                    return None;
+                }
                 Some(VectorSample {
                     labels: series.labels.clone(),
-                    sample: *sample,
+                    sample: float.copied().unwrap_or(Sample {
+                        timestamp_ms: at_ms,
+                        value: f64::NAN,
+                    }),
+                    histogram,
                 })
             })
             .collect();
