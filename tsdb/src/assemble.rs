@@ -12,6 +12,8 @@ pub(crate) enum ColumnKey {
     Head { track: u32, first_row: u32 },
     /// A column of a block.
     Block { block: u32, column: u32 },
+    /// A column that had no number and was given this one by its content.
+    Interned(u32),
 }
 
 /// A column, the first of its rows, how many.
@@ -23,6 +25,9 @@ type Run = (ColumnKey, u32, u32);
 pub(crate) struct Timestamps {
     decoded: HashMap<ColumnKey, Arc<[i64]>>,
     assembled: HashMap<Vec<Run>, Arc<[i64]>>,
+    interned: HashMap<Arc<[i64]>, u32>,
+    /// Numbers given to columns so far.
+    numbers: u32,
 }
 
 /// Most columns kept of either kind.
@@ -93,6 +98,26 @@ impl<'a> Assembly<'a> {
         }
         // Someone may have been faster; all share theirs then.
         Ok(seen.decoded.entry(key).or_insert(column).clone())
+    }
+
+    /// A column of a block that does not share its columns: series with the same timestamps get the
+    /// same one nevertheless.
+    pub(crate) fn interned(&self, timestamps_ms: Vec<i64>) -> (ColumnKey, Arc<[i64]>) {
+        let mut seen = self
+            .timestamps
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((column, number)) = seen.interned.get_key_value(&timestamps_ms[..]) {
+            return (ColumnKey::Interned(*number), column.clone());
+        }
+        if seen.interned.len() >= COLUMNS_LIMIT {
+            seen.interned.clear();
+        }
+        let column: Arc<[i64]> = timestamps_ms.into();
+        let number = seen.numbers;
+        seen.numbers += 1;
+        seen.interned.insert(column.clone(), number);
+        (ColumnKey::Interned(number), column)
     }
 
     /// Where values and rows go.

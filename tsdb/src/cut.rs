@@ -18,7 +18,7 @@ use crate::chunk::{self, Chunk};
 use crate::db::{Inner, Maintenance};
 use crate::error::AppendError;
 use crate::head::{Group, Head};
-use crate::view::View;
+use crate::view::{StoredBlock, View};
 use crate::wal::record::RecordBuilder;
 
 type Failure = (PathBuf, io::Error);
@@ -129,7 +129,13 @@ impl Inner {
         }
         self.exchange_view(end_ms, |old| View {
             head_start_ms: end_ms,
-            ..view_of(old.blocks.iter().cloned().chain(block).collect())
+            ..view_of(
+                old.blocks
+                    .iter()
+                    .cloned()
+                    .chain(block.map(StoredBlock::Own))
+                    .collect(),
+            )
         });
         // The present head file ends, so that it can go once its last samples are in a block.
         state.head_files.rotate();

@@ -31,6 +31,8 @@ mod open;
 mod options;
 mod page;
 mod postings;
+#[expect(dead_code, reason = "what writes is used by the export, which follows")]
+mod prometheus;
 mod quarantine;
 mod replay;
 mod select;

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::block::{Block, view_of};
+use crate::block::view_of;
 use crate::checkpoint;
 use crate::db::{Inner, Maintenance};
-use crate::view::View;
+use crate::view::{StoredBlock, View};
 
 /// How often the background thread looks for spans to cut. Also the time in which a writer that
 /// brings its samples series by series, old ones last, can finish before they are too old.
@@ -99,7 +99,7 @@ impl Inner {
         // By the data's own time, unless that is ahead of the clock.
         let now_ms = newest_ms.unwrap_or(i64::MIN).min(self.clock.now_ms());
         let oldest_ms = now_ms.saturating_sub(self.options.retention_ms);
-        let is_kept = |block: &&Arc<Block>| block.range().end_ms >= oldest_ms;
+        let is_kept = |block: &&StoredBlock| block.range().end_ms >= oldest_ms;
         let gone: Vec<_> = view.blocks.iter().filter(|b| !is_kept(b)).collect();
         if gone.is_empty() {
             return;
@@ -110,16 +110,16 @@ impl Inner {
         });
         for block in gone {
             // Maps stay readable for snapshots that hold them.
-            let removed = self.remove_directory(&block.path, block.meta.uid);
+            let removed = self.remove_directory(block.path(), block.uid());
             match removed {
                 Ok(()) => {
                     self.figures
                         .retention_deletions
                         .fetch_add(1, Ordering::Relaxed);
-                    tracing::info!(path = %block.path.display(), "a block is past the retention and was removed");
+                    tracing::info!(path = %block.path().display(), "a block is past the retention and was removed");
                 }
                 Err(error) => {
-                    tracing::error!(path = %block.path.display(), %error, "cannot remove a block past the retention");
+                    tracing::error!(path = %block.path().display(), %error, "cannot remove a block past the retention");
                 }
             }
         }

@@ -8,6 +8,7 @@ use barograph_instrument::{Encoder, Registry};
 
 use crate::db::Inner;
 use crate::stats::head_stats;
+use crate::view::StoredBlock;
 
 /// Counts that no other part keeps.
 #[derive(Debug, Default)]
@@ -44,7 +45,7 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
     let wal = &inner.wal.figures;
     let samples = &inner.head.figures;
     let count = |value: &AtomicU64| value.load(Ordering::Relaxed) as f64;
-    let block_bytes: u64 = view.blocks.iter().map(|b| b.size_bytes()).sum();
+    let block_bytes: u64 = view.blocks.iter().map(StoredBlock::size_bytes).sum();
     let lowest_ms = view
         .blocks
         .iter()

@@ -14,6 +14,7 @@ use crate::head::Head;
 use crate::head_file::{Found, HeadFiles, OpenFailure};
 use crate::metrics::Figures;
 use crate::options::Options;
+use crate::prometheus;
 use crate::quarantine::{PIECE_LIMIT_BYTES, Quarantine};
 use crate::replay::{Replay, ReplayOutcome};
 use crate::wal::header::HeaderError;
@@ -43,9 +44,10 @@ pub(crate) fn open(
         .ok_or_else(|| OpenError::Locked { path: root.clone() })?;
     let figures = Figures::default();
     let (view, unreadable) = open_blocks(&disk, &root.join("blocks"))?;
+    let (view, unreadable_foreign) = prometheus::block::open_beside(view, &disk, &root)?;
     figures
         .blocks_unreadable
-        .store(unreadable, Ordering::Relaxed);
+        .store(unreadable + unreadable_foreign, Ordering::Relaxed);
     let quarantine = Quarantine::new(disk.clone(), &root);
     let (head_files, found) = open_head_files(&disk, &root.join("head"), &quarantine)?;
     figures

@@ -1,13 +1,134 @@
 //! Which blocks there are, and from where on the head counts: exchanged as one.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::block::Block;
+use barograph_model::{Labels, Matcher, TimeRange};
+
+use crate::assemble::Assembly;
+use crate::block::{Block, BlockSeries};
+use crate::error::{ReadError, SelectError};
+use crate::prometheus::block::ForeignBlock;
 
 /// The blocks, oldest first, and the beginning of what only the head has.
 #[derive(Debug)]
 pub(crate) struct View {
-    pub(crate) blocks: Vec<Arc<Block>>,
+    pub(crate) blocks: Vec<StoredBlock>,
     /// Samples of the head before this instant are in blocks of this view.
     pub(crate) head_start_ms: i64,
+}
+
+/// A block, whoever wrote it.
+#[derive(Clone, Debug)]
+pub(crate) enum StoredBlock {
+    /// Ours.
+    Own(Arc<Block>),
+    /// One of Prometheus, read in place until compaction makes it ours.
+    Foreign(Arc<ForeignBlock>),
+}
+
+impl StoredBlock {
+    /// The block, where it is ours.
+    pub(crate) fn own(&self) -> Option<&Arc<Block>> {
+        match self {
+            Self::Own(block) => Some(block),
+            Self::Foreign(_) => None,
+        }
+    }
+
+    /// From its oldest to its newest sample.
+    pub(crate) fn range(&self) -> TimeRange {
+        match self {
+            Self::Own(block) => block.range(),
+            Self::Foreign(block) => block.range(),
+        }
+    }
+
+    /// Its directory.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Own(block) => &block.path,
+            Self::Foreign(block) => &block.path,
+        }
+    }
+
+    /// Tells blocks of one span apart.
+    pub(crate) fn uid(&self) -> u64 {
+        match self {
+            Self::Own(block) => block.meta.uid,
+            Self::Foreign(block) => block.meta.ulid.0 as u64,
+        }
+    }
+
+    /// Size of its files.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        match self {
+            Self::Own(block) => block.size_bytes(),
+            Self::Foreign(block) => block.size_bytes(),
+        }
+    }
+
+    /// Series that fit and may have samples in `range`, in order of their labels.
+    pub(crate) fn select(
+        &self,
+        number: u32,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<(Labels, BlockSeries)>, SelectError> {
+        match self {
+            Self::Own(block) => block.select(number, matchers, range),
+            Self::Foreign(block) => block.select(number, matchers, range),
+        }
+    }
+
+    /// Adds the label names of the series that fit.
+    pub(crate) fn label_names(
+        &self,
+        matchers: &[Matcher],
+        into: &mut BTreeSet<String>,
+    ) -> Result<(), SelectError> {
+        match self {
+            Self::Own(block) => block.label_names(matchers, into),
+            Self::Foreign(block) => block.label_names(matchers, into),
+        }
+    }
+
+    /// Adds the values of a label among the series that fit.
+    pub(crate) fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        into: &mut BTreeSet<String>,
+    ) -> Result<(), SelectError> {
+        match self {
+            Self::Own(block) => block.label_values(name, matchers, into),
+            Self::Foreign(block) => block.label_values(name, matchers, into),
+        }
+    }
+
+    /// Reads the samples of a series inside `range`.
+    pub(crate) fn read(
+        &self,
+        at: BlockSeries,
+        range: TimeRange,
+        assembly: &mut Assembly<'_>,
+    ) -> Result<(), ReadError> {
+        match self {
+            Self::Own(block) => block.read(at, range, assembly),
+            Self::Foreign(block) => block.read(at, range, assembly),
+        }
+    }
+}
+
+impl From<Arc<Block>> for StoredBlock {
+    fn from(block: Arc<Block>) -> Self {
+        Self::Own(block)
+    }
+}
+
+impl From<Arc<ForeignBlock>> for StoredBlock {
+    fn from(block: Arc<ForeignBlock>) -> Self {
+        Self::Foreign(block)
+    }
 }

@@ -20,7 +20,7 @@ use crate::error::{OpenError, ReadError, SelectError};
 use crate::map::Region;
 use crate::page::{codec, timestamps};
 use crate::select;
-use crate::view::View;
+use crate::view::{StoredBlock, View};
 
 pub(crate) const DATA_MAGIC: [u8; 8] = *b"BARODAT\n";
 pub(crate) const DATA_VERSION: u32 = 1;
@@ -461,6 +461,7 @@ pub(crate) fn open_blocks(
         }
     }
     remove_superseded(disk, directory, &mut blocks);
+    let blocks = blocks.into_iter().map(StoredBlock::Own).collect();
     Ok((view_of(blocks), unreadable))
 }
 
@@ -485,9 +486,10 @@ fn remove_superseded(disk: &Arc<dyn Disk>, directory: &Path, blocks: &mut Vec<Ar
 }
 
 /// A view of these blocks.
-pub(crate) fn view_of(mut blocks: Vec<Arc<Block>>) -> View {
-    blocks.sort_by_key(|block| (block.meta.times.start_ms, block.meta.uid));
-    let whole = blocks.iter().filter(|block| !block.meta.part);
+pub(crate) fn view_of(mut blocks: Vec<StoredBlock>) -> View {
+    blocks.sort_by_key(|block| (block.range().start_ms, block.uid()));
+    let own = blocks.iter().filter_map(StoredBlock::own);
+    let whole = own.filter(|block| !block.meta.part);
     View {
         head_start_ms: whole.map(|b| b.meta.end_ms).max().unwrap_or(i64::MIN),
         blocks,

@@ -20,7 +20,7 @@ use crate::block::{Block, view_of};
 use crate::compact::merge::{Input, Merge};
 use crate::compact::plan::{Candidate, Rules, plan};
 use crate::db::Inner;
-use crate::view::View;
+use crate::view::{StoredBlock, View};
 
 type Failure = (PathBuf, io::Error);
 
@@ -106,6 +106,7 @@ impl Inner {
         let candidates: Vec<Candidate> = view
             .blocks
             .iter()
+            .filter_map(StoredBlock::own)
             .map(|block| Candidate {
                 uid: block.meta.uid,
                 start_ms: block.meta.start_ms,
@@ -129,7 +130,8 @@ impl Inner {
         };
         let set = plan(&candidates, rules, |set| self.is_to_wait(set))?;
         let find = |c: &Candidate| {
-            let found = view.blocks.iter().find(|block| block.meta.uid == c.uid);
+            let mut own = view.blocks.iter().filter_map(StoredBlock::own);
+            let found = own.find(|block| block.meta.uid == c.uid);
             found.cloned()
         };
         // In the order of the view, which settles ties.
@@ -244,12 +246,13 @@ impl Inner {
 
     /// Puts a block where others were, and removes these.
     fn replace(&self, old: &[Arc<Block>], new: Option<Arc<Block>>) {
-        let is_old = |block: &Arc<Block>| old.iter().any(|o| o.meta.uid == block.meta.uid);
+        let is_old = |block: &StoredBlock| old.iter().any(|o| o.meta.uid == block.uid());
         // The retention may have removed all of them meanwhile.
         let mut late = None;
         self.exchange_view(i64::MIN, |view| {
             let some_left = view.blocks.iter().any(is_old);
             let kept = view.blocks.iter().filter(|block| !is_old(block)).cloned();
+            let new = new.map(StoredBlock::Own);
             let (placed, unwanted) = if some_left { (new, None) } else { (None, new) };
             late = unwanted;
             View {
@@ -257,9 +260,10 @@ impl Inner {
                 ..view_of(kept.chain(placed).collect())
             }
         });
-        for block in old.iter().chain(&late) {
-            if let Err(error) = self.remove_directory(&block.path, block.meta.uid) {
-                tracing::warn!(path = %block.path.display(), %error,
+        let old = old.iter().cloned().map(StoredBlock::Own);
+        for block in old.chain(late) {
+            if let Err(error) = self.remove_directory(block.path(), block.uid()) {
+                tracing::warn!(path = %block.path().display(), %error,
                     "cannot remove a block that was compacted; the next start removes it");
             }
         }

@@ -1,0 +1,333 @@
+//! A block that Prometheus wrote, read in place.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use barograph_model::{Labels, Matcher, TimeRange};
+
+use super::Damage;
+use super::chunk::{ChunkFiles, ChunkSamples, OpenChunks};
+use super::index::{ChunkMeta, Index, Series};
+use super::meta::{Meta, Ulid};
+use super::tombstones::Tombstones;
+use crate::assemble::Assembly;
+use crate::block::{BlockSeries, view_of};
+use crate::disk::Disk;
+use crate::error::{OpenError, ReadError, SelectError};
+use crate::select;
+use crate::view::{StoredBlock, View};
+
+/// An open block of Prometheus.
+#[derive(Debug)]
+pub(crate) struct ForeignBlock {
+    pub(crate) meta: Meta,
+    pub(crate) path: PathBuf,
+    index: Index,
+    chunks: ChunkFiles,
+    tombstones: Tombstones,
+}
+
+impl ForeignBlock {
+    /// Opens a block directory.
+    pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self, OpenError> {
+        let io = |file: &str, action| {
+            let path = path.join(file);
+            move |source| OpenError::Io {
+                path,
+                action,
+                source,
+            }
+        };
+        let corrupt = |damage: Damage| OpenError::Corrupt {
+            path: path.join(damage.file),
+            offset: damage.offset,
+            what: damage.what,
+        };
+        let bytes = disk
+            .read(&path.join("meta.json"))
+            .map_err(io("meta.json", "read"))?;
+        let meta =
+            Meta::decode(&bytes).map_err(|what| corrupt(Damage::new("meta.json", 0, &what)))?;
+        let index_path = path.join("index");
+        let index = disk
+            .size_bytes(&index_path)
+            .and_then(|length| disk.map(&index_path, length))
+            .map_err(io("index", "map"))?;
+        let index = Index::open(index.0).map_err(corrupt)?;
+        let chunks = ChunkFiles::open(disk, path).map_err(|error| match error {
+            OpenChunks::Io(source) => io("chunks", "map the files of")(source),
+            OpenChunks::Damaged(damage) => corrupt(damage),
+        })?;
+        let tombstones = match disk.read(&path.join("tombstones")) {
+            Ok(bytes) => Tombstones::decode(&bytes)
+                .map_err(|error| corrupt(Damage::at("tombstones", 0, error)))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Tombstones::default(),
+            Err(error) => return Err(io("tombstones", "read")(error)),
+        };
+        Ok(Self {
+            meta,
+            path: path.to_owned(),
+            index,
+            chunks,
+            tombstones,
+        })
+    }
+
+    /// From its oldest to its newest possible sample.
+    pub(crate) fn range(&self) -> TimeRange {
+        TimeRange {
+            start_ms: self.meta.min_ms,
+            // An imported block may hold a single instant.
+            end_ms: (self.meta.max_ms - 1).max(self.meta.min_ms),
+        }
+    }
+
+    /// Size of its files.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.index.size_bytes() + self.chunks.size_bytes()
+    }
+
+    /// How many stretches of its series are deleted.
+    pub(crate) fn tombstones(&self) -> usize {
+        self.tombstones.len()
+    }
+
+    /// Series that fit and may have samples in `range`, in order of their labels.
+    pub(crate) fn select(
+        &self,
+        number: u32,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<(Labels, BlockSeries)>, SelectError> {
+        let select = || {
+            let set = select::select(&self.index, matchers)?;
+            let mut found = Vec::with_capacity(set.cardinality() as usize);
+            let mut series = Series::default();
+            for reference in set.iter() {
+                self.index.series(reference, &mut series)?;
+                let deleted = self.tombstones.of(u64::from(reference));
+                if series.chunks.iter().any(|c| may_have(c, range, deleted)) {
+                    let at = BlockSeries {
+                        block: number,
+                        series: reference,
+                    };
+                    found.push((self.index.labels(&series)?, at));
+                }
+            }
+            // Prometheus writes series in this order; the merge with other blocks relies on it.
+            if !found.is_sorted_by(|(a, _), (b, _)| a <= b) {
+                found.sort_by(|(a, _), (b, _)| a.cmp(b));
+            }
+            Ok(found)
+        };
+        select().map_err(|damage| self.select_error(damage))
+    }
+
+    /// Adds the label names of the series that fit.
+    pub(crate) fn label_names(
+        &self,
+        matchers: &[Matcher],
+        into: &mut BTreeSet<String>,
+    ) -> Result<(), SelectError> {
+        let mut collect = || {
+            if matchers.is_empty() {
+                into.extend(self.index.names()?.map(str::to_owned));
+            } else {
+                let set = select::select(&self.index, matchers)?;
+                into.extend(self.index.names_of(&set)?.into_iter().map(str::to_owned));
+            }
+            Ok(())
+        };
+        collect().map_err(|damage| self.select_error(damage))
+    }
+
+    /// Adds the values of a label among the series that fit.
+    pub(crate) fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        into: &mut BTreeSet<String>,
+    ) -> Result<(), SelectError> {
+        let mut collect = || {
+            let set = match matchers {
+                [] => None,
+                _ => Some(select::select(&self.index, matchers)?),
+            };
+            let values = self.index.values(name, set.as_ref())?;
+            into.extend(values.into_iter().map(str::to_owned));
+            Ok(())
+        };
+        collect().map_err(|damage| self.select_error(damage))
+    }
+
+    /// Reads the samples of a series inside `range`.
+    pub(crate) fn read(
+        &self,
+        at: BlockSeries,
+        range: TimeRange,
+        assembly: &mut Assembly<'_>,
+    ) -> Result<(), ReadError> {
+        self.each_chunk(at.series, range, |samples, keep| {
+            if let ChunkSamples::Floats(samples) = samples {
+                let (key, column) = assembly.interned(samples.timestamps_ms);
+                let (values, runs) = assembly.parts();
+                for (first, count) in keep {
+                    let rows = *first as usize..(*first + *count) as usize;
+                    values.extend_from_slice(&samples.values[rows]);
+                    runs.push(key, &column, *first, *count);
+                }
+            }
+        })
+        .map_err(|damage| self.read_error(damage))
+    }
+
+    /// Calls `each` with the chunks of a series that have samples in `range`, oldest first, and the
+    /// rows that count: inside the range and not deleted.
+    pub(crate) fn each_chunk(
+        &self,
+        series: u32,
+        range: TimeRange,
+        mut each: impl FnMut(ChunkSamples, &[(u32, u32)]),
+    ) -> Result<(), Damage> {
+        let mut entry = Series::default();
+        self.index.series(series, &mut entry)?;
+        let deleted = self.tombstones.of(u64::from(series));
+        let mut keep = Vec::new();
+        for chunk in &entry.chunks {
+            if !may_have(chunk, range, deleted) {
+                continue;
+            }
+            let samples = self.chunks.decode(self.chunks.chunk(chunk.reference)?)?;
+            rows_kept(samples.timestamps_ms(), range, deleted, &mut keep);
+            if !keep.is_empty() {
+                each(samples, &keep);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads everything there is, for its checksums and to see whether it decodes; calls `done`
+    /// after each series.
+    pub(crate) fn verify(&self, mut done: impl FnMut()) -> Result<(), Damage> {
+        self.index.verify()?;
+        let mut entry = Series::default();
+        let all = select::Index::everything(&self.index)?;
+        for reference in all.iter() {
+            self.index.series(reference, &mut entry)?;
+            self.index.labels(&entry)?;
+            for chunk in &entry.chunks {
+                let samples = self.chunks.decode(self.chunks.chunk(chunk.reference)?)?;
+                let times = samples.timestamps_ms();
+                let fits = times.first() == Some(&chunk.min_ms)
+                    && times.last() == Some(&chunk.max_ms)
+                    && times.is_sorted_by(|a, b| a < b);
+                if !fits {
+                    let what = format!(
+                        "a chunk of {} does not have the times the index says",
+                        self.index.labels(&entry)?
+                    );
+                    return Err(Damage::new("index", 0, &what));
+                }
+            }
+            done();
+        }
+        Ok(())
+    }
+
+    fn select_error(&self, damage: Damage) -> SelectError {
+        SelectError::Corrupt {
+            path: self.path.join(damage.file),
+            offset: damage.offset,
+            what: damage.what,
+        }
+    }
+
+    fn read_error(&self, damage: Damage) -> ReadError {
+        ReadError::Corrupt {
+            path: self.path.join(damage.file),
+            offset: damage.offset,
+            what: damage.what,
+        }
+    }
+}
+
+/// Adds every block of Prometheus in a data directory to a view, and says how many cannot be read.
+/// A damaged one is left alone and not read; the others are.
+pub(crate) fn open_beside(
+    view: View,
+    disk: &Arc<dyn Disk>,
+    root: &Path,
+) -> Result<(View, u64), OpenError> {
+    let names = disk.list(root).map_err(|source| OpenError::Io {
+        path: root.to_owned(),
+        action: "list",
+        source,
+    })?;
+    let (mut found, mut unreadable) = (Vec::new(), 0);
+    for name in names.iter().filter(|name| Ulid::parse(name).is_some()) {
+        match ForeignBlock::open(disk, &root.join(name)) {
+            Ok(block) => found.push(Arc::new(block)),
+            Err(error) => {
+                unreadable += 1;
+                tracing::error!(%error,
+                    "a block of Prometheus cannot be opened; its time is missing from answers");
+            }
+        }
+    }
+    // Prometheus compacts, then removes what it compacted; it may have been stopped in between.
+    let replaced: BTreeSet<Ulid> = found
+        .iter()
+        .flat_map(|block| block.meta.parents.iter().copied())
+        .collect();
+    found.retain(|block| !replaced.contains(&block.meta.ulid) && !block.meta.deletable);
+    if found.is_empty() {
+        return Ok((view, unreadable));
+    }
+    tracing::info!(
+        blocks = found.len(),
+        "blocks of Prometheus are read as they are"
+    );
+    let foreign = found.into_iter().map(StoredBlock::Foreign);
+    let joined = View {
+        head_start_ms: view.head_start_ms,
+        ..view_of(view.blocks.into_iter().chain(foreign).collect())
+    };
+    Ok((joined, unreadable))
+}
+
+fn may_have(chunk: &ChunkMeta, range: TimeRange, deleted: &[(i64, i64)]) -> bool {
+    let (min_ms, max_ms) = (chunk.min_ms, chunk.max_ms);
+    max_ms >= range.start_ms
+        && min_ms <= range.end_ms
+        && !deleted
+            .iter()
+            .any(|(from, to)| *from <= min_ms && max_ms <= *to)
+}
+
+/// Stretches of rows, as first and count, that are inside the range and not deleted.
+fn rows_kept(
+    timestamps_ms: &[i64],
+    range: TimeRange,
+    deleted: &[(i64, i64)],
+    keep: &mut Vec<(u32, u32)>,
+) {
+    keep.clear();
+    if deleted.is_empty() && timestamps_ms.is_sorted() {
+        let start = timestamps_ms.partition_point(|t| *t < range.start_ms) as u32;
+        let end = timestamps_ms.partition_point(|t| *t <= range.end_ms) as u32;
+        if start < end {
+            keep.push((start, end - start));
+        }
+        return;
+    }
+    for (row, t) in (0u32..).zip(timestamps_ms) {
+        if !range.contains(*t) || deleted.iter().any(|(from, to)| from <= t && t <= to) {
+            continue;
+        }
+        match keep.last_mut() {
+            Some((first, count)) if *first + *count == row => *count += 1,
+            _ => keep.push((row, 1)),
+        }
+    }
+}

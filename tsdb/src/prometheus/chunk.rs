@@ -1,0 +1,158 @@
+//! A block's chunk files.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::floats::{self, FloatSamples};
+use super::histograms::{self, HistogramSamples};
+use super::{Damage, be32};
+use crate::bytes::Reader;
+use crate::disk::Disk;
+use crate::map::Region;
+
+pub(super) const MAGIC: u32 = 0x85bd_40dd;
+pub(super) const VERSION: u8 = 1;
+pub(super) const HEADER_BYTES: usize = 8;
+
+/// Encodings of a chunk.
+pub(crate) mod encoding {
+    pub(crate) const XOR: u8 = 1;
+    pub(crate) const HISTOGRAM: u8 = 2;
+    pub(crate) const FLOAT_HISTOGRAM: u8 = 3;
+    pub(crate) const XOR2: u8 = 4;
+    pub(crate) const HISTOGRAM_STARTS: u8 = 5;
+    pub(crate) const FLOAT_HISTOGRAM_STARTS: u8 = 6;
+}
+
+/// What a chunk holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ChunkSamples {
+    /// Floats.
+    Floats(FloatSamples),
+    /// Native histograms, all of one kind.
+    Histograms(HistogramSamples),
+}
+
+impl ChunkSamples {
+    pub(crate) fn timestamps_ms(&self) -> &[i64] {
+        match self {
+            Self::Floats(samples) => &samples.timestamps_ms,
+            Self::Histograms(samples) => &samples.timestamps_ms,
+        }
+    }
+}
+
+/// The chunk files of a block, mapped.
+#[derive(Debug)]
+pub(super) struct ChunkFiles {
+    files: Vec<(String, Region)>,
+    size_bytes: u64,
+}
+
+/// A chunk as stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RawChunk<'a> {
+    pub(crate) encoding: u8,
+    pub(crate) data: &'a [u8],
+    file: usize,
+    offset: usize,
+}
+
+impl ChunkFiles {
+    /// Maps the files of the directory `chunks`.
+    pub(super) fn open(disk: &Arc<dyn Disk>, block: &Path) -> Result<Self, OpenChunks> {
+        let directory = block.join("chunks");
+        let mut files = Vec::new();
+        let mut size_bytes = 0;
+        for name in disk.list(&directory).map_err(OpenChunks::Io)? {
+            if name.parse::<u64>().is_err() {
+                continue;
+            }
+            let path = directory.join(&name);
+            let length = disk.size_bytes(&path).map_err(OpenChunks::Io)?;
+            let region = disk.map(&path, length).map_err(OpenChunks::Io)?.0;
+            let file = format!("chunks/{name}");
+            let mut reader = Reader::new(region.as_slice());
+            let damaged = |error| OpenChunks::Damaged(Damage::at(&file, 0, error));
+            if be32(&mut reader).map_err(damaged)? != MAGIC {
+                let error = Damage::new(&file, 0, "not a chunk file of Prometheus");
+                return Err(OpenChunks::Damaged(error));
+            }
+            if reader.u8().map_err(damaged)? != VERSION {
+                let error = Damage::new(&file, 4, "a chunk file of an unknown version");
+                return Err(OpenChunks::Damaged(error));
+            }
+            size_bytes += length;
+            files.push((file, region));
+        }
+        Ok(Self { files, size_bytes })
+    }
+
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// The chunk of a reference: number of the file above, offset in it below.
+    pub(super) fn chunk(&self, reference: u64) -> Result<RawChunk<'_>, Damage> {
+        let (file, offset) = ((reference >> 32) as usize, reference as u32 as usize);
+        let Some((name, region)) = self.files.get(file) else {
+            let what = format!("refers to chunk file {}, of {}", file + 1, self.files.len());
+            return Err(Damage::new("index", 0, &what));
+        };
+        let bytes = region.as_slice();
+        let read = || {
+            let mut reader = Reader::new(bytes.get(offset..).unwrap_or_default());
+            let length = reader.varint()?;
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            let encoding_at = offset + reader.offset();
+            let encoding = reader.u8()?;
+            let data = reader.take(length)?;
+            let sum = be32(&mut reader)?;
+            let covered = &bytes[encoding_at..=encoding_at + data.len()];
+            if crc32c::crc32c(covered) != sum {
+                return Err(reader.fail("a chunk whose checksum does not fit"));
+            }
+            Ok(RawChunk {
+                encoding,
+                data,
+                file,
+                offset: encoding_at + 1,
+            })
+        };
+        read().map_err(|error| Damage::at(name, offset, error))
+    }
+
+    /// Decodes a chunk.
+    pub(super) fn decode(&self, chunk: RawChunk<'_>) -> Result<ChunkSamples, Damage> {
+        let decoded = match chunk.encoding {
+            encoding::XOR => floats::decode_xor(chunk.data).map(ChunkSamples::Floats),
+            encoding::XOR2 => floats::decode_xor2(chunk.data).map(ChunkSamples::Floats),
+            encoding::HISTOGRAM | encoding::HISTOGRAM_STARTS => {
+                let starts = chunk.encoding == encoding::HISTOGRAM_STARTS;
+                histograms::decode_integer(chunk.data, starts).map(ChunkSamples::Histograms)
+            }
+            encoding::FLOAT_HISTOGRAM | encoding::FLOAT_HISTOGRAM_STARTS => {
+                let starts = chunk.encoding == encoding::FLOAT_HISTOGRAM_STARTS;
+                histograms::decode_float(chunk.data, starts).map(ChunkSamples::Histograms)
+            }
+            other => {
+                let what = format!("a chunk of encoding {other}, which this program does not know");
+                return Err(Damage::new(self.name(chunk), chunk.offset - 1, &what));
+            }
+        };
+        decoded.map_err(|error| Damage::at(self.name(chunk), chunk.offset, error))
+    }
+
+    fn name(&self, chunk: RawChunk<'_>) -> &str {
+        self.files
+            .get(chunk.file)
+            .map_or("chunks", |(name, _)| name)
+    }
+}
+
+/// Why chunk files cannot be opened.
+#[derive(Debug)]
+pub(super) enum OpenChunks {
+    Io(std::io::Error),
+    Damaged(Damage),
+}
