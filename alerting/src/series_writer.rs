@@ -140,6 +140,6 @@ fn reason_text(reason: RejectReason) -> &'static str {
         RejectReason::OutOfOrder => "out of order sample",
         RejectReason::DuplicateTimestamp => "duplicate sample for timestamp",
         RejectReason::TooOld => "too old sample",
-        RejectReason::RetiredSeries => reason.as_str(),
+        RejectReason::RetiredSeries | RejectReason::TooManyBuckets => reason.as_str(),
     }
 }

@@ -3,11 +3,12 @@
 //! Nothing here does I/O, starts threads or knows a serialization framework. Two halves:
 //!
 //! * always present, and light enough for a crate that applications link: [`Labels`], [`Sample`],
-//!   [`Histogram`], [`Metadata`], the [`Clock`] trait, durations and number formats;
+//!   [`Histogram`], [`Exemplar`], [`Metadata`], the [`Clock`] trait, durations and number formats;
 //! * behind the feature `matching`: RE2 patterns, [`Matcher`], relabelling and the hashes that
 //!   Prometheus defines.
 
 pub mod duration;
+pub mod exemplar;
 pub mod float;
 pub mod histogram;
 pub mod labels;
@@ -23,6 +24,7 @@ pub mod pattern;
 #[cfg(feature = "matching")]
 pub mod relabel;
 
+pub use exemplar::Exemplar;
 pub use histogram::{CounterResetHint, FloatHistogram, Histogram, IntegerHistogram};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 #[cfg(feature = "matching")]

@@ -448,7 +448,8 @@ impl Ingest<'_> {
                 }
                 RejectReason::DuplicateTimestamp
                 | RejectReason::OutOfOrder
-                | RejectReason::TooOld => {}
+                | RejectReason::TooOld
+                | RejectReason::TooManyBuckets => {}
             }
         }
         scratch.batch.clear();

@@ -12,6 +12,7 @@ use crate::batch::{Appended, Batch, Entry, RejectReason, Rejected, SeriesRef};
 use crate::catalog::{Catalog, Location, UNPLACED};
 use crate::chunk::Chunk;
 use crate::error::AppendError;
+use crate::expand::Rows;
 use crate::head::{Group, GroupState, Head};
 use crate::track::{Row, Track};
 use crate::wal::record::{Join, kind};
@@ -25,6 +26,8 @@ const IDLE_INTERVALS: i64 = 3;
 struct Item {
     index: usize,
     entry: Entry,
+    /// Whether it is part of the sample of that index, which came before.
+    component: bool,
 }
 
 /// A series that needs another track.
@@ -50,11 +53,18 @@ impl Head {
             .handle(batch.group())
             .ok_or(AppendError::UnknownGroup)?;
         let mut appended = Appended::default();
-        if batch.is_empty() || self.append_row(wal, &group, batch, &mut appended)? {
+        if batch.is_empty() {
             return Ok(appended);
         }
-        self.append_any(wal, &group, batch, &mut appended)?;
-        appended.rejected.sort_unstable_by_key(|r| r.index);
+        let rows = self.expand(batch, &mut appended.rejected);
+        if rows.entries.is_empty() || self.append_row(wal, &group, &rows, &mut appended)? {
+            return Ok(appended);
+        }
+        self.append_any(wal, &group, &rows, &mut appended)?;
+        appended.rejected.sort_by_key(|r| r.index);
+        // A sample is refused with any of its components.
+        appended.rejected.dedup_by_key(|r| r.index);
+        appended.accepted = batch.len() - appended.rejected.len();
         self.count(&appended);
         Ok(appended)
     }
@@ -65,12 +75,12 @@ impl Head {
         &self,
         wal: &Wal,
         group: &Group,
-        batch: &Batch,
+        rows: &Rows<'_>,
         appended: &mut Appended,
     ) -> Result<bool, AppendError> {
         let mut writer = group.writer();
         let writer = &mut *writer;
-        let entries = batch.entries();
+        let entries = &rows.entries;
         let timestamp_ms = entries[0].timestamp_ms;
         let seal;
         {
@@ -95,6 +105,7 @@ impl Head {
                 return Ok(false);
             }
             writer.record.clear();
+            rows.log_layouts(&mut writer.record);
             seal = track.timestamps_ms.len() as u32 >= track.seal_at;
             if seal {
                 writer
@@ -107,6 +118,7 @@ impl Head {
                 .operation(kind::ROW, |out| track.encode_row(row, out));
         }
         let written = wal.append(&mut writer.record).map_err(log_error)?;
+        rows.layouts_logged();
         let mut state = group.write();
         let Some(track) = state.track_mut(writer.hint) else {
             unreachable!("BUG: a track vanished under its writer");
@@ -122,7 +134,7 @@ impl Head {
         self.cover(timestamp_ms, timestamp_ms);
         // Last: the row is in the log, so it must be in memory even where it is not durable.
         wal.settle(written).map_err(log_error)?;
-        appended.accepted = entries.len();
+        appended.accepted = rows.samples;
         self.count(appended);
         Ok(true)
     }
@@ -165,14 +177,15 @@ impl Head {
         &self,
         wal: &Wal,
         handle: &Arc<Group>,
-        batch: &Batch,
+        rows: &Rows<'_>,
         appended: &mut Appended,
     ) -> Result<(), AppendError> {
-        let items = batch.entries().iter().enumerate();
+        let items = rows.entries.iter().enumerate();
         let mut left: Vec<Item> = items
-            .map(|(index, entry)| Item {
-                index,
+            .map(|(at, entry)| Item {
+                index: rows.owner(at),
                 entry: *entry,
+                component: rows.is_component(at),
             })
             .collect();
         while !left.is_empty() {
@@ -197,7 +210,8 @@ impl Head {
                 };
                 match group {
                     Some(group) => {
-                        left.append(&mut self.append_round(wal, &group, &items, appended)?);
+                        let round = self.append_round(wal, &group, rows, &items, appended)?;
+                        left.extend(round);
                     }
                     None => appended.rejected.extend(items.iter().map(|item| Rejected {
                         index: item.index,
@@ -205,7 +219,8 @@ impl Head {
                     })),
                 }
             }
-            left.sort_unstable_by_key(|item| item.index);
+            // Stable: a sample comes before its components.
+            left.sort_by_key(|item| item.index);
         }
         Ok(())
     }
@@ -215,6 +230,7 @@ impl Head {
         &self,
         wal: &Wal,
         group: &Group,
+        rows: &Rows<'_>,
         items: &[Item],
         appended: &mut Appended,
     ) -> Result<Vec<Item>, AppendError> {
@@ -227,12 +243,16 @@ impl Head {
             let catalog = self.catalog();
             plan = self.plan(group, &state, &catalog, items, &mut verdict, &mut later);
             writer.record.clear();
+            rows.log_layouts(&mut writer.record);
             encode(group, &state, &catalog, &mut plan, &mut writer.record);
         }
         let mut written = None;
         if !writer.record.is_empty() {
             match wal.append(&mut writer.record) {
-                Ok(record) => written = Some(record),
+                Ok(record) => {
+                    rows.layouts_logged();
+                    written = Some(record);
+                }
                 Err(error) => {
                     for (_, mut track) in plan.new_tracks {
                         self.drop_track(group.number, &mut track);
@@ -264,7 +284,17 @@ impl Head {
         let mut movers: BTreeMap<i64, Vec<Mover>> = BTreeMap::new();
         let mut fresh: Vec<(i64, Mover)> = Vec::new();
         let mut seen = HashSet::with_capacity(items.len());
+        let mut postponed = None;
         for item in items {
+            if item.component {
+                if postponed == Some(item.index) {
+                    later.push(*item);
+                    continue;
+                }
+                if verdict.rejected.last().map(|r| r.index) == Some(item.index) {
+                    continue;
+                }
+            }
             let Entry {
                 series,
                 timestamp_ms,
@@ -282,6 +312,7 @@ impl Head {
                     continue;
                 }
                 Some(at) if at.group != group.number || !seen.insert(series.slot) => {
+                    postponed = Some(item.index);
                     later.push(*item);
                     continue;
                 }
@@ -293,7 +324,7 @@ impl Head {
             if let Some(last_ms) = track.and_then(|t| t.last_sample_ms(position)) {
                 let same = track.is_some_and(|t| t.last_bits(position) == bits);
                 if timestamp_ms == last_ms && same {
-                    verdict.accepted += 1;
+                    verdict.accepted += usize::from(!item.component);
                     continue;
                 }
                 if timestamp_ms <= last_ms {
@@ -309,7 +340,7 @@ impl Head {
                 reject(RejectReason::TooOld);
                 continue;
             }
-            verdict.accepted += 1;
+            verdict.accepted += usize::from(!item.component);
             let Some(track) = track else {
                 let from = None;
                 fresh.push((timestamp_ms, Mover { series, bits, from }));
@@ -485,6 +516,7 @@ impl Head {
                 RejectReason::DuplicateTimestamp => &figures.duplicates,
                 RejectReason::TooOld => &figures.too_old,
                 RejectReason::RetiredSeries => &figures.retired,
+                RejectReason::TooManyBuckets => &figures.too_many_buckets,
             };
             counter.fetch_add(1, Ordering::Relaxed);
         }
@@ -557,10 +589,10 @@ fn encode(
             unreachable!("BUG: series join a track that is not there");
         };
         let named = |mover: &Mover| {
-            let labels = mover.from.is_none() && !is_placed(catalog, mover.series);
+            let named = mover.from.is_none() && !is_placed(catalog, mover.series);
             (
                 mover.series,
-                labels.then(|| catalog.labels(mover.series.slot)),
+                named.then(|| catalog.name_of(mover.series.slot)),
             )
         };
         let join = Join {

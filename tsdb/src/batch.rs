@@ -1,5 +1,11 @@
 //! What is appended: one row of one group.
 
+use std::ops::Range;
+
+use barograph_model::{Exemplar, Histogram, is_stale, stale_nan};
+
+use crate::layout::{self, HistogramError};
+
 /// A group: one writer's stable list of series (a target, a rule group, a sender). Its series
 /// share timestamp columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,8 +26,59 @@ pub struct Entry {
     pub series: SeriesRef,
     /// Milliseconds since the Unix epoch.
     pub timestamp_ms: i64,
-    /// The value, or the staleness marker.
+    /// The value, or the staleness marker. NaN for a histogram.
     pub value: f64,
+}
+
+/// What entries have beside a float.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Extras {
+    /// In order of entries.
+    pub(crate) list: Vec<Extra>,
+    /// Layouts of the histograms, one after the other.
+    layouts: Vec<u8>,
+    /// Values of the histograms, one after the other.
+    values: Vec<u64>,
+    /// Exemplars.
+    pub(crate) exemplars: Vec<(SeriesRef, Exemplar)>,
+}
+
+/// What one entry has beside a float.
+#[derive(Clone, Debug)]
+pub(crate) struct Extra {
+    /// Index of the entry.
+    pub(crate) entry: u32,
+    pub(crate) kind: ExtraKind,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum ExtraKind {
+    /// A start timestamp, in milliseconds.
+    Start(i64),
+    /// The float has the bits of a marker.
+    RawFloat,
+    /// A histogram: where its layout and its values are.
+    Histogram {
+        layout: Range<usize>,
+        values: Range<usize>,
+    },
+}
+
+impl Extras {
+    pub(crate) fn layout(&self, range: &Range<usize>) -> &[u8] {
+        &self.layouts[range.clone()]
+    }
+
+    pub(crate) fn values(&self, range: &Range<usize>) -> &[u64] {
+        &self.values[range.clone()]
+    }
+
+    fn clear(&mut self) {
+        self.list.clear();
+        self.layouts.clear();
+        self.values.clear();
+        self.exemplars.clear();
+    }
 }
 
 /// One row: the samples a writer has at one time, in the group's order as far as possible. Reuse
@@ -30,6 +87,7 @@ pub struct Entry {
 pub struct Batch {
     group: GroupId,
     entries: Vec<Entry>,
+    pub(crate) extras: Extras,
 }
 
 impl Batch {
@@ -38,11 +96,16 @@ impl Batch {
         Self {
             group,
             entries: Vec::new(),
+            extras: Extras::default(),
         }
     }
 
     /// Adds one sample.
+    #[inline]
     pub fn push(&mut self, series: SeriesRef, timestamp_ms: i64, value: f64) {
+        if layout::is_marker(value.to_bits()) {
+            self.extra(ExtraKind::RawFloat);
+        }
         self.entries.push(Entry {
             series,
             timestamp_ms,
@@ -50,14 +113,78 @@ impl Batch {
         });
     }
 
+    /// Adds one histogram. A series may change between floats and histograms. A histogram whose sum
+    /// is the staleness marker is stored as that marker.
+    ///
+    /// # Errors
+    /// Spans and buckets that do not fit each other, or too many of them; nothing is added then.
+    pub fn push_histogram(
+        &mut self,
+        series: SeriesRef,
+        timestamp_ms: i64,
+        histogram: &Histogram,
+    ) -> Result<(), HistogramError> {
+        let sum = match histogram {
+            Histogram::Integer(histogram) => histogram.sum,
+            Histogram::Float(histogram) => histogram.sum,
+        };
+        if is_stale(sum) {
+            self.push(series, timestamp_ms, stale_nan());
+            return Ok(());
+        }
+        let extras = &mut self.extras;
+        let (layout, values) = (extras.layouts.len(), extras.values.len());
+        let put = layout::put_histogram(histogram, &mut extras.layouts, &mut extras.values);
+        if let Err(error) = put {
+            extras.layouts.truncate(layout);
+            extras.values.truncate(values);
+            return Err(error);
+        }
+        let kind = ExtraKind::Histogram {
+            layout: layout..extras.layouts.len(),
+            values: values..extras.values.len(),
+        };
+        self.extra(kind);
+        self.entries.push(Entry {
+            series,
+            timestamp_ms,
+            value: f64::NAN,
+        });
+        Ok(())
+    }
+
+    /// Sets the start timestamp of the sample that was added last: since when its counter counts,
+    /// in milliseconds since the Unix epoch. 0 is none.
+    pub fn set_start(&mut self, start_ms: i64) {
+        if start_ms != 0
+            && let Some(entry) = self.entries.len().checked_sub(1)
+        {
+            let (entry, kind) = (entry as u32, ExtraKind::Start(start_ms));
+            self.extras.list.push(Extra { entry, kind });
+        }
+    }
+
+    /// Adds an exemplar of a series. It need not have a sample in this batch.
+    pub fn push_exemplar(&mut self, series: SeriesRef, exemplar: Exemplar) {
+        self.extras.exemplars.push((series, exemplar));
+    }
+
+    /// Notes something of the entry that is added next.
+    #[cold]
+    fn extra(&mut self, kind: ExtraKind) {
+        let entry = self.entries.len() as u32;
+        self.extras.list.push(Extra { entry, kind });
+    }
+
     /// Empties the batch, keeping its memory.
     pub fn clear(&mut self) {
         self.entries.clear();
+        self.extras.clear();
     }
 
     /// Empties the batch and gives it to another group, keeping its memory.
     pub fn reset(&mut self, group: GroupId) {
-        self.entries.clear();
+        self.clear();
         self.group = group;
     }
 
@@ -76,7 +203,12 @@ impl Batch {
         self.entries.len()
     }
 
-    /// Whether it holds none.
+    /// The exemplars it holds.
+    pub fn exemplars(&self) -> &[(SeriesRef, Exemplar)] {
+        &self.extras.exemplars
+    }
+
+    /// Whether it holds no sample.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -111,6 +243,8 @@ pub enum RejectReason {
     TooOld,
     /// The reference is of a series that left memory: register it again.
     RetiredSeries,
+    /// The store holds as many histogram buckets and start timestamps in memory as it may.
+    TooManyBuckets,
 }
 
 impl RejectReason {
@@ -121,6 +255,7 @@ impl RejectReason {
             Self::DuplicateTimestamp => "duplicate_timestamp",
             Self::TooOld => "too_old",
             Self::RetiredSeries => "retired_series",
+            Self::TooManyBuckets => "too_many_buckets",
         }
     }
 }

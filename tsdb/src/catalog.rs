@@ -7,8 +7,10 @@ use hashbrown::HashTable;
 use roaring::RoaringBitmap;
 
 use crate::batch::SeriesRef;
+use crate::component::{Belongs, Components};
 use crate::postings::Postings;
 use crate::symbols::{Symbol, Symbols};
+use crate::wal::record::Name;
 
 /// A label pair in use.
 pub(crate) type PairId = u32;
@@ -64,6 +66,8 @@ pub(crate) struct Catalog {
     history: HashMap<u32, Vec<(u32, u32)>>,
     /// Generation of series made from now on.
     generation: u32,
+    /// The series that have no labels.
+    components: Components,
 }
 
 impl Catalog {
@@ -115,6 +119,44 @@ impl Catalog {
         self.reference(slot)
     }
 
+    /// Adds a component, with a given reference when restoring. It belongs to its parent's group.
+    pub(crate) fn insert_component(
+        &mut self,
+        belongs: Belongs,
+        restored: Option<SeriesRef>,
+    ) -> SeriesRef {
+        let slot = match restored {
+            Some(reference) => self.reserve(reference.slot),
+            None => self.free_slots.pop().unwrap_or_else(|| self.grow()),
+        };
+        let group = self.locate(belongs.parent).map_or(0, |at| at.group);
+        self.slots[slot as usize] = Slot {
+            generation: restored.map_or(self.generation, |r| r.generation),
+            labels_at: 0,
+            labels_count: 0,
+            live: true,
+            idle: false,
+            location: Location {
+                group,
+                track: UNPLACED,
+                position: 0,
+            },
+        };
+        let reference = self.reference(slot);
+        self.components.insert(reference, belongs);
+        reference
+    }
+
+    /// The series without labels.
+    pub(crate) fn components(&self) -> &Components {
+        &self.components
+    }
+
+    /// The series without labels.
+    pub(crate) fn components_mut(&mut self) -> &mut Components {
+        &mut self.components
+    }
+
     /// Removes series: their references are rejected from now on, their slots used again.
     pub(crate) fn retire(&mut self, gone: &RoaringBitmap) {
         if gone.is_empty() {
@@ -132,6 +174,7 @@ impl Catalog {
             state.live = false;
             state.labels_count = 0;
             self.history.remove(&slot);
+            self.components.remove(slot);
             self.free_slots.push(slot);
         }
         // Low slots first, so that postings stay dense.
@@ -209,7 +252,7 @@ impl Catalog {
     /// By group, whose writer must be held to retire them.
     pub(crate) fn sweep_unplaced(&mut self) -> HashMap<u32, RoaringBitmap> {
         let mut gone: HashMap<u32, RoaringBitmap> = HashMap::new();
-        for slot in &self.everything {
+        for slot in self.everything.iter().chain(self.components.slots()) {
             let state = &mut self.slots[slot as usize];
             if state.location.track != UNPLACED {
                 continue;
@@ -225,6 +268,14 @@ impl Catalog {
     /// The labels of a series.
     pub(crate) fn labels(&self, slot: u32) -> Labels {
         Labels::from_sorted(self.label_ids(slot).iter().map(|pair| self.texts(*pair)))
+    }
+
+    /// What a series is called in the log.
+    pub(crate) fn name_of(&self, slot: u32) -> Name {
+        match self.components.belongs(slot) {
+            Some(belongs) => Name::Component(belongs),
+            None => Name::Labels(self.labels(slot)),
+        }
     }
 
     /// The pair ids of a series, in order of label name.
@@ -311,6 +362,12 @@ impl Catalog {
                 bitmap.optimize();
             }
         }
+        let mut components = std::mem::take(&mut self.components);
+        components.relink(
+            |series| self.locate(series).is_some(),
+            |slot| self.reference(slot),
+        );
+        self.components = components;
     }
 
     fn find_slot(&self, ids: &[PairId]) -> Option<u32> {

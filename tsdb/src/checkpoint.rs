@@ -140,6 +140,9 @@ fn write_file(disk: &Arc<dyn Disk>, path: &Path, head: &Head, number: u64) -> io
         floor_ms: head.floor_ms.load(Ordering::Relaxed),
     };
     sink.operation(kind::COUNTERS, |out| counters.write(out));
+    for layout in head.layouts.all() {
+        sink.operation(kind::LAYOUT, |out| layout.write(out));
+    }
     for group in head.all_groups() {
         write_group(&mut sink, head, &group)?;
     }
@@ -208,7 +211,7 @@ fn write_members(sink: &mut Sink, head: &Head, group: u32, dump: &Dump) -> io::R
             let catalog = head.catalog();
             // One that left memory since the dump has no sample that is not in a block.
             let named = |id: &SeriesRef| match catalog.locate(*id) {
-                Some(_) => (*id, Some(catalog.labels(id.slot))),
+                Some(_) => (*id, Some(catalog.name_of(id.slot))),
                 None => (DEAD, None),
             };
             part.iter().map(named).collect()

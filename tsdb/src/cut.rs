@@ -382,6 +382,7 @@ impl Head {
                 .fetch_add(slots.len(), Ordering::Relaxed);
             catalog.retire(&slots);
         }
+        self.layouts.forget_before(until_ms);
         self.drop_empty_groups();
         if min_ms != i64::MAX {
             self.min_ms.fetch_max(min_ms, Ordering::Relaxed);

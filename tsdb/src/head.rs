@@ -15,6 +15,7 @@ use crate::batch::{GroupId, SeriesRef};
 use crate::catalog::{Catalog, Location};
 use crate::chunk::Chunk;
 use crate::error::RegisterError;
+use crate::layouts::Layouts;
 use crate::page::slab::Slab;
 use crate::track::{Row, Track};
 use crate::wal::record::RecordBuilder;
@@ -42,7 +43,8 @@ pub(crate) struct Head {
     pub(crate) min_ms: AtomicI64,
     /// Newest instant in memory, `i64::MIN` while empty.
     pub(crate) max_ms: AtomicI64,
-    series_limit: usize,
+    pub(crate) series_limit: usize,
+    pub(crate) layouts: Layouts,
     pub(crate) figures: HeadFigures,
 }
 
@@ -56,6 +58,7 @@ pub(crate) struct HeadFigures {
     pub(crate) too_old: AtomicU64,
     pub(crate) duplicates: AtomicU64,
     pub(crate) retired: AtomicU64,
+    pub(crate) too_many_buckets: AtomicU64,
 }
 
 /// Committed rows of every track: what a snapshot copies.
@@ -176,6 +179,7 @@ impl Head {
             min_ms: AtomicI64::new(i64::MAX),
             max_ms: AtomicI64::new(i64::MIN),
             series_limit,
+            layouts: Layouts::default(),
             figures: HeadFigures::default(),
         }
     }

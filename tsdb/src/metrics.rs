@@ -308,7 +308,7 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         "Bytes of open pages in memory.",
         inner.head.slab_bytes() as f64,
     );
-    let labelled: [(&str, &str, &str, &str, &AtomicU64); 4] = [
+    let labelled: [(&str, &str, &str, &str, &AtomicU64); 5] = [
         (
             "prometheus_tsdb_head_samples_appended_total",
             "Samples stored.",
@@ -336,6 +336,13 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
             "type",
             "float",
             &samples.retired,
+        ),
+        (
+            "barograph_tsdb_bucket_limit_exceeded_total",
+            "Samples refused because too many histogram buckets are in memory.",
+            "type",
+            "histogram",
+            &samples.too_many_buckets,
         ),
     ];
     for (name, help, label, value, counter) in labelled {

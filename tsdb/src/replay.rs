@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use barograph_model::Labels;
 use roaring::RoaringBitmap;
 
 use crate::batch::SeriesRef;
@@ -12,7 +11,7 @@ use crate::catalog::Location;
 use crate::chunk::Chunk;
 use crate::head::{Group, Head};
 use crate::track::{DEAD, Logged, ROWS_LIMIT, Row, Track};
-use crate::wal::record::{Counters, Join, kind, operations};
+use crate::wal::record::{Counters, Join, Name, kind, operations};
 
 /// Applies records, in order.
 pub(crate) struct Replay<'a> {
@@ -122,6 +121,8 @@ impl<'a> Replay<'a> {
             }
         }
         catalog.finish_restore();
+        let newest_ms = self.head.max_ms.load(std::sync::atomic::Ordering::Relaxed);
+        self.head.layouts.restored(newest_ms);
         self.outcome
     }
 
@@ -170,6 +171,10 @@ impl<'a> Replay<'a> {
             kind::COUNTERS => {
                 self.counters(Counters::read(&mut reader)?);
                 Ok(())
+            }
+            kind::LAYOUT => {
+                let id = reader.varint()?;
+                self.head.layouts.restore(id, &body[reader.offset()..])
             }
             kind::END => {
                 self.outcome.ended = true;
@@ -262,7 +267,7 @@ impl<'a> Replay<'a> {
         let (group, index) = self.track_of(join);
         let mut state = group.write();
         let mut catalog = self.head.catalog_mut();
-        for (position, (series, labels)) in (join.position..).zip(&join.series) {
+        for (position, (series, name)) in (join.position..).zip(&join.series) {
             let known = state.track(index).map_or(0, |t| t.ids.len() as u32);
             if position < known {
                 continue;
@@ -270,7 +275,7 @@ impl<'a> Replay<'a> {
             let series = if *series == DEAD {
                 DEAD
             } else {
-                known_series(&mut catalog, *series, labels.as_ref(), group.number)
+                known_series(&mut catalog, *series, name.as_ref(), group.number)
             };
             if series != DEAD {
                 let old = catalog.locate(series);
@@ -394,22 +399,27 @@ fn best_cover(mut chunks: Vec<Arc<Chunk>>) -> Vec<Arc<Chunk>> {
 fn known_series(
     catalog: &mut crate::catalog::Catalog,
     series: SeriesRef,
-    labels: Option<&Labels>,
+    name: Option<&Name>,
     group: u32,
 ) -> SeriesRef {
     catalog.raise_generation(series.generation.saturating_add(1));
     if catalog.locate(series).is_some() {
         return series;
     }
-    let Some(labels) = labels else {
+    let Some(name) = name else {
         return DEAD;
     };
     let mut gone = RoaringBitmap::new();
     // Who has the slot, or these labels, left memory before the log's end.
     gone.extend(catalog.occupant(series.slot).map(|old| old.slot));
-    gone.extend(catalog.find(labels).map(|old| old.slot));
+    if let Name::Labels(labels) = name {
+        gone.extend(catalog.find(labels).map(|old| old.slot));
+    }
     if !gone.is_empty() {
         catalog.retire(&gone);
     }
-    catalog.insert(labels, group, Some(series))
+    match name {
+        Name::Labels(labels) => catalog.insert(labels, group, Some(series)),
+        Name::Component(belongs) => catalog.insert_component(*belongs, Some(series)),
+    }
 }

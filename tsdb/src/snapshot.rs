@@ -12,9 +12,12 @@ use crate::batch::SeriesRef;
 use crate::block::BlockSeries;
 use crate::catalog::{Catalog, UNPLACED};
 use crate::chunk::{self, Chunk, ChunkPage};
+use crate::component::ComponentKey;
 use crate::error::{ReadError, SelectError};
 use crate::head::{Group, Head};
 use crate::head_index::HeadIndex;
+use crate::histogram::{HistogramColumn, Part};
+use crate::layout::Layout;
 use crate::select;
 use crate::view::View;
 
@@ -45,6 +48,7 @@ struct Picked {
 }
 
 /// A series of the head.
+#[derive(Clone)]
 struct HeadSeries {
     series: SeriesRef,
     /// Index of the group in the selection, index of the track in the group.
@@ -52,6 +56,8 @@ struct HeadSeries {
     position: u32,
     /// Tracks it was on before.
     former: Box<[(u32, u32)]>,
+    /// Its components, in order of key.
+    parts: Box<[(ComponentKey, HeadSeries)]>,
 }
 
 /// Samples of one series, oldest first. Reuse it between reads.
@@ -60,8 +66,22 @@ pub struct Column {
     /// Milliseconds since the Unix epoch, ascending. Series of one group share this: two columns
     /// with the same `Arc` have the same window edges.
     pub timestamps_ms: Arc<[i64]>,
-    /// A value per timestamp; staleness markers included.
+    /// A value per timestamp; staleness markers included, those of histograms too.
     pub values: Vec<f64>,
+    /// A start timestamp per value, 0 where it has none; empty where none has one.
+    pub starts_ms: Vec<i64>,
+    /// The samples that are histograms. No timestamp is in both.
+    pub histograms: HistogramColumn,
+}
+
+impl HeadSeries {
+    fn part(&self, key: ComponentKey) -> Option<&Self> {
+        let at = self
+            .parts
+            .binary_search_by_key(&key, |(key, _)| *key)
+            .ok()?;
+        Some(&self.parts[at].1)
+    }
 }
 
 impl Snapshot {
@@ -192,24 +212,30 @@ impl Snapshot {
         };
         let mut picked = Vec::with_capacity(slots.len() as usize);
         for slot in in_label_order(&catalog, &slots) {
-            let location = catalog.location_of_slot(slot);
-            if location.track == UNPLACED {
-                continue;
-            }
-            let Some(group) = index_of(location.group) else {
-                continue;
-            };
-            let former = catalog.history(slot).iter();
-            picked.push(Picked {
-                labels: catalog.labels(slot),
-                head: Some(HeadSeries {
-                    series: catalog.reference(slot),
-                    track: (group, location.track),
-                    position: location.position,
+            let mut head_series = |series: SeriesRef| {
+                let at = catalog.location_of_slot(series.slot);
+                let group = index_of(at.group).filter(|_| at.track != UNPLACED)?;
+                let former = catalog.history(series.slot).iter();
+                Some(HeadSeries {
+                    series,
+                    track: (group, at.track),
+                    position: at.position,
                     former: former
                         .filter_map(|(number, track)| Some((index_of(*number)?, *track)))
                         .collect(),
-                }),
+                    parts: Box::default(),
+                })
+            };
+            let Some(mut head) = head_series(catalog.reference(slot)) else {
+                continue;
+            };
+            let components = catalog.components().of(slot).iter();
+            head.parts = components
+                .filter_map(|(key, series)| Some((*key, head_series(*series)?)))
+                .collect();
+            picked.push(Picked {
+                labels: catalog.labels(slot),
+                head: Some(head),
                 blocks: Vec::new(),
             });
         }
@@ -243,6 +269,24 @@ impl Selection {
         range: TimeRange,
         column: &mut Column,
     ) -> Result<(), ReadError> {
+        column.starts_ms.clear();
+        column.histograms.clear();
+        self.read_own(index, range, column)?;
+        let series = &self.series[index];
+        let has_parts = series.head.as_ref().is_some_and(|s| !s.parts.is_empty());
+        if has_parts || series.blocks.iter().any(|at| self.block_has_parts(*at)) {
+            self.read_components(index, range, column)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a series' own column.
+    pub(crate) fn read_own(
+        &self,
+        index: usize,
+        range: TimeRange,
+        column: &mut Column,
+    ) -> Result<(), ReadError> {
         column.values.clear();
         let mut assembly = Assembly::new(&mut column.values, &self.timestamps);
         let series = &self.series[index];
@@ -260,6 +304,42 @@ impl Selection {
         }
         column.timestamps_ms = assembly.finish();
         Ok(())
+    }
+
+    /// Whether series `index` may have a component.
+    pub(crate) fn has_part(&self, index: usize, key: ComponentKey) -> bool {
+        let series = &self.series[index];
+        let in_head = series.head.as_ref().is_some_and(|s| s.part(key).is_some());
+        in_head || series.blocks.iter().any(|at| self.block_has_parts(*at))
+    }
+
+    /// Reads a component of series `index`.
+    pub(crate) fn read_part(
+        &self,
+        index: usize,
+        key: ComponentKey,
+        range: TimeRange,
+    ) -> Result<Part, ReadError> {
+        let mut part = Part::default();
+        let mut assembly = Assembly::new(&mut part.values, &self.timestamps);
+        let series = &self.series[index];
+        if let Some(series) = series.head.as_ref().and_then(|s| s.part(key)) {
+            let start_ms = range.start_ms.max(self.snapshot.view.head_start_ms);
+            if start_ms <= range.end_ms {
+                self.read_head(series, TimeRange { start_ms, ..range }, &mut assembly)?;
+            }
+        }
+        part.timestamps_ms = assembly.finish();
+        Ok(part)
+    }
+
+    /// A layout of histograms of series `index`.
+    pub(crate) fn layout(&self, _index: usize, id: u64) -> Result<Option<Arc<Layout>>, ReadError> {
+        Ok(self.snapshot.head.layouts.get(id))
+    }
+
+    fn block_has_parts(&self, _at: BlockSeries) -> bool {
+        false
     }
 
     fn read_head(

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use crate::batch::SeriesRef;
 use crate::bytes::{Malformed, Reader, put_text, put_varint};
+use crate::component::Belongs;
 use crate::track::DEAD;
 
 /// Length and checksum before the operations.
@@ -33,8 +34,10 @@ pub(crate) mod kind {
     pub(crate) const END: u8 = 7;
     /// The state of some members of a track, in a checkpoint.
     pub(crate) const MEMBERS: u8 = 8;
+    /// A layout of histograms.
+    pub(crate) const LAYOUT: u8 = 9;
     /// The greatest kind there is.
-    pub(crate) const LAST: u8 = MEMBERS;
+    pub(crate) const LAST: u8 = LAYOUT;
 }
 
 /// Bytes that begin a marker's body.
@@ -120,9 +123,16 @@ pub(crate) struct Join {
     pub(crate) first_row: u32,
     /// Position of the first of them.
     pub(crate) position: u32,
-    /// The series; labels for those that the log has not named since its beginning. A dead
+    /// The series; names for those that the log has not named since its beginning. A dead
     /// position has neither.
-    pub(crate) series: Vec<(SeriesRef, Option<Labels>)>,
+    pub(crate) series: Vec<(SeriesRef, Option<Name>)>,
+}
+
+/// What a series is called.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Name {
+    Labels(Labels),
+    Component(Belongs),
 }
 
 impl Join {
@@ -133,15 +143,26 @@ impl Join {
         put_varint(out, self.series.len() as u64);
         // A text is written where it first occurs; later it is a number. Targets repeat theirs.
         let mut known: HashMap<&str, u64> = HashMap::new();
-        for (series, labels) in &self.series {
+        for (series, name) in &self.series {
             if *series == DEAD {
                 out.push(0);
                 continue;
             }
-            out.push(if labels.is_some() { 2 } else { 1 });
+            out.push(match name {
+                None => 1,
+                Some(Name::Labels(_)) => 2,
+                Some(Name::Component(_)) => 3,
+            });
             put_varint(out, u64::from(series.slot));
             put_varint(out, u64::from(series.generation));
-            let Some(labels) = labels else { continue };
+            let labels = match name {
+                None => continue,
+                Some(Name::Component(belongs)) => {
+                    belongs.write(out);
+                    continue;
+                }
+                Some(Name::Labels(labels)) => labels,
+            };
             put_varint(out, labels.len() as u64);
             for (name, value) in labels {
                 for text in [name, value] {
@@ -178,7 +199,7 @@ impl Join {
                 slot: reader.varint_u32()?,
                 generation: reader.varint_u32()?,
             };
-            let labels = match form {
+            let name = match form {
                 1 => None,
                 2 => {
                     let pairs = reader.count(2)?;
@@ -190,11 +211,12 @@ impl Join {
                     if !list.is_sorted_by(|a, b| a.0 < b.0) || list.iter().any(|p| p.1.is_empty()) {
                         return Err(reader.fail("labels out of order"));
                     }
-                    Some(Labels::from_sorted(list.into_iter()))
+                    Some(Name::Labels(Labels::from_sorted(list.into_iter())))
                 }
+                3 => Some(Name::Component(Belongs::read(reader)?)),
                 _ => return Err(reader.fail("an unknown form of series")),
             };
-            join.series.push((series, labels));
+            join.series.push((series, name));
         }
         Ok(join)
     }
@@ -257,7 +279,18 @@ mod tests {
                 labels,
             )
         };
-        let labels = |value| Labels::from_pairs([("__name__", "up"), ("instance", value)]);
+        let labels = |value| {
+            let pairs = [("__name__", "up"), ("instance", value)];
+            Name::Labels(Labels::from_pairs(pairs))
+        };
+        let parent = SeriesRef {
+            slot: 7,
+            generation: 3,
+        };
+        let component = Name::Component(Belongs {
+            parent,
+            key: crate::component::ComponentKey::negative(-3),
+        });
         let join = Join {
             group: 1,
             track: 2,
@@ -268,6 +301,7 @@ mod tests {
                 (DEAD, None),
                 series(8, None),
                 series(9, Some(labels("b"))),
+                series(10, Some(component)),
             ],
         };
         let mut out = Vec::new();
