@@ -105,7 +105,7 @@ pub fn scale(fraction: f64, exponent: i32) -> f64 {
 }
 
 /// A finite positive number as fraction in [0.5, 1) and power of two.
-fn split(x: f64) -> (f64, i32) {
+pub fn split(x: f64) -> (f64, i32) {
     const EXPONENT_MASK: u64 = 0x7ff << 52;
     let (x, shift) = if x < f64::MIN_POSITIVE {
         (x * (1u64 << 52) as f64, -52)

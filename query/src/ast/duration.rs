@@ -172,7 +172,7 @@ impl DurationExpr {
                     DurationOp::Div => l / r,
                     DurationOp::Mod if r == 0.0 => return by_zero("modulo"),
                     DurationOp::Mod => l % r,
-                    DurationOp::Pow => l.powf(r),
+                    DurationOp::Pow => crate::gomath::pow(l, r),
                     DurationOp::MinOf => crate::gomath::min(l, r),
                     DurationOp::MaxOf => crate::gomath::max(l, r),
                 }

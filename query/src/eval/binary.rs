@@ -7,6 +7,7 @@ use super::vector::{ABSENT, FastMap, FastSet, Vector, describes_metric, is_absen
 use super::{Evaluator, changes_meaning};
 use crate::ast::{BinaryOp, Cardinality, Matching};
 use crate::error::QueryError;
+use crate::gomath;
 use crate::plan::{BinaryPlan, BinaryScalarPlan, Steps};
 
 /// An operation between two numbers; comparisons give 0 or 1.
@@ -36,8 +37,8 @@ fn arithmetic(op: BinaryOp, l: f64, r: f64) -> f64 {
         BinaryOp::Mul => l * r,
         BinaryOp::Div => l / r,
         BinaryOp::Mod => l % r,
-        BinaryOp::Pow => l.powf(r),
-        BinaryOp::Atan2 => l.atan2(r),
+        BinaryOp::Pow => gomath::pow(l, r),
+        BinaryOp::Atan2 => gomath::atan2(l, r),
         _ => f64::NAN,
     }
 }
