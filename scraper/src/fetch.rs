@@ -137,7 +137,7 @@ impl Fetcher {
         }
     }
 
-    /// Fetches the target's page within its timeout.
+    /// Fetches the target's page within its timeout, into `buffer` where it can.
     ///
     /// # Errors
     /// Anything between here and a 200 with a body in a known format.
@@ -145,6 +145,7 @@ impl Fetcher {
         &mut self,
         job: &JobClient,
         target: &Target,
+        buffer: Vec<u8>,
     ) -> Result<Fetched, ScrapeError> {
         if let Some(reason) = &job.broken {
             return Err(ScrapeError::Settings(reason.clone()));
@@ -153,7 +154,10 @@ impl Fetcher {
         let timeout = Duration::from_millis(target.timeout_ms.unsigned_abs());
         let exchange = async {
             match self {
-                Self::Http(client) => client.get(job, target, &progress).await,
+                Self::Http(client) => {
+                    client.buffer = buffer;
+                    client.get(job, target, &progress).await
+                }
                 Self::Proxy => match &job.proxy {
                     Some(proxy) => proxy.get(job, target, &progress).await,
                     None => Err(ScrapeError::Settings("no proxy is set".to_owned())),

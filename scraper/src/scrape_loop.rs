@@ -267,7 +267,8 @@ impl TargetLoop {
         let (client, fetcher) = self
             .fetcher
             .get_or_insert_with(|| (settings.client.clone(), Fetcher::new(&settings.client)));
-        fetcher.fetch(client, &settings.target).await
+        let buffer = self.shared.scratch.take_body();
+        fetcher.fetch(client, &settings.target, buffer).await
     }
 
     /// Runs a collector of this process where it may block.
@@ -317,6 +318,9 @@ impl TargetLoop {
                 ingest.now_ms = now_ms;
                 ingest.started = started;
             });
+            if let Ok(fetched) = fetched {
+                shared.scratch.give_body(fetched.raw);
+            }
             (memory, outcome)
         };
         match self.off_workers(memory, work).await {

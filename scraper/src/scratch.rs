@@ -40,6 +40,7 @@ pub(crate) struct Row {
 #[derive(Default)]
 pub(crate) struct ScratchPool {
     idle: Mutex<Vec<Scratch>>,
+    bodies: Mutex<Vec<Vec<u8>>>,
 }
 
 impl ScratchPool {
@@ -74,6 +75,26 @@ impl ScratchPool {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < KEPT {
             idle.push(scratch);
+        }
+    }
+}
+
+impl ScratchPool {
+    /// Memory for a body that is fetched. Pages come and go many times a second: memory that went
+    /// back to the system would have to be cleared again for each.
+    pub(crate) fn take_body(&self) -> Vec<u8> {
+        let mut bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
+        bodies.pop().unwrap_or_default()
+    }
+
+    /// Gives such memory back.
+    pub(crate) fn give_body(&self, body: Vec<u8>) {
+        if body.capacity() > KEPT_BODY_BYTES {
+            return;
+        }
+        let mut bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
+        if bodies.len() < KEPT {
+            bodies.push(body);
         }
     }
 }
@@ -169,8 +190,9 @@ mod tests {
     use super::*;
 
     fn scratch() -> Scratch {
+        let directory = tempfile::tempdir().expect("a directory");
         let db = barograph_tsdb::Db::open(
-            barograph_tsdb::Options::new(std::env::temp_dir()),
+            barograph_tsdb::Options::new(directory.path()),
             &barograph_instrument::Registry::new(),
         );
         ScratchPool::default().take(db.expect("opens").open_group())

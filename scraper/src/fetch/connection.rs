@@ -18,6 +18,9 @@ use crate::target::Target;
 
 /// Most bytes of an error page that are read to keep the connection.
 const ERROR_BODY_BYTES: u64 = 64 << 10;
+/// What a connection reads at once, bytes. hyper would let every connection's buffer grow with the
+/// page and keep it: a quarter of a megabyte each.
+const READ_BYTES: usize = 32 << 10;
 /// Most bytes reserved for a body because its length was announced.
 const RESERVE_BYTES: u64 = 4 << 20;
 
@@ -27,6 +30,8 @@ pub(crate) struct HttpClient {
     kept: Option<Connection>,
     /// Bytes of the last body: about what the next will have.
     last_size: usize,
+    /// Memory for the next body.
+    pub(super) buffer: Vec<u8>,
 }
 
 struct Connection {
@@ -146,7 +151,8 @@ impl HttpClient {
             let (head, body) = response.into_parts();
             let ok = head.status == http::StatusCode::OK;
             let limit = if ok { job.body_limit } else { ERROR_BODY_BYTES };
-            let raw = match read_body(body, limit, self.last_size, progress).await {
+            let buffer = std::mem::take(&mut self.buffer);
+            let raw = match read_body(body, limit, self.last_size, buffer, progress).await {
                 Ok(raw) => {
                     self.last_size = raw.len();
                     self.kept = Some(connection);
@@ -176,6 +182,7 @@ async fn read_body(
     mut body: Incoming,
     limit: u64,
     expected: usize,
+    mut raw: Vec<u8>,
     progress: &Progress,
 ) -> Result<Vec<u8>, BodyError> {
     let announced = body.size_hint().lower();
@@ -186,7 +193,8 @@ async fn read_body(
         0 => expected as u64 + expected as u64 / 32,
         announced => announced,
     };
-    let mut raw = Vec::with_capacity(reserve.min(RESERVE_BYTES) as usize);
+    raw.clear();
+    raw.reserve(reserve.min(RESERVE_BYTES) as usize);
     progress.set("the answer began, but its body does not end");
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| BodyError::Broken(describe(&error)))?;
@@ -296,6 +304,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (sender, connection) = Builder::new()
+        .read_buf_exact_size(Some(READ_BYTES))
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| ScrapeError::Connect {

@@ -43,27 +43,36 @@ pub(crate) mod kind {
 /// Bytes that begin a marker's body.
 pub(crate) const MARKER_MAGIC: [u8; 16] = *b"\xf5barograph-mark\xf6";
 
+/// How much larger than the last record a builder's memory may stay.
+const SPARE_FACTOR: usize = 4;
+
 /// Collects the operations of one record.
 #[derive(Debug, Default)]
 pub(crate) struct RecordBuilder {
     bytes: Vec<u8>,
-    body: Vec<u8>,
 }
 
 impl RecordBuilder {
-    /// Begins a record.
+    /// Begins a record. Every group keeps a builder, and its first record, which names its series,
+    /// is many times as long as the rows that follow: memory for it is given back.
     pub(crate) fn clear(&mut self) {
+        if self.bytes.capacity() > SPARE_FACTOR * self.bytes.len().max(256) {
+            self.bytes.shrink_to(2 * self.bytes.len());
+        }
         self.bytes.clear();
         self.bytes.resize(FRAME_BYTES, 0);
     }
 
     /// Adds an operation, whose body `write` appends.
     pub(crate) fn operation(&mut self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
-        self.body.clear();
-        write(&mut self.body);
         self.bytes.push(kind);
-        put_varint(&mut self.bytes, self.body.len() as u64);
-        self.bytes.extend_from_slice(&self.body);
+        let body = self.bytes.len();
+        write(&mut self.bytes);
+        // The length stands before the body, and is known after it.
+        let end = self.bytes.len();
+        put_varint(&mut self.bytes, (end - body) as u64);
+        let length = self.bytes.len() - end;
+        self.bytes[body..].rotate_right(length);
     }
 
     /// The record with its length, and room for the checksum, which depends on the file.
