@@ -55,6 +55,26 @@ impl Labels {
         Self { text: text.into() }
     }
 
+    /// Appends the encoded form of a pair to `out`, to be put together by [`Labels::from_encoded`].
+    pub fn encode_pair(name: &str, value: &str, out: &mut String) {
+        push_part(out, name);
+        push_part(out, value);
+    }
+
+    /// Puts encoded pairs together, in ascending order of name: for stores that keep pairs encoded
+    /// and build sets only when someone looks.
+    pub fn from_encoded<'a>(pairs: impl Iterator<Item = &'a str> + Clone) -> Self {
+        let mut text = String::with_capacity(pairs.clone().map(str::len).sum());
+        pairs.for_each(|pair| text.push_str(pair));
+        Self { text: text.into() }
+    }
+
+    /// Name and value of one encoded pair.
+    pub fn decode_pair(mut encoded: &str) -> (&str, &str) {
+        let name = take_part(&mut encoded);
+        (name, take_part(&mut encoded))
+    }
+
     /// The value of `name`, or `""` where the label is absent: PromQL does not tell the two apart.
     pub fn get(&self, name: &str) -> &str {
         for (have, value) in self {
@@ -396,6 +416,21 @@ fn take_part<'a>(rest: &mut &'a str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_set_is_put_together_from_encoded_pairs() {
+        let long = "x".repeat(5000);
+        let labels = Labels::from_pairs([("a", "1"), ("b", &long), ("é", "ü")]);
+        let encode = |(name, value): (&str, &str)| {
+            let mut out = String::new();
+            Labels::encode_pair(name, value, &mut out);
+            assert_eq!(Labels::decode_pair(&out), (name, value));
+            out
+        };
+        let pairs: Vec<String> = labels.iter().map(encode).collect();
+        let again = Labels::from_encoded(pairs.iter().map(String::as_str));
+        assert_eq!(again, labels);
+    }
 
     #[test]
     fn a_set_is_sorted_and_has_no_empty_values() {

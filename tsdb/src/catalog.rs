@@ -44,6 +44,8 @@ struct Slot {
 struct Pair {
     name: Symbol,
     value: Symbol,
+    /// Generation of the catalog when it came into use.
+    generation: u32,
     postings: Postings,
 }
 
@@ -289,6 +291,19 @@ impl Catalog {
         (self.symbols.get(pair.name), self.symbols.get(pair.value))
     }
 
+    /// Whether what has the number of a pair now is what had it at a generation, for those who
+    /// noted the number then and looked away.
+    pub(crate) fn is_pair_since(&self, pair: PairId, generation: u32) -> bool {
+        let pair = self.pairs.get(pair as usize);
+        pair.is_some_and(|pair| pair.generation <= generation)
+    }
+
+    /// The series that has a slot, unless it took the slot over after a generation.
+    pub(crate) fn occupant_since(&self, slot: u32, generation: u32) -> Option<SeriesRef> {
+        let series = self.occupant(slot)?;
+        (series.generation <= generation).then_some(series)
+    }
+
     /// Series with a pair.
     pub(crate) fn postings(&self, pair: PairId) -> &Postings {
         &self.pairs[pair as usize].postings
@@ -406,6 +421,7 @@ impl Catalog {
         let pair = Pair {
             name: self.symbols.acquire(name),
             value: self.symbols.acquire(value),
+            generation: self.generation,
             postings: Postings::Empty,
         };
         let (name, hash) = (pair.name, hash_pair(pair.name, pair.value));

@@ -10,7 +10,7 @@ use crate::batch::SeriesRef;
 use crate::bytes::{Malformed, Reader};
 use crate::map::Region;
 use crate::page::timestamps;
-use crate::page::token::{self, State, Step};
+use crate::page::token::{self, Decoder, Step};
 
 const HEADER_BYTES: usize = 40;
 const ENTRY_BYTES: usize = 20;
@@ -282,45 +282,56 @@ pub(crate) fn decode_page(
     mut run: impl FnMut(u32, u32),
 ) -> Result<(), Malformed> {
     let end = page.end.min(rows.end);
-    let mut reader = Reader::new(page.page);
-    let (mut state, mut at) = (State::default(), page.start);
+    let mut decoder = Decoder::new(page.page);
+    let mut at = page.start;
     // The stretch being collected.
     let (mut from, mut until) = (0, 0);
-    let mut put = |values: &mut Vec<f64>, at: u32, count: u32, bits: u64| {
-        let (first, last) = (at.max(rows.start), at.saturating_add(count).min(end));
-        if first >= last {
-            return;
-        }
-        let count = (last - first) as usize;
-        let value = f64::from_bits(bits);
-        if count == 1 {
-            values.push(value);
-        } else {
-            values.resize(values.len() + count, value);
-        }
+    let mut note = |first: u32, count: u32| {
         if first != until {
             if from < until {
                 run(from, until - from);
             }
             from = first;
         }
-        until = last;
+        until = first + count;
     };
-    while at < end && !reader.is_at_end() {
-        match token::next(&mut reader, &mut state)? {
-            Step::Value => {
-                put(values, at, 1, state.last);
-                at += 1;
+    let repeat = |at: u32, count: u32| {
+        let (first, last) = (at.max(rows.start), at.saturating_add(count).min(end));
+        (first < last).then(|| (first, last - first))
+    };
+    while at < end && !decoder.is_at_end() {
+        let count = if at < rows.start {
+            decoder.skip((rows.start - at) as usize)?
+        } else {
+            let count = decoder.take((end - at) as usize, values)?;
+            if count > 0 {
+                note(at, count as u32);
             }
-            Step::Run(count) => {
-                put(values, at, count, state.last);
-                at = at.saturating_add(count);
-            }
-            Step::Gap(count) => at = at.saturating_add(count),
+            count
+        };
+        if count > 0 {
+            at += count as u32;
+            continue;
         }
+        let count = match decoder.control()? {
+            Step::Value => 1,
+            Step::Run(count) => count,
+            Step::Gap(count) => {
+                at = at.saturating_add(count);
+                continue;
+            }
+        };
+        if let Some((first, count)) = repeat(at, count) {
+            let value = f64::from_bits(decoder.last());
+            values.resize(values.len() + count as usize, value);
+            note(first, count);
+        }
+        at = at.saturating_add(count);
     }
-    if at < end {
-        put(values, at, end - at, state.last);
+    if let Some((first, count)) = repeat(at, end.saturating_sub(at)) {
+        let value = f64::from_bits(decoder.last());
+        values.resize(values.len() + count as usize, value);
+        note(first, count);
     }
     if from < until {
         run(from, until - from);

@@ -25,6 +25,7 @@ mod expand;
 mod head;
 mod head_file;
 mod head_index;
+mod head_select;
 mod histogram;
 mod layout;
 mod layouts;

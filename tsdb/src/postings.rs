@@ -103,6 +103,16 @@ impl Postings {
         }
     }
 
+    /// Whether any of these is in `set`.
+    pub(crate) fn intersects(&self, set: &RoaringBitmap) -> bool {
+        match self {
+            Self::Empty => false,
+            Self::Range { first, count } => set.range(*first..*first + *count).next().is_some(),
+            Self::Few(slots) => slots.iter().any(|slot| set.contains(*slot)),
+            Self::Many(bitmap) => !bitmap.is_disjoint(set),
+        }
+    }
+
     fn from_bitmap(bitmap: RoaringBitmap) -> Self {
         let count = bitmap.len();
         match (bitmap.min(), bitmap.max()) {
@@ -138,7 +148,9 @@ mod tests {
             postings.remove(&gone.iter().copied().collect());
             model.retain(|slot| !gone.contains(slot));
             prop_assert!(postings.to_bitmap().iter().eq(model.iter().copied()));
-            let mut set: RoaringBitmap = (0..100).collect();
+            let mut set: RoaringBitmap = (50..100).collect();
+            prop_assert_eq!(postings.intersects(&set), model.range(50..100).next().is_some());
+            set.insert_range(0..50);
             postings.intersect(&mut set);
             prop_assert!(set.iter().eq(model.iter().copied().filter(|s| *s < 100)));
         }

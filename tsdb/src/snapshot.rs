@@ -1,8 +1,8 @@
 //! Reading: an immutable view of the store.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use barograph_model::{Labels, Matcher, TimeRange};
 use roaring::RoaringBitmap;
@@ -10,15 +10,14 @@ use roaring::RoaringBitmap;
 use crate::assemble::{Assembly, ColumnKey, Timestamps};
 use crate::batch::SeriesRef;
 use crate::block::BlockSeries;
-use crate::catalog::{Catalog, UNPLACED};
 use crate::chunk::{self, Chunk, ChunkPage};
 use crate::component::ComponentKey;
 use crate::error::{ReadError, SelectError};
 use crate::head::{Group, Head};
 use crate::head_index::HeadIndex;
+use crate::head_select::{self, HeadSelection, HeadSeries, PairTexts};
 use crate::histogram::{HistogramColumn, Part};
 use crate::layout::Layout;
-use crate::select;
 use crate::view::View;
 
 /// An immutable view of the store. Cheap to clone, safe to hold for as long as a query runs.
@@ -36,28 +35,34 @@ pub struct Snapshot {
 pub struct Selection {
     snapshot: Snapshot,
     groups: Vec<Arc<Group>>,
+    texts: PairTexts,
     series: Vec<Picked>,
     timestamps: Mutex<Timestamps>,
 }
 
 /// A series and where its samples are.
+#[derive(Default)]
 struct Picked {
-    labels: Labels,
+    /// Made when someone asks, where they are known to the head.
+    labels: OnceLock<Labels>,
     head: Option<HeadSeries>,
     blocks: Vec<BlockSeries>,
 }
 
-/// A series of the head.
-#[derive(Clone)]
-struct HeadSeries {
-    series: SeriesRef,
-    /// Index of the group in the selection, index of the track in the group.
-    track: (u32, u32),
-    position: u32,
-    /// Tracks it was on before.
-    former: Box<[(u32, u32)]>,
-    /// Its components, in order of key.
-    parts: Box<[(ComponentKey, HeadSeries)]>,
+impl Picked {
+    fn of_head(series: HeadSeries) -> Self {
+        Self {
+            head: Some(series),
+            ..Self::default()
+        }
+    }
+
+    fn compare(&self, texts: &PairTexts, labels: &Labels) -> std::cmp::Ordering {
+        match (self.labels.get(), &self.head) {
+            (None, Some(series)) => texts.pairs(series).cmp(labels.iter()),
+            (have, _) => have.cmp(&Some(labels)),
+        }
+    }
 }
 
 /// Samples of one series, oldest first. Reuse it between reads.
@@ -74,16 +79,6 @@ pub struct Column {
     pub histograms: HistogramColumn,
 }
 
-impl HeadSeries {
-    fn part(&self, key: ComponentKey) -> Option<&Self> {
-        let at = self
-            .parts
-            .binary_search_by_key(&key, |(key, _)| *key)
-            .ok()?;
-        Some(&self.parts[at].1)
-    }
-}
-
 impl Snapshot {
     pub(crate) fn new(head: Arc<Head>, view: Arc<View>) -> Self {
         let marks = head.marks().rows.as_slice().into();
@@ -95,17 +90,23 @@ impl Snapshot {
     /// # Errors
     /// A damaged index.
     pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Selection, SelectError> {
-        let mut groups = Vec::new();
-        let mut series = self.select_head(matchers, range, &mut groups);
+        let mut found = HeadSelection::default();
+        if self.head_overlaps(range) {
+            let range = self.head_range(range);
+            found = head_select::select(&self.head, matchers, range, &self.marks);
+        }
+        let (groups, texts) = (found.groups, found.texts);
+        let mut series: Vec<Picked> = found.series.into_iter().map(Picked::of_head).collect();
         for (number, block) in self.view.blocks.iter().enumerate() {
             if block.range().overlaps(&range) {
                 let found = block.select(number as u32, matchers, range)?;
-                series = merge(series, found);
+                series = merge(&texts, series, found);
             }
         }
         Ok(Selection {
             snapshot: self.clone(),
             groups,
+            texts,
             series,
             timestamps: Mutex::default(),
         })
@@ -122,15 +123,11 @@ impl Snapshot {
     ) -> Result<Vec<String>, SelectError> {
         let mut names = BTreeSet::new();
         if self.head_overlaps(range) {
-            let catalog = self.head.catalog();
-            let slots = (!matchers.is_empty()).then(|| head_slots(&catalog, matchers));
-            for (name, pairs) in catalog.names() {
-                let used = slots.as_ref().is_none_or(|slots| {
-                    let mut has = |pair: &u32| intersects(&catalog, *pair, slots);
-                    pairs.iter().any(&mut has)
-                });
-                if used {
-                    names.insert(name.to_owned());
+            let index = HeadIndex::new(&self.head);
+            let slots = self.head_slots(&index, matchers, range);
+            for (name, pairs) in index.names() {
+                if index.any_in_use(&pairs, slots.as_ref()) {
+                    names.insert(name);
                 }
             }
         }
@@ -157,16 +154,11 @@ impl Snapshot {
     ) -> Result<Vec<String>, SelectError> {
         let mut values = BTreeSet::new();
         if self.head_overlaps(range) {
-            let catalog = self.head.catalog();
-            let slots = (!matchers.is_empty()).then(|| head_slots(&catalog, matchers));
-            for pair in catalog.pairs_of(name) {
-                let used = slots
-                    .as_ref()
-                    .is_none_or(|slots| intersects(&catalog, *pair, slots));
-                if used {
-                    values.insert(catalog.texts(*pair).1.to_owned());
-                }
-            }
+            let index = HeadIndex::new(&self.head);
+            let slots = self.head_slots(&index, matchers, range);
+            index.values_in_use(name, slots.as_ref(), |value| {
+                values.insert(value.to_owned());
+            });
         }
         for block in self
             .view
@@ -185,61 +177,32 @@ impl Snapshot {
         self.view.head_start_ms <= range.end_ms && range.start_ms <= self.head.max_ms.load(Relaxed)
     }
 
-    fn select_head(
+    /// The part of a range that the head answers for.
+    fn head_range(&self, range: TimeRange) -> TimeRange {
+        TimeRange {
+            start_ms: range.start_ms.max(self.view.head_start_ms),
+            end_ms: range.end_ms,
+        }
+    }
+
+    /// The series of the head that fit and may have samples in the range; `None` where any series
+    /// will do.
+    fn head_slots(
         &self,
+        index: &HeadIndex<'_>,
         matchers: &[Matcher],
         range: TimeRange,
-        groups: &mut Vec<Arc<Group>>,
-    ) -> Vec<Picked> {
-        if !self.head_overlaps(range) {
-            return Vec::new();
+    ) -> Option<RoaringBitmap> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let range = self.head_range(range);
+        let (min_ms, max_ms) = (&self.head.min_ms, &self.head.max_ms);
+        let whole = range.start_ms <= min_ms.load(Relaxed).max(self.view.head_start_ms)
+            && max_ms.load(Relaxed) <= range.end_ms;
+        if whole && matchers.is_empty() {
+            return None;
         }
-        let catalog = self.head.catalog();
-        let slots = head_slots(&catalog, matchers);
-        let all = self
-            .head
-            .groups
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut indices: HashMap<u32, u32> = HashMap::new();
-        let mut index_of = |number: u32| {
-            let index = indices.get(&number).copied();
-            index.or_else(|| {
-                groups.push(all.get(&number)?.clone());
-                indices.insert(number, groups.len() as u32 - 1);
-                Some(groups.len() as u32 - 1)
-            })
-        };
-        let mut picked = Vec::with_capacity(slots.len() as usize);
-        for slot in in_label_order(&catalog, &slots) {
-            let mut head_series = |series: SeriesRef| {
-                let at = catalog.location_of_slot(series.slot);
-                let group = index_of(at.group).filter(|_| at.track != UNPLACED)?;
-                let former = catalog.history(series.slot).iter();
-                Some(HeadSeries {
-                    series,
-                    track: (group, at.track),
-                    position: at.position,
-                    former: former
-                        .filter_map(|(number, track)| Some((index_of(*number)?, *track)))
-                        .collect(),
-                    parts: Box::default(),
-                })
-            };
-            let Some(mut head) = head_series(catalog.reference(slot)) else {
-                continue;
-            };
-            let components = catalog.components().of(slot).iter();
-            head.parts = components
-                .filter_map(|(key, series)| Some((*key, head_series(*series)?)))
-                .collect();
-            picked.push(Picked {
-                labels: catalog.labels(slot),
-                head: Some(head),
-                blocks: Vec::new(),
-            });
-        }
-        picked
+        let slots = head_select::slots(index, matchers);
+        Some(head_select::with_samples(index, &slots, range, &self.marks))
     }
 }
 
@@ -254,9 +217,13 @@ impl Selection {
         self.series.is_empty()
     }
 
-    /// The labels of series `index`.
+    /// The labels of series `index`, built at the first call.
     pub fn labels(&self, index: usize) -> &Labels {
-        &self.series[index].labels
+        let series = &self.series[index];
+        series.labels.get_or_init(|| match &series.head {
+            Some(head) => self.texts.labels(head),
+            None => unreachable!("BUG: a series of a block has no labels"),
+        })
     }
 
     /// Reads the samples of series `index` inside `range` into `column`, replacing what it holds.
@@ -448,44 +415,8 @@ fn damaged_head(track: u32, error: crate::bytes::Malformed) -> ReadError {
     }
 }
 
-fn head_slots(catalog: &Catalog, matchers: &[Matcher]) -> RoaringBitmap {
-    match select::select(&HeadIndex(catalog), matchers) {
-        Ok(slots) => slots,
-        Err(never) => match never {},
-    }
-}
-
-fn intersects(catalog: &Catalog, pair: u32, slots: &RoaringBitmap) -> bool {
-    let mut some = slots.clone();
-    catalog.postings(pair).intersect(&mut some);
-    !some.is_empty()
-}
-
-/// Slots in order of their labels. Pairs that occur are ranked once; series then compare as lists
-/// of numbers.
-fn in_label_order(catalog: &Catalog, slots: &RoaringBitmap) -> Vec<u32> {
-    let mut ranks: HashMap<u32, u32> = HashMap::new();
-    for slot in slots {
-        for pair in catalog.label_ids(slot) {
-            ranks.entry(*pair).or_default();
-        }
-    }
-    let mut pairs: Vec<u32> = ranks.keys().copied().collect();
-    pairs.sort_unstable_by(|a, b| catalog.texts(*a).cmp(&catalog.texts(*b)));
-    for (rank, pair) in pairs.iter().enumerate() {
-        ranks.insert(*pair, rank as u32);
-    }
-    let rank = |pair: &u32| ranks[pair];
-    let mut order: Vec<(Box<[u32]>, u32)> = slots
-        .iter()
-        .map(|slot| (catalog.label_ids(slot).iter().map(rank).collect(), slot))
-        .collect();
-    order.sort_unstable();
-    order.into_iter().map(|(_, slot)| slot).collect()
-}
-
 /// Joins two lists of series in label order.
-fn merge(a: Vec<Picked>, b: Vec<(Labels, BlockSeries)>) -> Vec<Picked> {
+fn merge(texts: &PairTexts, a: Vec<Picked>, b: Vec<(Labels, BlockSeries)>) -> Vec<Picked> {
     let mut merged = Vec::with_capacity(a.len().max(b.len()));
     let (mut a, mut b) = (a.into_iter().peekable(), b.into_iter().peekable());
     loop {
@@ -493,19 +424,16 @@ fn merge(a: Vec<Picked>, b: Vec<(Labels, BlockSeries)>) -> Vec<Picked> {
             (None, None) => return merged,
             (Some(_), None) => std::cmp::Ordering::Less,
             (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some(x), Some(y)) => x.labels.cmp(&y.0),
+            (Some(x), Some(y)) => x.compare(texts, &y.0),
         };
         let mut one = if order.is_gt() { None } else { a.next() };
         if order.is_ge()
             && let Some((labels, series)) = b.next()
         {
-            one.get_or_insert_with(|| Picked {
-                labels,
-                head: None,
-                blocks: Vec::new(),
-            })
-            .blocks
-            .push(series);
+            let one = one.get_or_insert_with(Picked::default);
+            // Known already, or good to have.
+            one.labels.get_or_init(|| labels);
+            one.blocks.push(series);
         }
         merged.extend(one);
     }

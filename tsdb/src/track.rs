@@ -236,6 +236,13 @@ impl Track {
         (row != u32::MAX).then_some(row)
     }
 
+    /// Rows of a member's first and last sample among the open rows.
+    pub(crate) fn open_rows(&self, position: usize) -> Option<(u32, u32)> {
+        let page = self.pages.get(position)?;
+        let started = page.start != NOT_STARTED;
+        started.then(|| (self.first_row + u32::from(page.start), page.last_row))
+    }
+
     /// Encodes the log record's body for a row and notes in the row what applying it needs.
     pub(crate) fn encode_row(&self, row: &mut Row, out: &mut Vec<u8>) {
         row.key = self.rows_since_key >= KEY_INTERVAL_ROWS;

@@ -137,6 +137,117 @@ pub(crate) fn next(reader: &mut Reader<'_>, state: &mut State) -> Result<Step, M
     }
 }
 
+/// Reads a stream in stretches: the integer that differences add to stays one, instead of being
+/// found anew in the last value's bits.
+#[derive(Debug)]
+pub(crate) struct Decoder<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    state: State,
+    /// The last value as an integer at the scale, where known.
+    whole: Option<i64>,
+}
+
+impl<'a> Decoder<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            at: 0,
+            state: State::default(),
+            whole: Some(0),
+        }
+    }
+
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
+    /// Bits of the last value.
+    pub(crate) fn last(&self) -> u64 {
+        self.state.last
+    }
+
+    /// Passes over at most `limit` differences; tells how many there were.
+    pub(crate) fn skip(&mut self, limit: usize) -> Result<usize, Malformed> {
+        let count = self.differences(std::iter::repeat_n((), limit), |_, ()| {})?;
+        Ok(count)
+    }
+
+    /// Appends the values of at most `limit` differences; tells how many there were.
+    pub(crate) fn take(&mut self, limit: usize, values: &mut Vec<f64>) -> Result<usize, Malformed> {
+        let base = values.len();
+        // A difference takes a byte at least.
+        let limit = limit.min(self.bytes.len() - self.at);
+        values.resize(base + limit, 0.0);
+        let power = POWERS[usize::from(self.state.scale)];
+        let slots = values[base..].iter_mut();
+        let count = if self.state.scale == 0 {
+            self.differences(slots, |whole, slot| *slot = whole as f64)
+        } else {
+            self.differences(slots, |whole, slot| *slot = whole as f64 / power)
+        }?;
+        values.truncate(base + count);
+        Ok(count)
+    }
+
+    /// Reads the step that is next and no difference, where there is one.
+    pub(crate) fn control(&mut self) -> Result<Step, Malformed> {
+        let mut reader = Reader::new(&self.bytes[self.at..]);
+        let before = self.state;
+        let step = next(&mut reader, &mut self.state).map_err(|error| Malformed {
+            offset: self.at + error.offset,
+            ..error
+        })?;
+        self.at += reader.offset();
+        if self.state != before {
+            self.whole = None;
+        }
+        Ok(step)
+    }
+
+    #[inline]
+    fn differences<T>(
+        &mut self,
+        slots: impl Iterator<Item = T>,
+        mut put: impl FnMut(i64, T),
+    ) -> Result<usize, Malformed> {
+        if self.bytes.get(self.at).is_none_or(|byte| *byte == 0) {
+            return Ok(0);
+        }
+        let known = self
+            .whole
+            .or_else(|| mantissa(self.state.last, self.state.scale));
+        let Some(mut whole) = known else {
+            return Err(Malformed {
+                offset: self.at,
+                what: "a difference from a value that is no decimal",
+            });
+        };
+        let mut count = 0;
+        for slot in slots {
+            let unsigned = match self.bytes.get(self.at) {
+                Some(0) | None => break,
+                Some(byte) if *byte < 0x80 => {
+                    self.at += 1;
+                    u64::from(*byte)
+                }
+                Some(_) => {
+                    let mut reader = Reader::new(&self.bytes[self.at..]);
+                    let unsigned = reader.varint()?;
+                    self.at += reader.offset();
+                    unsigned
+                }
+            };
+            whole = whole.wrapping_add(unzigzag(unsigned.wrapping_sub(1)));
+            put(whole, slot);
+            count += 1;
+        }
+        self.whole = Some(whole);
+        self.state.last = decimal(whole, self.state.scale);
+        Ok(count)
+    }
+}
+
 #[cold]
 fn put_value_slow(out: &mut Vec<u8>, state: &mut State, bits: u64) {
     if bits == STALE_NAN_BITS {
@@ -188,6 +299,23 @@ mod tests {
             assert_eq!(state.last, *bits, "{:?}", f64::from_bits(*bits));
         }
         assert!(reader.is_at_end());
+        let (mut decoder, mut at, mut back) = (Decoder::new(&out), 0, Vec::new());
+        while !decoder.is_at_end() {
+            // Some are skipped, some are taken.
+            let skipped = if at % 3 == 1 { decoder.skip(2) } else { Ok(0) }.expect("just written");
+            at += skipped;
+            back.clear();
+            let taken = decoder.take(5, &mut back).expect("just written");
+            let back: Vec<u64> = back.iter().map(|v| v.to_bits()).collect();
+            assert_eq!(back, values[at..at + taken]);
+            at += taken;
+            if skipped + taken == 0 {
+                assert_eq!(decoder.control(), Ok(Step::Value));
+                at += 1;
+            }
+            assert_eq!(decoder.last(), values[at - 1]);
+        }
+        assert_eq!(at, values.len());
     }
 
     #[test]
@@ -237,6 +365,12 @@ mod tests {
         fn garbage_is_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             let (mut reader, mut state) = (Reader::new(&bytes), State::default());
             while next(&mut reader, &mut state).is_ok() {}
+            let (mut decoder, mut values) = (Decoder::new(&bytes), Vec::new());
+            while !decoder.is_at_end()
+                && decoder.skip(1).is_ok()
+                && decoder.take(3, &mut values).is_ok()
+                && decoder.control().is_ok()
+            {}
         }
     }
 }

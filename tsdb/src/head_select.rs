@@ -1,0 +1,426 @@
+//! Selecting series of the head: who fits, who has samples in the range, in which order.
+//!
+//! What a selection needs of the catalog is copied in short turns, texts included, so that label
+//! sets can be built later, one by one and only for those who are asked for.
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::sync::Arc;
+
+use barograph_model::{Labels, Matcher, TimeRange};
+use rapidhash::fast::RapidHasher;
+use roaring::RoaringBitmap;
+
+use crate::batch::SeriesRef;
+use crate::catalog::{Catalog, Location, PairId, UNPLACED};
+use crate::chunk::{self, Chunk};
+use crate::component::ComponentKey;
+use crate::head::{Group, GroupState, Head};
+use crate::head_index::HeadIndex;
+use crate::select;
+use crate::track::Track;
+
+type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<RapidHasher<'static>>>;
+
+/// Most series copied from the catalog, or looked at in a group, in one turn.
+const SERIES_PER_TURN: usize = 1024;
+
+/// A series of the head, as it was when it was selected.
+pub(crate) struct HeadSeries {
+    pub(crate) series: SeriesRef,
+    /// Index of the group in the selection, index of the track in the group.
+    pub(crate) track: (u32, u32),
+    pub(crate) position: u32,
+    /// Tracks it was on before.
+    pub(crate) former: Box<[(u32, u32)]>,
+    /// Its components, in order of key.
+    pub(crate) parts: Box<[(ComponentKey, HeadSeries)]>,
+    /// Its pairs, in the list of all.
+    pairs_at: u32,
+    pairs_count: u32,
+}
+
+impl HeadSeries {
+    /// A component.
+    pub(crate) fn part(&self, key: ComponentKey) -> Option<&Self> {
+        let at = self
+            .parts
+            .binary_search_by_key(&key, |(key, _)| *key)
+            .ok()?;
+        Some(&self.parts[at].1)
+    }
+}
+
+/// Series of the head that fit, in order of their labels, and the texts of their labels.
+#[derive(Default)]
+pub(crate) struct HeadSelection {
+    pub(crate) groups: Vec<Arc<Group>>,
+    pub(crate) series: Vec<HeadSeries>,
+    pub(crate) texts: PairTexts,
+}
+
+/// The label pairs of a selection.
+#[derive(Default)]
+pub(crate) struct PairTexts {
+    /// Encoded pairs, one after the other.
+    encoded: String,
+    /// Where each ends.
+    ends: Vec<usize>,
+    /// The pairs of all series.
+    lists: Vec<u32>,
+}
+
+impl PairTexts {
+    /// The labels of a series.
+    pub(crate) fn labels(&self, series: &HeadSeries) -> Labels {
+        Labels::from_encoded(self.list(series).iter().map(|pair| self.encoded(*pair)))
+    }
+
+    /// The pairs of a series, in order of label name.
+    pub(crate) fn pairs(&self, series: &HeadSeries) -> impl Iterator<Item = (&str, &str)> {
+        self.list(series)
+            .iter()
+            .map(|pair| Labels::decode_pair(self.encoded(*pair)))
+    }
+
+    fn list(&self, series: &HeadSeries) -> &[u32] {
+        &self.lists[series.pairs_at as usize..][..series.pairs_count as usize]
+    }
+
+    fn encoded(&self, pair: u32) -> &str {
+        let pair = pair as usize;
+        let start = pair.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.encoded[start..self.ends[pair]]
+    }
+
+    fn add(&mut self, name: &str, value: &str) -> u32 {
+        Labels::encode_pair(name, value, &mut self.encoded);
+        self.ends.push(self.encoded.len());
+        self.ends.len() as u32 - 1
+    }
+}
+
+/// The series that fit every matcher and may have samples in the range. `marks` are the committed
+/// rows that the reader sees.
+pub(crate) fn select(
+    head: &Head,
+    matchers: &[Matcher],
+    range: TimeRange,
+    marks: &[u32],
+) -> HeadSelection {
+    let index = HeadIndex::new(head);
+    let found = copy(&index, &slots(&index, matchers), range, marks);
+    found.in_label_order()
+}
+
+/// The slots of the series that fit every matcher.
+pub(crate) fn slots(index: &HeadIndex<'_>, matchers: &[Matcher]) -> RoaringBitmap {
+    match select::select(index, matchers) {
+        Ok(slots) => slots,
+        Err(never) => match never {},
+    }
+}
+
+/// Those of the slots whose series may have samples in the range.
+pub(crate) fn with_samples(
+    index: &HeadIndex<'_>,
+    slots: &RoaringBitmap,
+    range: TimeRange,
+    marks: &[u32],
+) -> RoaringBitmap {
+    let mut kept = RoaringBitmap::new();
+    each_turn(index, slots, range, marks, |turn| {
+        kept.extend(turn.iter().map(|place| place.series.slot));
+    });
+    kept
+}
+
+fn copy(
+    index: &HeadIndex<'_>,
+    slots: &RoaringBitmap,
+    range: TimeRange,
+    marks: &[u32],
+) -> HeadSelection {
+    let mut found = HeadSelection::default();
+    let mut groups: FastMap<u32, Option<u32>> = FastMap::default();
+    let mut pairs: FastMap<PairId, u32> = FastMap::default();
+    // Neighbours mostly have the same pair in the same place.
+    let mut before: Vec<(PairId, u32)> = Vec::new();
+    each_turn(index, slots, range, marks, |turn| {
+        let mut group_index = |number: u32| {
+            *groups.entry(number).or_insert_with(|| {
+                found.groups.push(index.head.group(number)?);
+                Some(found.groups.len() as u32 - 1)
+            })
+        };
+        let picked: Vec<_> = turn
+            .drain(..)
+            .filter_map(|place| place.resolve(&mut group_index))
+            .collect();
+        let catalog = index.head.catalog();
+        for mut series in picked {
+            let slot = series.series.slot;
+            if catalog.occupant(slot) != Some(series.series) {
+                continue;
+            }
+            let (texts, ids) = (&mut found.texts, catalog.label_ids(slot));
+            series.pairs_at = texts.lists.len() as u32;
+            series.pairs_count = ids.len() as u32;
+            before.resize(ids.len(), (PairId::MAX, 0));
+            for (before, id) in before.iter_mut().zip(ids) {
+                if before.0 != *id {
+                    let number = pairs.entry(*id).or_insert_with(|| {
+                        let (name, value) = catalog.texts(*id);
+                        texts.add(name, value)
+                    });
+                    *before = (*id, *number);
+                }
+                texts.lists.push(before.1);
+            }
+            found.series.push(series);
+        }
+    });
+    found
+}
+
+impl HeadSelection {
+    /// Puts the series in order of their labels: pairs are ranked once, series then compare as
+    /// lists of numbers. As many ranks as fit are packed into one number, behind those that all
+    /// have in common.
+    fn in_label_order(mut self) -> Self {
+        let texts = &self.texts;
+        let mut by_text: Vec<u32> = (0..texts.ends.len() as u32).collect();
+        by_text.sort_unstable_by(|a, b| {
+            let pair = |pair: &u32| Labels::decode_pair(texts.encoded(*pair));
+            pair(a).cmp(&pair(b))
+        });
+        let mut ranks = vec![0; by_text.len()];
+        for (rank, pair) in (1u32..).zip(&by_text) {
+            ranks[*pair as usize] = rank;
+        }
+        let Some(first) = self.series.first() else {
+            return self;
+        };
+        let first = texts.list(first);
+        let common = self.series.iter().fold(first.len(), |common, series| {
+            let pairs = first[..common].iter().zip(texts.list(series));
+            pairs.take_while(|(a, b)| a == b).count()
+        });
+        let bits = u32::BITS - (by_text.len() as u32).leading_zeros();
+        let packed = (u128::BITS / bits.max(1)) as usize;
+        let key = |series: &HeadSeries| {
+            let mut own = texts.list(series)[common..].iter();
+            (0..packed).fold(0u128, |key, _| {
+                key << bits | u128::from(own.next().map_or(0, |pair| ranks[*pair as usize]))
+            })
+        };
+        let mut order: Vec<(u128, u32)> = self.series.iter().map(key).zip(0..).collect();
+        let rest = |at: u32| {
+            let pairs = texts.list(&self.series[at as usize]);
+            let rest = pairs.get(common + packed..).unwrap_or_default();
+            rest.iter().map(|pair| ranks[*pair as usize])
+        };
+        order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| rest(a.1).cmp(rest(b.1))));
+        if !order.is_sorted_by_key(|(_, at)| *at) {
+            let mut series: Vec<_> = self.series.into_iter().map(Some).collect();
+            let order = order.iter();
+            self.series = order
+                .filter_map(|(_, at)| series[*at as usize].take())
+                .collect();
+        }
+        self
+    }
+}
+
+/// Where a series is.
+struct Place {
+    series: SeriesRef,
+    at: Location,
+    former: Box<[(u32, u32)]>,
+    parts: Vec<(ComponentKey, Place)>,
+}
+
+impl Place {
+    fn of(catalog: &Catalog, series: SeriesRef) -> Option<Self> {
+        let at = catalog.locate(series)?;
+        (at.track != UNPLACED).then(|| Self {
+            series,
+            at,
+            former: catalog.history(series.slot).into(),
+            parts: Vec::new(),
+        })
+    }
+
+    fn with_parts(catalog: &Catalog, series: SeriesRef) -> Option<Self> {
+        let mut place = Self::of(catalog, series)?;
+        let parts = catalog.components().of(series.slot).iter();
+        let parts = parts.filter_map(|(key, series)| Some((*key, Self::of(catalog, *series)?)));
+        place.parts = parts.collect();
+        Some(place)
+    }
+
+    /// Names groups by their index in the selection.
+    fn resolve(self, group_index: &mut dyn FnMut(u32) -> Option<u32>) -> Option<HeadSeries> {
+        let track = (group_index(self.at.group)?, self.at.track);
+        let former = self.former.iter();
+        let former = former.filter_map(|(number, track)| Some((group_index(*number)?, *track)));
+        let former = former.collect();
+        let parts = self.parts.into_iter();
+        let parts = parts.filter_map(|(key, place)| Some((key, place.resolve(group_index)?)));
+        Some(HeadSeries {
+            series: self.series,
+            track,
+            position: self.at.position,
+            former,
+            parts: parts.collect(),
+            pairs_at: 0,
+            pairs_count: 0,
+        })
+    }
+}
+
+/// Gives the series of the slots that may have samples in the range, some at a time.
+fn each_turn(
+    index: &HeadIndex<'_>,
+    slots: &RoaringBitmap,
+    range: TimeRange,
+    marks: &[u32],
+    mut take: impl FnMut(&mut Vec<Place>),
+) {
+    let mut check = Check {
+        head: index.head,
+        range,
+        marks,
+        rows: FastMap::default(),
+    };
+    let mut slots = slots.iter().peekable();
+    let mut turn = Vec::with_capacity(SERIES_PER_TURN);
+    while slots.peek().is_some() {
+        {
+            let catalog = index.head.catalog();
+            let place = |slot| {
+                let series = catalog.occupant_since(slot, index.since)?;
+                Place::with_parts(&catalog, series)
+            };
+            turn.extend(slots.by_ref().take(SERIES_PER_TURN).filter_map(place));
+        }
+        check.keep(&mut turn);
+        take(&mut turn);
+        turn.clear();
+    }
+}
+
+/// Tells who may have samples in a range, to the row where a series' first and last are known, and
+/// without looking into pages.
+struct Check<'a> {
+    head: &'a Head,
+    range: TimeRange,
+    marks: &'a [u32],
+    /// Rows of chunks that are inside the range, by track and first row.
+    rows: FastMap<(u32, u32), std::ops::Range<u32>>,
+}
+
+/// What the open rows say.
+enum Verdict {
+    Yes,
+    /// Sealed chunks have to be asked; rows from the number on are not visible.
+    Ask(Arc<Vec<Arc<Chunk>>>, u32),
+    No,
+}
+
+impl Check<'_> {
+    /// Keeps the series that may have samples.
+    fn keep(&mut self, turn: &mut Vec<Place>) {
+        let mut verdicts = Vec::with_capacity(turn.len());
+        for same_group in turn.chunk_by(|a, b| a.at.group == b.at.group) {
+            match self.head.group(same_group[0].at.group) {
+                Some(group) => self.ask_group(&group.read(), same_group, &mut verdicts),
+                None => verdicts.extend(same_group.iter().map(|_| Verdict::No)),
+            }
+        }
+        let mut verdicts = verdicts.into_iter();
+        turn.retain(|place| {
+            let here = match verdicts.next() {
+                Some(Verdict::Yes) => true,
+                Some(Verdict::Ask(chunks, limit)) => self.ask_chunks(&chunks, limit, place.series),
+                Some(Verdict::No) | None => false,
+            };
+            here || place.former.iter().any(|(group, track)| {
+                let chunks = self.head.group(*group).and_then(|group| {
+                    let state = group.read();
+                    let track = state.track(*track)?;
+                    Some((track.chunks.clone(), self.limit(track)))
+                });
+                chunks.is_some_and(|(chunks, limit)| self.ask_chunks(&chunks, limit, place.series))
+            })
+        });
+    }
+
+    fn limit(&self, track: &Track) -> u32 {
+        self.marks.get(track.mark as usize).copied().unwrap_or(0)
+    }
+
+    fn ask_group(&self, state: &GroupState, places: &[Place], verdicts: &mut Vec<Verdict>) {
+        for same_track in places.chunk_by(|a, b| a.at.track == b.at.track) {
+            let Some(track) = state.track(same_track[0].at.track) else {
+                verdicts.extend(same_track.iter().map(|_| Verdict::No));
+                continue;
+            };
+            let limit = self.limit(track);
+            let open = rows_inside(&track.timestamps_ms, self.range);
+            let open = track.first_row + open.start..limit.min(track.first_row + open.end);
+            let sealed = track.chunks.iter().any(|chunk| self.overlaps(chunk, limit));
+            verdicts.extend(same_track.iter().map(|place| {
+                let position = place.at.position as usize;
+                let here = track.ids.get(position) == Some(&place.series);
+                let rows = here.then(|| track.open_rows(position)).flatten();
+                let inside = |(first, last)| first < open.end && last >= open.start;
+                if !open.is_empty() && rows.is_some_and(inside) {
+                    Verdict::Yes
+                } else if sealed {
+                    Verdict::Ask(track.chunks.clone(), limit)
+                } else {
+                    Verdict::No
+                }
+            }));
+        }
+    }
+
+    fn overlaps(&self, chunk: &Chunk, limit: u32) -> bool {
+        chunk.max_ms >= self.range.start_ms
+            && chunk.min_ms <= self.range.end_ms
+            && chunk.first_row < limit
+    }
+
+    fn ask_chunks(&mut self, chunks: &[Arc<Chunk>], limit: u32, series: SeriesRef) -> bool {
+        let range = self.range;
+        // Newest first: there a series is found soonest.
+        chunks.iter().rev().any(|chunk| {
+            if !self.overlaps(chunk, limit) {
+                return false;
+            }
+            let bytes = chunk.bytes();
+            let bytes = bytes.as_slice();
+            let key = (chunk.track, chunk.first_row);
+            let rows = self.rows.entry(key).or_insert_with(|| {
+                if range.start_ms <= chunk.min_ms && chunk.max_ms <= range.end_ms {
+                    return 0..chunk.rows;
+                }
+                // What is damaged is found to be so by whoever reads the samples.
+                chunk::timestamps_of(bytes).map_or(0..chunk.rows, |t| rows_inside(&t, range))
+            });
+            let end = rows.end.min(limit - chunk.first_row);
+            match chunk::find_page(bytes, series) {
+                Ok(Some(page)) => page.start < end && page.end > rows.start,
+                Ok(None) => false,
+                Err(_) => true,
+            }
+        })
+    }
+}
+
+fn rows_inside(timestamps_ms: &[i64], range: TimeRange) -> std::ops::Range<u32> {
+    let start = timestamps_ms.partition_point(|t| *t < range.start_ms);
+    let end = timestamps_ms.partition_point(|t| *t <= range.end_ms);
+    start as u32..end.max(start) as u32
+}
