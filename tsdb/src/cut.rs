@@ -22,6 +22,8 @@ use crate::view::{StoredBlock, View};
 use crate::wal::record::RecordBuilder;
 
 type Failure = (PathBuf, io::Error);
+/// A chunk that cannot be read, and why.
+type Damaged = (Arc<Chunk>, crate::bytes::Malformed);
 /// Series copied from the catalog under one lock.
 const COPY_SERIES: usize = 4096;
 /// Most spans cut in one round.
@@ -97,7 +99,12 @@ impl Inner {
         let directory = self.options.path.join("blocks");
         let mut writer =
             BlockWriter::begin(self.disk.clone(), &directory, uid, source.pairs.len(), None)?;
-        if let Err(error) = self.head.write_span(&source, range, &mut writer) {
+        let mut damaged = Vec::new();
+        let written = self
+            .head
+            .write_span(&source, range, &mut writer, &mut damaged);
+        self.give_up(damaged);
+        if let Err(error) = written {
             writer.abandon();
             return Err(error);
         }
@@ -164,6 +171,29 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// Counts and keeps aside chunks that cannot be read; the others of the span are not held up.
+    fn give_up(&self, mut damaged: Vec<Damaged>) {
+        let place = |(chunk, _): &Damaged| (chunk.track, chunk.first_row);
+        damaged.sort_by_key(place);
+        damaged.dedup_by_key(|damaged| place(damaged));
+        for (chunk, error) in damaged {
+            self.figures
+                .head_file_corruptions
+                .fetch_add(1, Ordering::Relaxed);
+            let name = PathBuf::from(format!("track-{}", chunk.track));
+            tracing::error!(
+                track = chunk.track,
+                first_row = chunk.first_row,
+                rows = chunk.rows,
+                offset = error.offset,
+                what = error.what,
+                "a chunk of the head cannot be read; samples of it are missing from the block, its bytes are kept in quarantine/"
+            );
+            self.quarantine
+                .keep(&name, chunk.first_row as usize, chunk.bytes().as_slice());
+        }
     }
 
     /// Drops from memory what blocks have, once no snapshot needs it. Returns whether anything was
@@ -254,6 +284,7 @@ impl Head {
         source: &Source,
         range: TimeRange,
         writer: &mut BlockWriter,
+        damaged: &mut Vec<Damaged>,
     ) -> Result<(), Failure> {
         let mut spans: HashMap<(u32, u32), Option<TrackSpan>> = HashMap::new();
         let mut values = Vec::new();
@@ -270,12 +301,11 @@ impl Head {
             for track in tracks {
                 let span = spans
                     .entry(track)
-                    .or_insert_with(|| self.track_span(track, range));
+                    .or_insert_with(|| self.track_span(track, range, damaged));
                 let Some(span) = span else { continue };
                 let mut piece = Piece::default();
                 values.clear();
-                collect(span, *series, &mut piece.runs, &mut values)
-                    .map_err(|e| (PathBuf::from("head"), io::Error::other(e.what)))?;
+                collect(span, *series, &mut piece.runs, &mut values, damaged);
                 if piece.runs.is_empty() {
                     continue;
                 }
@@ -300,9 +330,14 @@ impl Head {
     }
 
     /// A track's chunks and timestamps inside a range.
-    fn track_span(&self, (group, index): (u32, u32), range: TimeRange) -> Option<TrackSpan> {
+    fn track_span(
+        &self,
+        (group, index): (u32, u32),
+        range: TimeRange,
+        damaged: &mut Vec<Damaged>,
+    ) -> Option<TrackSpan> {
         let group = self.group(group)?;
-        let chunks: Vec<Arc<Chunk>> = {
+        let mut chunks: Vec<Arc<Chunk>> = {
             let state = group.read();
             let inside = |c: &&Arc<Chunk>| c.max_ms >= range.start_ms && c.min_ms <= range.end_ms;
             let chunks = state.track(index)?.chunks.iter();
@@ -312,9 +347,13 @@ impl Head {
         // its rows are row numbers less the first.
         let mut rows: Vec<i64> = Vec::new();
         let mut first_row = None;
-        for chunk in &chunks {
-            let Ok(column) = chunk::timestamps_of(chunk.bytes().as_slice()) else {
-                continue;
+        chunks.retain(|chunk| {
+            let column = match chunk::timestamps_of(chunk.bytes().as_slice()) {
+                Ok(column) => column,
+                Err(error) => {
+                    damaged.push((chunk.clone(), error));
+                    return false;
+                }
             };
             for (row, t) in (chunk.first_row..).zip(column) {
                 if range.contains(t) {
@@ -325,7 +364,8 @@ impl Head {
                     rows.push(t);
                 }
             }
-        }
+            true
+        });
         Some(TrackSpan {
             chunks,
             column: rows.into(),
@@ -443,28 +483,38 @@ fn drop_group(
     min_ms
 }
 
-/// The samples of a series in a track's span: stretches of rows of the column, and values.
+/// The samples of a series in a track's span: stretches of rows of the column, and values. What
+/// cannot be read is noted.
 fn collect(
     span: &TrackSpan,
     series: SeriesRef,
     runs: &mut Vec<(u32, u32)>,
     values: &mut Vec<f64>,
-) -> Result<(), crate::bytes::Malformed> {
+    damaged: &mut Vec<Damaged>,
+) {
     let end_row = span.first_row + span.column.len() as u32;
     for chunk in &span.chunks {
         let bytes = chunk.bytes();
-        let Some(page) = chunk::find_page(bytes.as_slice(), series)? else {
-            continue;
-        };
         let rows = span.first_row.saturating_sub(chunk.first_row)
             ..end_row.saturating_sub(chunk.first_row).min(chunk.rows);
-        chunk::decode_page(page, rows, values, |first, count| {
-            let first = chunk.first_row + first - span.first_row;
-            match runs.last_mut() {
-                Some((start, length)) if *start + *length == first => *length += count,
-                _ => runs.push((first, count)),
+        let before = (runs.len(), runs.last().copied(), values.len());
+        let read = chunk::find_page(bytes.as_slice(), series).and_then(|page| {
+            let Some(page) = page else { return Ok(()) };
+            chunk::decode_page(page, rows, values, |first, count| {
+                let first = chunk.first_row + first - span.first_row;
+                match runs.last_mut() {
+                    Some((start, length)) if *start + *length == first => *length += count,
+                    _ => runs.push((first, count)),
+                }
+            })
+        });
+        if let Err(error) = read {
+            runs.truncate(before.0);
+            if let (Some(last), Some(run)) = (runs.last_mut(), before.1) {
+                *last = run;
             }
-        })?;
+            values.truncate(before.2);
+            damaged.push((chunk.clone(), error));
+        }
     }
-    Ok(())
 }

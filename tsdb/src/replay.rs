@@ -423,3 +423,41 @@ fn known_series(
         Name::Component(belongs) => catalog.insert_component(*belongs, Some(series)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chunks_with_the_most_rows_are_taken() {
+        let chunk = |first_row: u32, end_row: u32| {
+            let times: Vec<i64> = (first_row..end_row).map(i64::from).collect();
+            Arc::new(crate::chunk::write(
+                1,
+                first_row,
+                &times,
+                std::iter::empty(),
+            ))
+        };
+        let cover = |spans: &[(u32, u32)]| {
+            let chunks = spans.iter().map(|(first, end)| chunk(*first, *end));
+            let kept = best_cover(chunks.collect());
+            let spans: Vec<_> = kept.iter().map(|c| (c.first_row, c.end_row())).collect();
+            spans
+        };
+        assert_eq!(cover(&[(0, 100), (0, 120)]), [(0, 120)]);
+        assert_eq!(
+            cover(&[(0, 120), (0, 100), (120, 240)]),
+            [(0, 120), (120, 240)]
+        );
+        // A seal was lost: the same rows were sealed once more at the limit.
+        let twice = [(0, 120), (0, 140), (120, 240), (140, 240)];
+        let rows: u32 = cover(&twice).iter().map(|(first, end)| end - first).sum();
+        assert_eq!(rows, 240);
+        assert_eq!(
+            cover(&[(0, 140), (0, 120), (120, 240)]),
+            [(0, 120), (120, 240)]
+        );
+        assert_eq!(cover(&[]), []);
+    }
+}

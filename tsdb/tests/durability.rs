@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use barograph_instrument::Registry;
+use barograph_instrument::{Format, Registry};
 use barograph_model::{Labels, Matcher, SystemClock, TimeRange};
 use barograph_tsdb::disk::{Disk, DiskFile, Lock, Mapping, SystemDisk};
 use barograph_tsdb::{Batch, Column, Db, Options, Snapshot, WalSync};
@@ -19,6 +19,8 @@ const START_MS: i64 = 1_600_000_000_000 / (2 * HOUR_MS) * (2 * HOUR_MS);
 struct Moody {
     refused_name: Arc<Mutex<Option<&'static str>>>,
     refuses_sync: Arc<AtomicBool>,
+    refuses_sync_dir: Arc<AtomicBool>,
+    refuses_remove: Arc<AtomicBool>,
 }
 
 impl Moody {
@@ -69,13 +71,22 @@ impl Disk for Moody {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         SystemDisk.rename(from, to)
     }
+    fn truncate(&self, path: &Path, size_bytes: u64) -> io::Result<()> {
+        SystemDisk.truncate(path, size_bytes)
+    }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
+        if self.refuses_remove.load(Ordering::Relaxed) {
+            return Err(io::Error::other("refused"));
+        }
         SystemDisk.remove_file(path)
     }
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
         SystemDisk.remove_dir_all(path)
     }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        if self.refuses_sync_dir.load(Ordering::Relaxed) {
+            return Err(io::Error::other("refused"));
+        }
         SystemDisk.sync_dir(path)
     }
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
@@ -270,4 +281,162 @@ fn a_damaged_length_in_a_head_file_costs_one_chunk() {
         .iter()
         .sum();
     assert!((1..=120).contains(&lost), "{lost} samples");
+}
+
+fn metric(registry: &Registry, name: &str) -> f64 {
+    let mut page = String::new();
+    registry.encode(Format::Text004, &mut page);
+    let mut lines = page.lines().filter(|line| !line.starts_with('#'));
+    let line = lines.find(|line| line.split([' ', '{']).next() == Some(name));
+    let value = line.and_then(|line| line.rsplit(' ').next());
+    value
+        .unwrap_or_else(|| panic!("{name} is exposed"))
+        .parse()
+        .expect("a number")
+}
+
+fn copy(from: &Path) -> tempfile::TempDir {
+    let to = tempfile::tempdir().expect("a temporary directory");
+    for part in ["wal", "head", "blocks"] {
+        std::fs::create_dir_all(to.path().join(part)).expect("makes");
+        for name in SystemDisk.list(&from.join(part)).expect("lists") {
+            let (from, to) = (
+                from.join(part).join(&name),
+                to.path().join(part).join(&name),
+            );
+            if from.is_file() {
+                std::fs::copy(from, to).expect("copies");
+            }
+        }
+    }
+    to
+}
+
+fn quarantined(directory: &Path) -> Vec<String> {
+    SystemDisk
+        .list(&directory.join("quarantine"))
+        .unwrap_or_default()
+}
+
+#[test]
+fn a_damaged_checkpoint_costs_nothing_while_the_one_before_is_there() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let db = open(options(directory.path()), &Moody::default());
+    append(&db, "a", minutes(130));
+    db.maintain();
+    append(&db, "b", minutes(100));
+    db.maintain();
+    append(&db, "c", minutes(50));
+    drop(db);
+    let wal = directory.path().join("wal");
+    let names = SystemDisk.list(&wal).expect("lists");
+    let newest = names.iter().rfind(|name| name.contains(".ckpt"));
+    let newest = newest.expect("a checkpoint").clone();
+    let bytes = std::fs::read(wal.join(&newest)).expect("reads");
+    let places = (4128..bytes.len()).step_by(29).chain([0, bytes.len() - 1]);
+    for at in places.chain([usize::MAX]) {
+        let copy = copy(directory.path());
+        let mut damaged = bytes.clone();
+        match damaged.get_mut(at) {
+            Some(byte) => *byte ^= 0x40,
+            None => damaged.truncate(4400),
+        }
+        std::fs::write(copy.path().join("wal").join(&newest), damaged).expect("writes");
+        let registry = Registry::new();
+        let db = Db::open(options(copy.path()), &registry).expect("opens");
+        for (id, count) in [("a", 130), ("b", 100), ("c", 50)] {
+            let found = samples(&db.snapshot(), id, TimeRange::ALL);
+            assert!(
+                found.iter().copied().eq(minutes(count)),
+                "byte {at}: {} of {count} of {id}",
+                found.len()
+            );
+        }
+        if at > 0 {
+            let corruptions = metric(&registry, "prometheus_tsdb_wal_corruptions_total");
+            assert!(corruptions >= 1.0, "byte {at}");
+            assert!(!quarantined(copy.path()).is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_could_be_neither_used_nor_removed_is_not_in_the_way() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let disk = Moody::default();
+    let db = open(options(directory.path()), &disk);
+    let group = db.open_group();
+    let series = db.register(group, &labels("a")).expect("registers");
+    let mut batch = Batch::new(group);
+    batch.push(series, START_MS, 1.0);
+    disk.refuses_sync_dir.store(true, Ordering::Relaxed);
+    disk.refuses_remove.store(true, Ordering::Relaxed);
+    db.append(&batch).expect_err("the segment is not durable");
+    disk.refuses_sync_dir.store(false, Ordering::Relaxed);
+    disk.refuses_remove.store(false, Ordering::Relaxed);
+    std::thread::sleep(Duration::from_millis(120));
+    assert_eq!(db.append(&batch).expect("appends").accepted, 1);
+    drop(db);
+    let registry = Registry::new();
+    let db = Db::open(options(directory.path()), &registry).expect("opens");
+    assert_eq!(
+        samples(&db.snapshot(), "a", TimeRange::ALL),
+        [(START_MS, 1.0)]
+    );
+    let corruptions = metric(&registry, "prometheus_tsdb_wal_corruptions_total");
+    assert_eq!(corruptions, 0.0);
+}
+
+#[test]
+fn a_torn_end_is_no_damage_after_a_second_crash() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    for (round, id) in ["a", "b", "c"].into_iter().enumerate() {
+        let registry = Registry::new();
+        let db = Db::open(options(directory.path()), &registry).expect("opens");
+        let corruptions = metric(&registry, "prometheus_tsdb_wal_corruptions_total");
+        assert_eq!(corruptions, 0.0, "round {round}");
+        let torn = metric(&registry, "barograph_tsdb_wal_torn_ends_total");
+        assert_eq!(torn, f64::from(u8::from(round > 0)));
+        append(&db, id, minutes(10));
+        drop(db);
+        let wal = directory.path().join("wal");
+        let names = SystemDisk.list(&wal).expect("lists");
+        let path = wal.join(names.last().expect("a segment"));
+        let mut bytes = std::fs::read(&path).expect("reads");
+        let used = bytes.len() - bytes.iter().rev().take_while(|b| **b == 0).count();
+        // A record of 300 bytes of which 20 were written.
+        bytes[used..used + 4].copy_from_slice(&300u32.to_le_bytes());
+        bytes[used + 4..used + 28].fill(0x5a);
+        std::fs::write(path, bytes).expect("writes");
+    }
+    let db = open(options(directory.path()), &Moody::default());
+    for id in ["a", "b", "c"] {
+        assert_eq!(samples(&db.snapshot(), id, TimeRange::ALL).len(), 10);
+    }
+}
+
+#[test]
+fn a_chunk_that_becomes_unreadable_is_kept_aside_and_stops_no_block() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let registry = Registry::new();
+    let db = Db::open(options(directory.path()), &registry).expect("opens");
+    append(&db, "a", minutes(130));
+    append(&db, "b", minutes(130));
+    db.maintain();
+    // The chunk's count of timestamp bytes, in the file that is mapped.
+    let path = directory.path().join("head").join("00000001.head");
+    let file = std::fs::File::options().write(true).open(path);
+    let file = file.expect("opens");
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 4], 4128 + 8 + 32).expect("writes");
+    append(&db, "c", minutes(7 * 60));
+    for _ in 0..3 {
+        db.maintain();
+    }
+    assert!(db.stats(0).head.min_time_ms.is_some_and(|t| t > START_MS));
+    let damaged = metric(&registry, "prometheus_tsdb_mmap_chunk_corruptions_total");
+    assert_eq!(damaged, 1.0);
+    assert_eq!(quarantined(directory.path()).len(), 1);
+    let found = ["a", "b", "c"].map(|id| samples(&db.snapshot(), id, TimeRange::ALL).len());
+    assert_eq!(found.iter().filter(|count| **count < 130).count(), 1);
+    assert_eq!(found[2], 7 * 60);
 }
