@@ -252,11 +252,6 @@ impl Head {
                 Ok(record) => {
                     rows.layouts_logged();
                     written = Some(record);
-                    // Without its names a series is lost until it is named again: a record that
-                    // names some is written twice. Best effort, and harmless where both are read.
-                    if !plan.joins.is_empty() {
-                        wal.append(&mut writer.record).ok();
-                    }
                 }
                 Err(error) => {
                     for (_, mut track) in plan.new_tracks {

@@ -50,6 +50,7 @@ const SPARE_FACTOR: usize = 4;
 #[derive(Debug, Default)]
 pub(crate) struct RecordBuilder {
     bytes: Vec<u8>,
+    is_naming: bool,
 }
 
 impl RecordBuilder {
@@ -61,10 +62,12 @@ impl RecordBuilder {
         }
         self.bytes.clear();
         self.bytes.resize(FRAME_BYTES, 0);
+        self.is_naming = false;
     }
 
     /// Adds an operation, whose body `write` appends.
     pub(crate) fn operation(&mut self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
+        self.is_naming |= matches!(kind, kind::JOIN | kind::LAYOUT);
         self.bytes.push(kind);
         let body = self.bytes.len();
         write(&mut self.bytes);
@@ -82,6 +85,11 @@ impl RecordBuilder {
         let sum = checksum(salt, length, &self.bytes[FRAME_BYTES..]);
         self.bytes[4..FRAME_BYTES].copy_from_slice(&sum.to_le_bytes());
         &self.bytes
+    }
+
+    /// Whether later records mean nothing without this one.
+    pub(crate) fn is_naming(&self) -> bool {
+        self.is_naming
     }
 
     /// Size of the record so far.

@@ -168,6 +168,12 @@ impl Wal {
         }
         match self.write(&mut state, record) {
             Ok(file) => {
+                if record.is_naming() {
+                    // Without its names a series is lost until it is named again, so one damaged
+                    // place must not take them. Reading both does no harm; without the second, the
+                    // first serves.
+                    self.write(&mut state, record).ok();
+                }
                 if state.failure.take().is_some() {
                     self.figures.failing.store(false, Ordering::Relaxed);
                     tracing::info!("the log accepts writes again; samples are stored again");
