@@ -198,6 +198,7 @@ impl Core {
     /// Tells every part what the configuration wants of it. Alert destinations first, so that no
     /// alert of the new rules goes to an old one.
     pub(crate) async fn apply(&self, config: &Config, settings: &Settings) {
+        self.db.set_retention(settings.retention(config.retention));
         self.notifier
             .apply(
                 config.alertmanagers.clone(),

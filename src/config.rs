@@ -19,6 +19,7 @@ use barograph_alerting::{AlertmanagerTarget, RoutingConfig, RuleFile};
 use barograph_model::Labels;
 use barograph_model::relabel::RelabelRule;
 use barograph_scraper::{Collector, ScrapeConfig};
+use barograph_tsdb::Retention;
 
 use crate::cli::Settings;
 
@@ -44,8 +45,8 @@ pub(crate) struct Config {
     pub(crate) alert_relabel: Vec<RelabelRule>,
     /// Our own routing.
     pub(crate) routing: Option<RoutingConfig>,
-    /// How long samples are kept, where the file says.
-    pub(crate) retention_ms: Option<i64>,
+    /// How much is kept, where the file says.
+    pub(crate) retention: Option<Retention>,
     /// The configuration as YAML, defaults filled in, secrets hidden.
     pub(crate) shown: String,
     /// What is accepted and not served.

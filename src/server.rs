@@ -209,7 +209,10 @@ pub(crate) async fn start(
 ) -> Result<Core, StartError> {
     let (settings, registry) = (&app.settings, &app.registry);
     let mut options = Options::new(&settings.data_path);
-    options.retention_ms = settings.retention_ms(config.retention_ms);
+    let retention = settings.retention(config.retention);
+    options.retention_ms = retention.time_ms;
+    options.retention_bytes = retention.size_bytes;
+    options.retention_percent = retention.disk_percent;
     let opening = registry.clone();
     let db = tokio::task::spawn_blocking(move || Db::open(options, &opening))
         .await

@@ -7,6 +7,7 @@ use axum::extract::State;
 use barograph_model::duration::format_duration_ms;
 use barograph_model::{Clock, SystemClock};
 use barograph_query::Cancel;
+use barograph_tsdb::Retention;
 use serde::Serialize;
 
 use super::error::{ApiError, ErrorKind};
@@ -15,7 +16,7 @@ use super::params::Params;
 use super::query::on_pool;
 use super::time::rfc3339;
 use crate::app::{App, Core};
-use crate::cli::VERSION;
+use crate::cli::{VERSION, format_size_bytes};
 use crate::server::hostname;
 
 /// Which Prometheus clients may take this server for: they switch features on by this number.
@@ -85,7 +86,7 @@ struct RuntimeInfo {
 /// `/status/runtimeinfo`. What speaks of Go's runtime keeps its key and says what comes closest.
 pub(super) async fn runtime_info(State(app): State<Arc<App>>, core: Core) -> Reply {
     let active = &core.active;
-    let retention_ms = app.settings.retention_ms(active.config().retention_ms);
+    let retention = app.settings.retention(active.config().retention);
     Reply::of(&RuntimeInfo {
         start_time: rfc3339(app.started_ms),
         working_directory: std::env::current_dir()
@@ -103,12 +104,23 @@ pub(super) async fn runtime_info(State(app): State<Arc<App>>, core: Core) -> Rep
         memory_limit_bytes: i64::MAX,
         gogc: "",
         godebug: "",
-        storage_retention: if retention_ms == 0 {
-            String::new()
-        } else {
-            format_duration_ms(retention_ms)
-        },
+        storage_retention: shown_retention(retention),
     })
+}
+
+/// The limits that are set, as Prometheus joins them.
+fn shown_retention(retention: Retention) -> String {
+    let mut limits = Vec::new();
+    if retention.time_ms != 0 {
+        limits.push(format_duration_ms(retention.time_ms));
+    }
+    if retention.size_bytes != 0 {
+        limits.push(format_size_bytes(retention.size_bytes));
+    }
+    if retention.disk_percent != 0.0 {
+        limits.push(format!("{}%", retention.disk_percent));
+    }
+    limits.join(" or ")
 }
 
 /// `/status/config`: the configuration in force as YAML.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use barograph_model::Pattern;
 use barograph_model::duration::{format_duration_ms, parse_duration_ms};
+use barograph_tsdb::Retention;
 use clap::ArgMatches;
 
 use super::size::{format_size_bytes, parse_size_bytes};
@@ -43,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) data_path: PathBuf,
     /// How long samples are kept, where the command line says.
     pub(crate) retention_ms: Option<i64>,
+    /// Most bytes of the data directory; 0 sets no limit.
+    pub(crate) retention_bytes: u64,
     /// Longest outage after which `for` is restored, milliseconds.
     pub(crate) outage_tolerance_ms: i64,
     /// Least `for` that is restored, milliseconds.
@@ -110,6 +113,8 @@ impl Settings {
             retention_ms: values
                 .given("storage.tsdb.retention.time")
                 .map(|_| values.duration_ms("storage.tsdb.retention.time")),
+            retention_bytes: parse_size_bytes(values.text("storage.tsdb.retention.size"))
+                .unwrap_or_default(),
             outage_tolerance_ms: values.duration_ms("rules.alert.for-outage-tolerance"),
             for_grace_period_ms: values.duration_ms("rules.alert.for-grace-period"),
             resend_delay_ms: values.duration_ms("rules.alert.resend-delay"),
@@ -143,10 +148,18 @@ impl Settings {
         self.features.iter().any(|feature| feature == name)
     }
 
-    /// How long samples are kept: the flag, else the configuration, else 15 days.
-    pub(crate) fn retention_ms(&self, configured_ms: Option<i64>) -> i64 {
-        let default_ms = parse_duration_ms(DEFAULT_RETENTION).unwrap_or_default();
-        configured_ms.or(self.retention_ms).unwrap_or(default_ms)
+    /// How much is kept: what the configuration says, else the flags, else 15 days.
+    pub(crate) fn retention(&self, configured: Option<Retention>) -> Retention {
+        let default_ms = match (self.retention_ms, self.retention_bytes) {
+            (Some(time_ms), _) => time_ms,
+            (None, 0) => parse_duration_ms(DEFAULT_RETENTION).unwrap_or_default(),
+            (None, _) => 0,
+        };
+        configured.unwrap_or(Retention {
+            time_ms: default_ms,
+            size_bytes: self.retention_bytes,
+            disk_percent: 0.0,
+        })
     }
 }
 

@@ -234,11 +234,11 @@ pub(crate) const FLAGS: &[Flag] = &[
         "",
         "How long samples are kept (15d where neither this, nor a size, nor the configuration says otherwise).",
     ),
-    not_built(
+    built(
         "storage.tsdb.retention.size",
         Kind::Size,
         "0B",
-        "Most bytes of blocks.",
+        "Most bytes of the data directory: beyond it the oldest blocks go (0B: no limit).",
     ),
     not_built(
         "storage.tsdb.no-lockfile",

@@ -1,4 +1,5 @@
 use super::*;
+use barograph_tsdb::Retention;
 
 fn settings(arguments: &[&str]) -> Settings {
     match run(arguments) {
@@ -49,10 +50,22 @@ fn defaults_are_prometheus_s() {
     assert_eq!(settings.lookback_ms, 300_000);
     assert_eq!(settings.query_max_samples, 50_000_000);
     assert_eq!(settings.route_prefix, "/");
-    assert_eq!(settings.retention_ms(None), 15 * 86_400_000);
-    assert_eq!(settings.retention_ms(Some(1)), 1);
+    assert_eq!(
+        settings.retention(None),
+        Retention::of_time(15 * 86_400_000)
+    );
+    assert_eq!(settings.retention(Some(Retention::of_time(1))).time_ms, 1);
     assert!(settings.drain_notifications && !settings.enable_lifecycle);
     assert!(settings.notices.is_empty() && settings.config_file.is_none());
+}
+
+#[test]
+fn a_size_alone_sets_no_time() {
+    let flag = "--storage.tsdb.retention.size=2KB";
+    let retention = settings(&[flag]).retention(None);
+    assert_eq!((retention.time_ms, retention.size_bytes), (0, 2048));
+    let both = settings(&[flag, "--storage.tsdb.retention.time=1d"]).retention(None);
+    assert_eq!((both.time_ms, both.size_bytes), (86_400_000, 2048));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use barograph_model::Labels;
 use barograph_scraper::{FileDiscovery, ScrapeConfig, StaticTargets};
+use barograph_tsdb::Retention;
 use serde::de::DeserializeOwned;
 use serde_saphyr::Spanned;
 
@@ -121,7 +122,7 @@ pub(super) fn config(
 
     let (alertmanagers, alert_relabel) =
         alerting::resolve(&source, file.alerting.as_mut(), &mut notices)?;
-    let retention_ms = storage(&source, file.storage.as_ref(), &mut notices)?;
+    let retention = storage(&source, file.storage.as_ref(), &mut notices)?;
     for (name, section) in [
         ("remote_write", &file.remote_write),
         ("remote_read", &file.remote_read),
@@ -145,7 +146,7 @@ pub(super) fn config(
         alertmanagers,
         alert_relabel,
         routing: None,
-        retention_ms,
+        retention,
         shown: shown::yaml(&file),
         notices,
         files,
@@ -678,12 +679,11 @@ fn storage(
     source: &Source<'_>,
     storage: Option<&Storage>,
     notices: &mut Vec<Notice>,
-) -> Result<Option<i64>, ConfigError> {
+) -> Result<Option<Retention>, ConfigError> {
     let Some(storage) = storage else {
         return Ok(None);
     };
     let tsdb = storage.tsdb.clone().unwrap_or_default();
-    let retention = tsdb.retention.clone().unwrap_or_default();
     for (name, used) in [
         ("exemplars", storage.exemplars.is_some()),
         (
@@ -696,23 +696,26 @@ fn storage(
             tsdb.stale_series_compaction_threshold.is_some(),
         ),
         ("tsdb.chunk_encoding", tsdb.chunk_encoding.is_some()),
-        (
-            "tsdb.retention.size",
-            retention.size.is_some_and(|size| size.0 > 0),
-        ),
-        ("tsdb.retention.percentage", retention.percentage.is_some()),
     ] {
         if used {
             notices.push(not_built("storage", name));
         }
     }
+    // Where the section is there, it counts whole: what it leaves out sets no limit.
+    let Some(retention) = &tsdb.retention else {
+        return Ok(None);
+    };
     if let Some(percentage) = &retention.percentage
         && !(0.0..=100.0).contains(&percentage.value)
     {
         let message = "storage.tsdb.retention.percentage must be between 0 and 100";
         return Err(source.error(percentage, message));
     }
-    Ok(retention.time.map(|time| time.0))
+    Ok(Some(Retention {
+        time_ms: retention.time.map_or(0, |time| time.0),
+        size_bytes: retention.size.map_or(0, |size| size.0),
+        disk_percent: retention.percentage.as_ref().map_or(0.0, |p| p.value),
+    }))
 }
 
 /// A value that stands nowhere in the text.

@@ -19,6 +19,7 @@ use crate::head_file::HeadFiles;
 use crate::metrics::{self, Figures};
 use crate::options::{Options, WalSync};
 use crate::quarantine::Quarantine;
+use crate::retention::Retention;
 use crate::snapshot::Snapshot;
 use crate::stats::{self, Stats};
 use crate::view::View;
@@ -50,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) quarantine: Quarantine,
     /// Held by whoever does maintenance.
     pub(crate) maintenance: Mutex<Maintenance>,
+    pub(crate) retention: Mutex<Retention>,
     pub(crate) compaction: Compaction,
     pub(crate) compaction_figures: compact::Figures,
     /// The disk budget of compaction.
@@ -151,6 +153,12 @@ impl Db {
         self.inner().maintain(true);
     }
 
+    /// Changes how much is kept; it counts from the next round of maintenance on.
+    pub fn set_retention(&self, retention: Retention) {
+        let mut own = self.inner().retention.lock();
+        **own.as_mut().unwrap_or_else(|poisoned| poisoned.get_mut()) = retention;
+    }
+
     /// Does now what the compaction thread does from time to time: merges blocks until there is
     /// nothing to merge. Returns how many merges succeeded.
     pub fn compact(&self) -> usize {
@@ -226,6 +234,11 @@ impl Inner {
     ) -> Self {
         let pace = Arc::new(Pace::new(options.compaction_bytes_per_second));
         Self {
+            retention: Mutex::new(Retention {
+                time_ms: options.retention_ms,
+                size_bytes: options.retention_bytes,
+                disk_percent: options.retention_percent,
+            }),
             compaction: Compaction::default(),
             compaction_figures: compact::Figures::default(),
             pace,

@@ -41,6 +41,7 @@ mod postings;
 mod prometheus;
 mod quarantine;
 mod replay;
+mod retention;
 mod select;
 mod snapshot;
 mod stats;
@@ -55,5 +56,6 @@ pub use error::{AppendError, CloseError, OpenError, ReadError, RegisterError, Se
 pub use histogram::HistogramColumn;
 pub use layout::HistogramError;
 pub use options::{Options, WalSync};
+pub use retention::Retention;
 pub use snapshot::{Column, Selection, Snapshot};
 pub use stats::{HeadStats, Stats};

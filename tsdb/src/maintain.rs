@@ -6,10 +6,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::block::view_of;
 use crate::checkpoint;
 use crate::db::{Inner, Maintenance};
-use crate::view::{StoredBlock, View};
 
 /// How often the background thread looks for spans to cut. Also the time in which a writer that
 /// brings its samples series by series, old ones last, can finish before they are too old.
@@ -81,47 +79,6 @@ impl Inner {
             // New ones were added at the end only.
             self.head.pending().drain(..chunks.len());
             left -= chunks.len();
-        }
-    }
-
-    /// Removes blocks that are older than the retention.
-    fn retain(&self) {
-        if self.options.retention_ms <= 0 {
-            return;
-        }
-        let view = self.view.load_full();
-        let newest_ms = view
-            .blocks
-            .iter()
-            .map(|block| block.range().end_ms)
-            .chain([self.head.max_ms.load(Ordering::Relaxed)])
-            .max();
-        // By the data's own time, unless that is ahead of the clock.
-        let now_ms = newest_ms.unwrap_or(i64::MIN).min(self.clock.now_ms());
-        let oldest_ms = now_ms.saturating_sub(self.options.retention_ms);
-        let is_kept = |block: &&StoredBlock| block.range().end_ms >= oldest_ms;
-        let gone: Vec<_> = view.blocks.iter().filter(|b| !is_kept(b)).collect();
-        if gone.is_empty() {
-            return;
-        }
-        self.exchange_view(i64::MIN, |old| View {
-            head_start_ms: old.head_start_ms,
-            ..view_of(old.blocks.iter().filter(is_kept).cloned().collect())
-        });
-        for block in gone {
-            // Maps stay readable for snapshots that hold them.
-            let removed = self.remove_directory(block.path(), block.uid());
-            match removed {
-                Ok(()) => {
-                    self.figures
-                        .retention_deletions
-                        .fetch_add(1, Ordering::Relaxed);
-                    tracing::info!(path = %block.path().display(), "a block is past the retention and was removed");
-                }
-                Err(error) => {
-                    tracing::error!(path = %block.path().display(), %error, "cannot remove a block past the retention");
-                }
-            }
         }
     }
 

@@ -23,6 +23,7 @@ pub(crate) struct Figures {
     pub(crate) blocks_failed: AtomicU64,
     pub(crate) blocks_unreadable: AtomicU64,
     pub(crate) retention_deletions: AtomicU64,
+    pub(crate) size_retentions: AtomicU64,
     pub(crate) head_file_failures: AtomicU64,
     pub(crate) head_file_corruptions: AtomicU64,
 }
@@ -41,6 +42,7 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
     let head = head_stats(&inner.head);
     let view = inner.view.load_full();
     let own = &inner.figures;
+    let retention = inner.retention();
     let compaction = &inner.compaction_figures;
     let wal = &inner.wal.figures;
     let samples = &inner.head.figures;
@@ -205,6 +207,30 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         Counter,
         "Blocks removed because of their age.",
         count(&own.retention_deletions),
+    );
+    one(
+        "prometheus_tsdb_size_retentions_total",
+        Counter,
+        "Blocks removed because the data directory was too large.",
+        count(&own.size_retentions),
+    );
+    one(
+        "prometheus_tsdb_retention_limit_seconds",
+        Gauge,
+        "How long samples are kept; 0 is for ever.",
+        retention.time_ms as f64 / 1e3,
+    );
+    one(
+        "prometheus_tsdb_retention_limit_bytes",
+        Gauge,
+        "Most bytes of the data directory; 0 is no limit.",
+        retention.size_bytes as f64,
+    );
+    one(
+        "prometheus_tsdb_retention_limit_percentage",
+        Gauge,
+        "Most bytes of the data directory as a share of the file system; 0 is no limit.",
+        retention.disk_percent,
     );
     one(
         "prometheus_tsdb_too_old_samples_total",

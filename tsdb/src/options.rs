@@ -12,6 +12,10 @@ pub struct Options {
     pub path: PathBuf,
     /// How long samples are kept, milliseconds; 0 keeps them for ever.
     pub retention_ms: i64,
+    /// Most bytes of the data directory; 0 sets no limit.
+    pub retention_bytes: u64,
+    /// Most bytes of the data directory as a share of the file system, 0 to 100; 0 sets no limit.
+    pub retention_percent: f64,
     /// Most series in memory.
     pub series_limit: usize,
     /// When the log is made to survive a power cut.
@@ -35,6 +39,8 @@ impl Options {
         Self {
             path: path.into(),
             retention_ms: 15 * 24 * 3_600_000,
+            retention_bytes: 0,
+            retention_percent: 0.0,
             series_limit: 10_000_000,
             wal_sync: WalSync::Interval(Duration::from_millis(200)),
             wal_segment_bytes: 64 << 20,

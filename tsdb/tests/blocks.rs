@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use barograph_instrument::{Format, Registry};
 use barograph_model::{Labels, MatchOp, Matcher, TimeRange};
-use barograph_tsdb::{Batch, Column, Db, OpenError, Options, RejectReason, SelectError};
+use barograph_tsdb::{Batch, Column, Db, OpenError, Options, RejectReason, Retention, SelectError};
 
 const HOUR_MS: i64 = 3_600_000;
 const START_MS: i64 = 1_600_000_000_000 / (2 * HOUR_MS) * (2 * HOUR_MS);
@@ -197,6 +197,59 @@ fn the_retention_removes_whole_blocks() {
         .expect("lists")
         .count();
     assert_eq!(names, 2);
+}
+
+#[test]
+fn the_oldest_blocks_go_when_there_is_too_much() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let registry = Registry::new();
+    let db = Db::open(options(directory.path()), &registry).expect("opens");
+    fill(&db, START_MS, 9.5, 10);
+    db.maintain();
+    db.maintain();
+    let blocks = metric(&registry, "prometheus_tsdb_storage_blocks_bytes");
+    assert_eq!(metric(&registry, "prometheus_tsdb_blocks_loaded"), 4.0);
+    let size = |name| {
+        let files = std::fs::read_dir(directory.path().join(name)).expect("lists");
+        let sizes = files.map(|f| f.expect("reads").metadata().expect("is there").len());
+        sizes.sum::<u64>()
+    };
+    let head = size("wal") + size("head");
+    // The newest two fit, and half of a third.
+    db.set_retention(Retention {
+        size_bytes: head + (blocks * 2.5 / 4.0) as u64,
+        ..Retention::default()
+    });
+    db.maintain();
+    assert_eq!(metric(&registry, "prometheus_tsdb_blocks_loaded"), 2.0);
+    assert_eq!(
+        metric(&registry, "prometheus_tsdb_size_retentions_total"),
+        2.0
+    );
+    let everything = [Matcher::equal("__name__", "requests_total")];
+    let selection = db
+        .snapshot()
+        .select(&everything, TimeRange::ALL)
+        .expect("selects");
+    let mut column = Column::default();
+    selection
+        .read(0, TimeRange::ALL, &mut column)
+        .expect("reads");
+    assert_eq!(column.timestamps_ms[0], START_MS + 4 * HOUR_MS);
+    // A share that all of it fits into counts instead of a size that nothing fits into.
+    db.set_retention(Retention {
+        size_bytes: 1,
+        disk_percent: 100.0,
+        ..Retention::default()
+    });
+    db.maintain();
+    assert_eq!(metric(&registry, "prometheus_tsdb_blocks_loaded"), 2.0);
+    db.set_retention(Retention {
+        disk_percent: 1e-9,
+        ..Retention::default()
+    });
+    db.maintain();
+    assert_eq!(metric(&registry, "prometheus_tsdb_blocks_loaded"), 0.0);
 }
 
 #[test]

@@ -117,7 +117,7 @@ impl Inner {
                 foreign: false,
             })
             .collect();
-        let retention_ms = self.options.retention_ms;
+        let retention_ms = self.retention().time_ms;
         let rules = Rules {
             span_ms: self.options.block_span_ms.max(1),
             longest_ms: if retention_ms > 0 {
@@ -279,6 +279,10 @@ impl Inner {
         self.disk
             .rename(path, &grave)
             .and_then(|()| self.disk.remove_dir_all(&grave))
+            .or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            })
     }
 
     fn check_space(&self, bytes: u64) -> Result<(), Failure> {
