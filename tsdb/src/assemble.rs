@@ -64,6 +64,7 @@ pub(crate) struct Assembly<'a> {
     values: &'a mut Vec<f64>,
     runs: Runs,
     timestamps: &'a Mutex<Timestamps>,
+    tie: Tie,
 }
 
 impl<'a> Assembly<'a> {
@@ -72,7 +73,13 @@ impl<'a> Assembly<'a> {
             values,
             runs: Runs::default(),
             timestamps,
+            tie: Tie::Value,
         }
+    }
+
+    /// Samples of one instant are settled like that.
+    pub(crate) fn with_tie(self, tie: Tie) -> Self {
+        Self { tie, ..self }
     }
 
     /// A column, decoded by `decode` where it was not seen before. Others may use the selection
@@ -160,7 +167,7 @@ impl<'a> Assembly<'a> {
             timestamps_ms: rows_of(runs).collect(),
             values: std::mem::take(self.values),
         };
-        let merged = samples.into_order(Tie::Value);
+        let merged = samples.into_order(self.tie);
         *self.values = merged.values;
         let mut seen = self
             .timestamps

@@ -18,6 +18,7 @@ use crate::chunk::{self, Chunk};
 use crate::db::{Inner, Maintenance};
 use crate::error::AppendError;
 use crate::head::{Group, Head};
+use crate::layout;
 use crate::view::{StoredBlock, View};
 use crate::wal::record::RecordBuilder;
 
@@ -36,6 +37,9 @@ struct Source {
     /// Pair numbers and series, in label order.
     series: Vec<(Box<[u32]>, SeriesRef)>,
 }
+
+/// Tracks' parts of the span, as far as they are needed.
+type Spans = HashMap<(u32, u32), Option<TrackSpan>>;
 
 /// A track's part of the span.
 struct TrackSpan {
@@ -286,47 +290,87 @@ impl Head {
         writer: &mut BlockWriter,
         damaged: &mut Vec<Damaged>,
     ) -> Result<(), Failure> {
-        let mut spans: HashMap<(u32, u32), Option<TrackSpan>> = HashMap::new();
-        let mut values = Vec::new();
+        let mut spans = Spans::new();
         for (pairs, series) in &source.series {
-            let tracks: Vec<(u32, u32)> = {
-                let catalog = self.catalog();
-                let Some(at) = catalog.locate(*series) else {
-                    continue;
-                };
-                let former = catalog.history(series.slot).iter().copied();
-                former.chain([(at.group, at.track)]).collect()
-            };
-            let mut pieces = Vec::new();
-            for track in tracks {
-                let span = spans
-                    .entry(track)
-                    .or_insert_with(|| self.track_span(track, range, damaged));
-                let Some(span) = span else { continue };
-                let mut piece = Piece::default();
-                values.clear();
-                collect(span, *series, &mut piece.runs, &mut values, damaged);
-                if piece.runs.is_empty() {
-                    continue;
-                }
-                if span.number.is_none() {
-                    span.number = Some(writer.column(&span.column)?);
-                }
-                piece.column = span.number.unwrap_or_default();
-                if let (Some((first, _)), Some((last, count))) =
-                    (piece.runs.first(), piece.runs.last())
-                {
-                    piece.start_ms = span.column[*first as usize];
-                    piece.end_ms = span.column[(last + count - 1) as usize];
-                }
-                piece.values = values.iter().map(|v| v.to_bits()).collect();
-                pieces.push(piece);
+            let pieces = self.pieces(*series, range, &mut spans, writer, damaged)?;
+            if pieces.is_empty() {
+                continue;
             }
-            if !pieces.is_empty() {
-                writer.series(pairs, &pieces)?;
+            writer.series(pairs, &pieces)?;
+            let components = self.catalog().components().of(series.slot).to_vec();
+            if components.is_empty() {
+                continue;
+            }
+            self.write_layouts(&pieces, writer)?;
+            for (key, component) in components {
+                let pieces = self.pieces(component, range, &mut spans, writer, damaged)?;
+                if !pieces.is_empty() {
+                    writer.component(key, &pieces)?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Writes the layouts that a series refers to.
+    fn write_layouts(&self, pieces: &[Piece], writer: &mut BlockWriter) -> Result<(), Failure> {
+        let mut last = None;
+        for bits in pieces.iter().flat_map(|piece| &piece.values) {
+            // Mostly it is the one of the sample before.
+            if layout::is_marker(*bits) && last.replace(*bits) != Some(*bits) {
+                let id = layout::marker_id(*bits);
+                // Where it is lost, so is the histogram.
+                if let Some(layout) = self.layouts.get(id) {
+                    writer.layout(id, &layout.bytes)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The samples of a series inside a range.
+    fn pieces(
+        &self,
+        series: SeriesRef,
+        range: TimeRange,
+        spans: &mut Spans,
+        writer: &mut BlockWriter,
+        damaged: &mut Vec<Damaged>,
+    ) -> Result<Vec<Piece>, Failure> {
+        let tracks: Vec<(u32, u32)> = {
+            let catalog = self.catalog();
+            let Some(at) = catalog.locate(series) else {
+                return Ok(Vec::new());
+            };
+            let former = catalog.history(series.slot).iter().copied();
+            former.chain([(at.group, at.track)]).collect()
+        };
+        let mut pieces = Vec::new();
+        let mut values = Vec::new();
+        for track in tracks {
+            let span = spans
+                .entry(track)
+                .or_insert_with(|| self.track_span(track, range, damaged));
+            let Some(span) = span else { continue };
+            let mut piece = Piece::default();
+            values.clear();
+            collect(span, series, &mut piece.runs, &mut values, damaged);
+            if piece.runs.is_empty() {
+                continue;
+            }
+            if span.number.is_none() {
+                span.number = Some(writer.column(&span.column)?);
+            }
+            piece.column = span.number.unwrap_or_default();
+            if let (Some((first, _)), Some((last, count))) = (piece.runs.first(), piece.runs.last())
+            {
+                piece.start_ms = span.column[*first as usize];
+                piece.end_ms = span.column[(last + count - 1) as usize];
+            }
+            piece.values = values.iter().map(|v| v.to_bits()).collect();
+            pieces.push(piece);
+        }
+        Ok(pieces)
     }
 
     /// A track's chunks and timestamps inside a range.

@@ -104,16 +104,14 @@ impl Selection {
                 kept.into()
             };
         }
-        if self.has_part(index, ComponentKey::START) {
-            let starts = self.read_part(index, ComponentKey::START, range)?;
-            if !starts.values.is_empty() {
-                starts_of(&starts, &column.timestamps_ms, &mut column.starts_ms);
-                starts_of(
-                    &starts,
-                    &histograms.timestamps_ms,
-                    &mut histograms.starts_ms,
-                );
-            }
+        let starts = self.read_part(index, ComponentKey::START, range)?;
+        if !starts.values.is_empty() {
+            starts_of(&starts, &column.timestamps_ms, &mut column.starts_ms);
+            starts_of(
+                &starts,
+                &histograms.timestamps_ms,
+                &mut histograms.starts_ms,
+            );
         }
         Ok(())
     }

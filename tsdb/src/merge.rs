@@ -12,10 +12,6 @@ pub(crate) enum Tie {
     /// staleness marker: a target that was seen is not made to vanish by one who missed it.
     #[default]
     Value,
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the columns of histograms need it")
-    )]
     /// The one of the earlier place. For columns whose values only mean something together.
     Place,
 }

@@ -18,6 +18,7 @@ use crate::head_index::HeadIndex;
 use crate::head_select::{self, HeadSelection, HeadSeries, PairTexts};
 use crate::histogram::{HistogramColumn, Part};
 use crate::layout::Layout;
+use crate::merge::Tie;
 use crate::view::View;
 
 /// An immutable view of the store. Cheap to clone, safe to hold for as long as a query runs.
@@ -239,9 +240,7 @@ impl Selection {
         column.starts_ms.clear();
         column.histograms.clear();
         self.read_own(index, range, column)?;
-        let series = &self.series[index];
-        let has_parts = series.head.as_ref().is_some_and(|s| !s.parts.is_empty());
-        if has_parts || series.blocks.iter().any(|at| self.block_has_parts(*at)) {
+        if self.has_parts(index) {
             self.read_components(index, range, column)?;
         }
         Ok(())
@@ -255,7 +254,13 @@ impl Selection {
         column: &mut Column,
     ) -> Result<(), ReadError> {
         column.values.clear();
-        let mut assembly = Assembly::new(&mut column.values, &self.timestamps);
+        let tie = if self.has_parts(index) {
+            // A sample and its components are of one place.
+            Tie::Place
+        } else {
+            Tie::Value
+        };
+        let mut assembly = Assembly::new(&mut column.values, &self.timestamps).with_tie(tie);
         let series = &self.series[index];
         for at in &series.blocks {
             let block = &self.snapshot.view.blocks[at.block as usize];
@@ -273,11 +278,15 @@ impl Selection {
         Ok(())
     }
 
-    /// Whether series `index` may have a component.
-    pub(crate) fn has_part(&self, index: usize, key: ComponentKey) -> bool {
+    /// Whether series `index` has components.
+    fn has_parts(&self, index: usize) -> bool {
         let series = &self.series[index];
-        let in_head = series.head.as_ref().is_some_and(|s| s.part(key).is_some());
-        in_head || series.blocks.iter().any(|at| self.block_has_parts(*at))
+        let blocks = &self.snapshot.view.blocks;
+        series.head.as_ref().is_some_and(|s| !s.parts.is_empty())
+            || series
+                .blocks
+                .iter()
+                .any(|at| blocks[at.block as usize].has_components(*at))
     }
 
     /// Reads a component of series `index`.
@@ -288,8 +297,15 @@ impl Selection {
         range: TimeRange,
     ) -> Result<Part, ReadError> {
         let mut part = Part::default();
-        let mut assembly = Assembly::new(&mut part.values, &self.timestamps);
+        let assembly = Assembly::new(&mut part.values, &self.timestamps);
+        let mut assembly = assembly.with_tie(Tie::Place);
         let series = &self.series[index];
+        for at in &series.blocks {
+            let block = &self.snapshot.view.blocks[at.block as usize];
+            if block.range().overlaps(&range) {
+                block.read_component(*at, key, range, &mut assembly)?;
+            }
+        }
         if let Some(series) = series.head.as_ref().and_then(|s| s.part(key)) {
             let start_ms = range.start_ms.max(self.snapshot.view.head_start_ms);
             if start_ms <= range.end_ms {
@@ -301,12 +317,14 @@ impl Selection {
     }
 
     /// A layout of histograms of series `index`.
-    pub(crate) fn layout(&self, _index: usize, id: u64) -> Result<Option<Arc<Layout>>, ReadError> {
+    pub(crate) fn layout(&self, index: usize, id: u64) -> Result<Option<Arc<Layout>>, ReadError> {
+        for at in &self.series[index].blocks {
+            let block = &self.snapshot.view.blocks[at.block as usize];
+            if let Some(layout) = block.layout(id)? {
+                return Ok(Some(layout));
+            }
+        }
         Ok(self.snapshot.head.layouts.get(id))
-    }
-
-    fn block_has_parts(&self, _at: BlockSeries) -> bool {
-        false
     }
 
     fn read_head(

@@ -8,7 +8,9 @@ use barograph_model::{Labels, Matcher, TimeRange};
 
 use crate::assemble::Assembly;
 use crate::block::{Block, BlockSeries};
+use crate::component::ComponentKey;
 use crate::error::{ReadError, SelectError};
+use crate::layout::Layout;
 use crate::prometheus::block::ForeignBlock;
 
 /// The blocks, oldest first, and the beginning of what only the head has.
@@ -104,6 +106,37 @@ impl StoredBlock {
         match self {
             Self::Own(block) => block.label_values(name, matchers, into),
             Self::Foreign(block) => block.label_values(name, matchers, into),
+        }
+    }
+
+    /// Whether a series has samples that are not floats, or start timestamps.
+    pub(crate) fn has_components(&self, at: BlockSeries) -> bool {
+        match self {
+            // Damage is met when they are read.
+            Self::Own(block) => block.has_components(at.series).unwrap_or(true),
+            Self::Foreign(_) => false,
+        }
+    }
+
+    /// Reads the samples of a component of a series inside `range`.
+    pub(crate) fn read_component(
+        &self,
+        at: BlockSeries,
+        key: ComponentKey,
+        range: TimeRange,
+        assembly: &mut Assembly<'_>,
+    ) -> Result<(), ReadError> {
+        match self {
+            Self::Own(block) => block.read_component(at, key, range, assembly),
+            Self::Foreign(_) => Ok(()),
+        }
+    }
+
+    /// A layout of histograms by number.
+    pub(crate) fn layout(&self, id: u64) -> Result<Option<Arc<Layout>>, ReadError> {
+        match self {
+            Self::Own(block) => block.layout(id),
+            Self::Foreign(_) => Ok(None),
         }
     }
 

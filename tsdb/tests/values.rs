@@ -25,7 +25,7 @@ fn open(path: &Path) -> Db {
         wal_segment_bytes: 1 << 16,
         maintenance_interval: Duration::ZERO,
         checkpoint_interval: Duration::from_hours(1),
-        block_span_ms: 24 * 60 * MINUTE_MS,
+        block_span_ms: 10 * MINUTE_MS,
         retention_ms: 0,
         ..Options::new(path)
     };
@@ -80,6 +80,7 @@ enum Action {
     /// Many rows of one series' growing histogram.
     Burst(usize, u16),
     Maintain,
+    Compact,
     Reopen {
         clean: bool,
     },
@@ -195,6 +196,9 @@ impl World {
                 }
             }
             Action::Maintain => self.db.maintain(),
+            Action::Compact => {
+                self.db.compact();
+            }
             Action::Reopen { clean } => {
                 if clean {
                     self.db.close().expect("closes");
@@ -386,6 +390,7 @@ fn action() -> impl Strategy<Value = Action> {
         3 => (1i64..9_000, prop::collection::vec(scattered(), 0..8)).prop_map(|(s, v)| Action::Row(s, v)),
         2 => (0..SERIES, 1u16..150).prop_map(|(s, r)| Action::Burst(s, r)),
         2 => Just(Action::Maintain),
+        1 => Just(Action::Compact),
         2 => any::<bool>().prop_map(|clean| Action::Reopen { clean }),
     ]
 }
@@ -405,6 +410,8 @@ proptest! {
         world.act(Action::Reopen { clean: false });
         world.check(TimeRange::ALL);
         world.act(Action::Maintain);
+        world.act(Action::Compact);
+        world.check(TimeRange::ALL);
         world.act(Action::Reopen { clean: true });
         world.check(TimeRange::ALL);
     }

@@ -10,10 +10,14 @@ use croaring::Bitmap;
 
 use crate::block::{Damaged, INDEX_MAGIC, section};
 use crate::bytes::{Malformed, Reader};
+use crate::component::ComponentKey;
+use crate::layout::Layout;
 use crate::map::{Region, with_bitmap};
 use crate::select::Index;
 
-const SECTIONS: usize = 5;
+const SECTIONS: usize = 7;
+/// Those that every index has.
+const REQUIRED_SECTIONS: u32 = 5;
 const CONTENTS_ENTRY_BYTES: usize = 24;
 const FOOTER_BYTES: usize = 16;
 /// Size of a row of the table of columns.
@@ -139,7 +143,9 @@ impl BlockIndex {
 
     /// Verifies the checksum of every section.
     pub(crate) fn verify(&self) -> Result<(), Damaged> {
-        (1..=SECTIONS as u32).try_for_each(|id| self.section(id).map(drop))
+        let there = |id: &u32| *id <= REQUIRED_SECTIONS || self.has_section(*id);
+        let mut sections = (1..=SECTIONS as u32).filter(there);
+        sections.try_for_each(|id| self.section(id).map(drop))
     }
 
     /// How many timestamp columns there are.
@@ -169,6 +175,109 @@ impl BlockIndex {
         let base = self.sections[section::SERIES as usize - 1].offset as u64;
         let left = reader.varint().map_err(|e| in_index(base, e))?;
         Ok(Pages { reader, left, base })
+    }
+
+    /// Whether a series has components.
+    pub(crate) fn has_components(&self, series: u32) -> Result<bool, Damaged> {
+        Ok(self.find_parent(series)?.is_some())
+    }
+
+    /// The components of a series and their pages, in order of key.
+    pub(crate) fn components(
+        &self,
+        series: u32,
+    ) -> Result<Vec<(ComponentKey, Pages<'_>)>, Damaged> {
+        let Some(at) = self.find_parent(series)? else {
+            return Ok(Vec::new());
+        };
+        let base = self.sections[section::COMPONENTS as usize - 1].offset as u64;
+        let mut reader = Reader::new(self.item(section::COMPONENTS, at)?);
+        let mut read = || {
+            reader.u32()?;
+            let mut components = Vec::new();
+            while !reader.is_at_end() {
+                let key = ComponentKey::read(&mut reader)?;
+                let length = reader.count(1)?;
+                let mut reader = Reader::new(reader.take(length)?);
+                let left = reader.varint()?;
+                components.push((key, Pages { reader, left, base }));
+            }
+            Ok(components)
+        };
+        read().map_err(|e: Malformed| self.damage(section::COMPONENTS, e))
+    }
+
+    /// A layout of histograms by number.
+    pub(crate) fn layout(&self, id: u64) -> Result<Option<Arc<Layout>>, Damaged> {
+        if !self.has_section(section::LAYOUTS) {
+            return Ok(None);
+        }
+        let (mut low, mut high) = (0, self.count(section::LAYOUTS)?);
+        while low < high {
+            let middle = low.midpoint(high);
+            let (have, bytes) = self.layout_item(middle)?;
+            match have.cmp(&id) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => {
+                    let layout = Layout::new(id, bytes);
+                    return match layout {
+                        Ok(layout) => Ok(Some(Arc::new(layout))),
+                        Err(error) => Err(self.damage(section::LAYOUTS, error)),
+                    };
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Every layout of histograms, by number.
+    pub(crate) fn layouts(&self) -> Result<Vec<Layout>, Damaged> {
+        if !self.has_section(section::LAYOUTS) {
+            return Ok(Vec::new());
+        }
+        let layout = |number| {
+            let (id, bytes) = self.layout_item(number)?;
+            Layout::new(id, bytes).map_err(|error| self.damage(section::LAYOUTS, error))
+        };
+        (0..self.count(section::LAYOUTS)?).map(layout).collect()
+    }
+
+    fn layout_item(&self, number: u32) -> Result<(u64, &[u8]), Damaged> {
+        let item = self.item(section::LAYOUTS, number)?;
+        match item.split_first_chunk() {
+            Some((id, bytes)) => Ok((u64::from_le_bytes(*id), bytes)),
+            None => Err(self.damage(
+                section::LAYOUTS,
+                Malformed {
+                    offset: 0,
+                    what: "a layout that is too short",
+                },
+            )),
+        }
+    }
+
+    /// Where the components of a series are.
+    fn find_parent(&self, series: u32) -> Result<Option<u32>, Damaged> {
+        if !self.has_section(section::COMPONENTS) {
+            return Ok(None);
+        }
+        let (mut low, mut high) = (0, self.count(section::COMPONENTS)?);
+        while low < high {
+            let middle = low.midpoint(high);
+            let parent = Reader::new(self.item(section::COMPONENTS, middle)?).u32();
+            let parent = parent.map_err(|e| self.damage(section::COMPONENTS, e))?;
+            match parent.cmp(&series) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return Ok(Some(middle)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn has_section(&self, id: u32) -> bool {
+        self.sections[id as usize - 1].length > 0
     }
 
     /// Where a column is, and its times.

@@ -11,12 +11,14 @@ use std::sync::Arc;
 use barograph_model::{Labels, Matcher, TimeRange};
 
 use crate::assemble::{Assembly, ColumnKey};
-use crate::block::index::{BlockIndex, ColumnRef};
+use crate::block::index::{BlockIndex, ColumnRef, Pages};
 use crate::block::meta::{Meta, MetaError};
 use crate::bytes::{Malformed, Reader};
 use crate::compact::merge::{InputColumns, InputPiece};
+use crate::component::ComponentKey;
 use crate::disk::Disk;
 use crate::error::{OpenError, ReadError, SelectError};
+use crate::layout::Layout;
 use crate::map::Region;
 use crate::page::{codec, timestamps};
 use crate::select;
@@ -39,6 +41,10 @@ pub(crate) mod section {
     pub(crate) const SERIES: u32 = 4;
     /// Timestamp columns.
     pub(crate) const COLUMNS: u32 = 5;
+    /// Series that have components: theirs and their pages. Absent where there are none.
+    pub(crate) const COMPONENTS: u32 = 6;
+    /// Layouts of histograms. Absent where there are none.
+    pub(crate) const LAYOUTS: u32 = 7;
 }
 
 /// A series of a block in a selection.
@@ -121,13 +127,20 @@ impl Block {
             for column in 0..self.index.column_count()? {
                 self.column(column)?;
             }
-            for series in 0..self.index.series_count()? {
-                let mut pages = self.index.pages(series)?;
+            let mut verify = |mut pages: Pages<'_>| {
                 while let Some(page) = pages.next(&mut rows)? {
                     let bytes = self.data_at(page.offset, page.length)?;
                     codec::verify(bytes).map_err(|error| in_data(page.offset, &error))?;
                 }
+                Ok(())
+            };
+            for series in 0..self.index.series_count()? {
+                verify(self.index.pages(series)?)?;
+                for (_, pages) in self.index.components(series)? {
+                    verify(pages)?;
+                }
             }
+            self.layouts()?;
             Ok(())
         };
         check().map_err(|error: Damaged| OpenError::Corrupt {
@@ -227,28 +240,74 @@ impl Block {
         range: TimeRange,
         assembly: &mut Assembly<'_>,
     ) -> Result<(), ReadError> {
-        self.read_pages(at, range, assembly)
-            .map_err(|error| ReadError::Corrupt {
-                path: self.path.join(error.file),
-                offset: error.offset,
-                what: error.what,
-            })
+        let pages = self.index.pages(at.series);
+        pages
+            .and_then(|pages| self.read_pages(at.block, pages, range, assembly))
+            .map_err(|error| self.read_error(error))
+    }
+
+    /// Whether a series has components.
+    pub(crate) fn has_components(&self, series: u32) -> Result<bool, Damaged> {
+        self.index.has_components(series)
+    }
+
+    /// Reads the samples of a component of a series inside `range`.
+    pub(crate) fn read_component(
+        &self,
+        at: BlockSeries,
+        key: ComponentKey,
+        range: TimeRange,
+        assembly: &mut Assembly<'_>,
+    ) -> Result<(), ReadError> {
+        let mut read = || {
+            let mut components = self.index.components(at.series)?.into_iter();
+            match components.find(|(have, _)| *have == key) {
+                Some((_, pages)) => self.read_pages(at.block, pages, range, assembly),
+                None => Ok(()),
+            }
+        };
+        read().map_err(|error| self.read_error(error))
+    }
+
+    /// A layout of histograms by number.
+    pub(crate) fn layout(&self, id: u64) -> Result<Option<Arc<Layout>>, ReadError> {
+        let layout = self.index.layout(id);
+        layout.map_err(|error| self.read_error(error))
+    }
+
+    /// Every layout of histograms, by number.
+    pub(crate) fn layouts(&self) -> Result<Vec<Layout>, Damaged> {
+        self.index.layouts()
+    }
+
+    /// The components of a series, in order.
+    pub(crate) fn component_keys(&self, series: u32) -> Result<Vec<ComponentKey>, Damaged> {
+        let components = self.index.components(series)?.into_iter();
+        Ok(components.map(|(key, _)| key).collect())
+    }
+
+    fn read_error(&self, error: Damaged) -> ReadError {
+        ReadError::Corrupt {
+            path: self.path.join(error.file),
+            offset: error.offset,
+            what: error.what,
+        }
     }
 
     fn read_pages(
         &self,
-        at: BlockSeries,
+        block: u32,
+        mut pages: Pages<'_>,
         range: TimeRange,
         assembly: &mut Assembly<'_>,
     ) -> Result<(), Damaged> {
-        let mut pages = self.index.pages(at.series)?;
         let mut rows = Vec::new();
         while let Some(page) = pages.next(&mut rows)? {
             if !self.index.column(page.column)?.overlaps(range) {
                 continue;
             }
             let key = ColumnKey::Block {
-                block: at.block,
+                block,
                 column: page.column,
             };
             let column = assembly.column(key, || self.column(page.column))?;
@@ -334,14 +393,25 @@ impl Block {
         self.index.pairs_of_series(series)
     }
 
-    /// Appends the samples of a series, page by page; returns how many bytes that read.
+    /// Appends the samples of a series, or of one of its components, page by page; returns how many
+    /// bytes that read.
     pub(crate) fn read_pieces(
         &self,
         series: u32,
+        component: Option<ComponentKey>,
         columns: &mut InputColumns,
         pieces: &mut Vec<InputPiece>,
     ) -> Result<u64, Damaged> {
-        let mut pages = self.index.pages(series)?;
+        let mut pages = match component {
+            None => self.index.pages(series)?,
+            Some(key) => {
+                let mut components = self.index.components(series)?.into_iter();
+                match components.find(|(have, _)| *have == key) {
+                    Some((_, pages)) => pages,
+                    None => return Ok(0),
+                }
+            }
+        };
         let (mut runs, mut values, mut read) = (Vec::new(), Vec::new(), 0);
         while let Some(page) = pages.next(&mut runs)? {
             let column = columns.get(page.column, || self.column(page.column))?;

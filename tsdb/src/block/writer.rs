@@ -1,6 +1,7 @@
 //! Writing a block: pages as they come, then the index, then the name.
 
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use crate::block::meta::Meta;
 use crate::block::{DATA_MAGIC, DATA_VERSION, INDEX_MAGIC, INDEX_VERSION, header, section};
 use crate::bytes::{put_signed, put_varint};
 use crate::compact::pace::Pace;
+use crate::component::ComponentKey;
 use crate::disk::{Disk, DiskFile};
 use crate::page::{codec, timestamps};
 
@@ -36,6 +38,11 @@ pub(crate) struct BlockWriter {
     /// The pages of each series, encoded.
     series: Vec<u8>,
     series_offsets: Vec<u32>,
+    /// Series that have components, and what these are.
+    parents: Vec<u32>,
+    components: Vec<Vec<u8>>,
+    /// Layouts of histograms, by number.
+    layouts: BTreeMap<u64, Box<[u8]>>,
     /// Per pair of the caller: series that have it.
     postings: Vec<Vec<u32>>,
     pair_lists: Vec<Box<[u32]>>,
@@ -98,6 +105,9 @@ impl BlockWriter {
             pace,
             series: Vec::new(),
             series_offsets: vec![0],
+            parents: Vec::new(),
+            components: Vec::new(),
+            layouts: BTreeMap::new(),
             postings: vec![Vec::new(); pairs],
             pair_lists: Vec::new(),
             samples: 0,
@@ -147,26 +157,7 @@ impl BlockWriter {
         }
         self.pair_lists.push(pairs.into());
         let mut entry = Vec::new();
-        let parts: Vec<Piece> = pieces.iter().flat_map(split).collect();
-        put_varint(&mut entry, parts.len() as u64);
-        let mut page = Vec::new();
-        for part in &parts {
-            page.clear();
-            codec::encode(&part.values, &mut page);
-            let offset = self.put(&page)?;
-            put_varint(&mut entry, u64::from(part.column));
-            put_varint(&mut entry, offset);
-            put_varint(&mut entry, page.len() as u64);
-            put_varint(&mut entry, part.runs.len() as u64);
-            let mut at = 0;
-            for (first, count) in &part.runs {
-                put_signed(&mut entry, i64::from(*first) - i64::from(at));
-                put_varint(&mut entry, u64::from(*count));
-                at = first + count;
-            }
-            self.samples += part.values.len() as u64;
-            self.pages += 1;
-        }
+        self.samples += self.pages_of(pieces, &mut entry)?;
         for piece in pieces {
             self.times.start_ms = self.times.start_ms.min(piece.start_ms);
             self.times.end_ms = self.times.end_ms.max(piece.end_ms);
@@ -175,6 +166,68 @@ impl BlockWriter {
         let end = u32::try_from(self.series.len()).map_err(|_| self.too_large())?;
         self.series_offsets.push(end);
         Ok(())
+    }
+
+    /// Adds a component of the series that was added last; they come in order of key. Its samples
+    /// are at instants at which the series has one.
+    pub(crate) fn component(&mut self, key: ComponentKey, pieces: &[Piece]) -> Result<(), Failure> {
+        let Some(parent) = (self.pair_lists.len() as u32).checked_sub(1) else {
+            unreachable!("BUG: a component before any series");
+        };
+        let mut pages = Vec::new();
+        self.pages_of(pieces, &mut pages)?;
+        if self.parents.last() != Some(&parent) {
+            self.parents.push(parent);
+            self.components.push(Vec::new());
+        }
+        if let Some(out) = self.components.last_mut() {
+            key.write(out);
+            put_varint(out, pages.len() as u64);
+            out.extend_from_slice(&pages);
+        }
+        Ok(())
+    }
+
+    /// Adds a layout that a series refers to.
+    pub(crate) fn layout(&mut self, id: u64, bytes: &[u8]) -> Result<(), Failure> {
+        match self.layouts.entry(id) {
+            Entry::Vacant(entry) => {
+                entry.insert(bytes.into());
+                Ok(())
+            }
+            Entry::Occupied(entry) if **entry.get() == *bytes => Ok(()),
+            Entry::Occupied(_) => {
+                let error = format!("layout {id} of histograms is two different ones");
+                let error = io::Error::new(io::ErrorKind::InvalidData, error);
+                Err((self.temporary.join("index"), error))
+            }
+        }
+    }
+
+    /// Writes pages, and to `entry` where they are. Returns how many samples they have.
+    fn pages_of(&mut self, pieces: &[Piece], entry: &mut Vec<u8>) -> Result<u64, Failure> {
+        let mut samples = 0;
+        let parts: Vec<Piece> = pieces.iter().flat_map(split).collect();
+        put_varint(entry, parts.len() as u64);
+        let mut page = Vec::new();
+        for part in &parts {
+            page.clear();
+            codec::encode(&part.values, &mut page);
+            let offset = self.put(&page)?;
+            put_varint(entry, u64::from(part.column));
+            put_varint(entry, offset);
+            put_varint(entry, page.len() as u64);
+            put_varint(entry, part.runs.len() as u64);
+            let mut at = 0;
+            for (first, count) in &part.runs {
+                put_signed(entry, i64::from(*first) - i64::from(at));
+                put_varint(entry, u64::from(*count));
+                at = first + count;
+            }
+            samples += part.values.len() as u64;
+            self.pages += 1;
+        }
+        Ok(samples)
     }
 
     /// How many series so far.
@@ -328,6 +381,27 @@ impl BlockWriter {
                 out.extend_from_slice(&column.end_ms.to_le_bytes());
             }
         });
+        if !self.parents.is_empty() {
+            index.section(section::COMPONENTS, |out| {
+                let items = self.parents.iter().zip(&self.components);
+                let items = items.map(|(parent, components)| {
+                    let mut item = parent.to_le_bytes().to_vec();
+                    item.extend_from_slice(components);
+                    item
+                });
+                put_table(out, items);
+            });
+        }
+        if !self.layouts.is_empty() {
+            index.section(section::LAYOUTS, |out| {
+                let items = self.layouts.iter().map(|(id, bytes)| {
+                    let mut item = id.to_le_bytes().to_vec();
+                    item.extend_from_slice(bytes);
+                    item
+                });
+                put_table(out, items);
+            });
+        }
         index.finish()
     }
 }

@@ -1,12 +1,14 @@
 //! Several blocks become one: a merge in label order, one series in memory at a time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::block::writer::{BlockWriter, Piece};
 use crate::block::{Block, Damaged};
+use crate::component::ComponentKey;
+use crate::layout::Layout;
 use crate::merge::{Samples, Tie};
 use crate::page::codec::PAGE_SAMPLES;
 
@@ -98,11 +100,24 @@ impl Input {
     fn read(
         &self,
         series: u32,
+        component: Option<ComponentKey>,
         columns: &mut InputColumns,
         pieces: &mut Vec<InputPiece>,
     ) -> Result<u64, Damaged> {
         let Self::Own(block) = self;
-        block.read_pieces(series, columns, pieces)
+        block.read_pieces(series, component, columns, pieces)
+    }
+
+    /// The components of a series, in order.
+    fn component_keys(&self, series: u32) -> Result<Vec<ComponentKey>, Damaged> {
+        let Self::Own(block) = self;
+        block.component_keys(series)
+    }
+
+    /// The layouts that its histograms have.
+    fn layouts(&self) -> Result<Vec<Layout>, Damaged> {
+        let Self::Own(block) = self;
+        block.layouts()
     }
 }
 
@@ -181,37 +196,82 @@ impl Merge {
         spend: impl Fn(u64) -> io::Result<()>,
     ) -> Result<(Vec<(String, String)>, Merged), Failure> {
         let mut merged = Merged::default();
-        let mut pieces: Vec<(u32, InputPiece)> = Vec::new();
-        let mut read = Vec::new();
-        while let Some(pairs) = self.least() {
-            pieces.clear();
-            for (number, cursor) in (0..).zip(&mut self.cursors) {
-                if cursor.next >= cursor.count || cursor.pairs != pairs {
-                    continue;
-                }
-                let input = &cursor.input;
-                let bytes = input.read(cursor.next, &mut cursor.columns, &mut read);
-                let bytes = bytes.map_err(|e| input.failure(&e))?;
-                spend(bytes).map_err(|e| (PathBuf::from("compaction"), e))?;
-                pieces.extend(read.drain(..).map(|piece| (number, piece)));
-                cursor.next += 1;
-                cursor.load()?;
+        for cursor in &self.cursors {
+            let layouts = cursor.input.layouts();
+            for layout in layouts.map_err(|e| cursor.input.failure(&e))? {
+                writer.layout(layout.id, &layout.bytes)?;
             }
-            let given: u64 = pieces.iter().map(|(_, p)| p.values.len() as u64).sum();
-            let pieces = if in_order(&pieces) {
-                self.join(&pieces, writer)?
+        }
+        while let Some(pairs) = self.least() {
+            let keys = self.component_keys(&pairs)?;
+            let tie = if keys.is_empty() {
+                Tie::Value
             } else {
-                sort(&pieces, writer)?
+                // A sample and its components are of one place.
+                Tie::Place
             };
+            let (given, pieces) = self.merge_column(&pairs, None, tie, writer, &spend)?;
             let kept: u64 = pieces.iter().map(|p| p.values.len() as u64).sum();
             merged.duplicates += given - kept;
             merged.samples += kept;
             if kept > 0 {
                 merged.series += 1;
                 writer.series(&pairs, &pieces)?;
+                for key in keys {
+                    let (_, pieces) = self.merge_column(&pairs, Some(key), tie, writer, &spend)?;
+                    if !pieces.is_empty() {
+                        writer.component(key, &pieces)?;
+                    }
+                }
+            }
+            for cursor in &mut self.cursors {
+                if cursor.is_at(&pairs) {
+                    cursor.next += 1;
+                    cursor.load()?;
+                }
             }
         }
         Ok((self.pairs, merged))
+    }
+
+    /// The components that the series has in any input, in order.
+    fn component_keys(&self, pairs: &[u32]) -> Result<BTreeSet<ComponentKey>, Failure> {
+        let mut keys = BTreeSet::new();
+        for cursor in self.cursors.iter().filter(|cursor| cursor.is_at(pairs)) {
+            let found = cursor.input.component_keys(cursor.next);
+            keys.extend(found.map_err(|e| cursor.input.failure(&e))?);
+        }
+        Ok(keys)
+    }
+
+    /// Merges the next series' own column, or a component's; says how many samples went in.
+    fn merge_column(
+        &mut self,
+        pairs: &[u32],
+        component: Option<ComponentKey>,
+        tie: Tie,
+        writer: &mut BlockWriter,
+        spend: &impl Fn(u64) -> io::Result<()>,
+    ) -> Result<(u64, Vec<Piece>), Failure> {
+        let mut pieces: Vec<(u32, InputPiece)> = Vec::new();
+        let mut read = Vec::new();
+        for (number, cursor) in (0..).zip(&mut self.cursors) {
+            if !cursor.is_at(pairs) {
+                continue;
+            }
+            let input = &cursor.input;
+            let bytes = input.read(cursor.next, component, &mut cursor.columns, &mut read);
+            let bytes = bytes.map_err(|e| input.failure(&e))?;
+            spend(bytes).map_err(|e| (PathBuf::from("compaction"), e))?;
+            pieces.extend(read.drain(..).map(|piece| (number, piece)));
+        }
+        let given: u64 = pieces.iter().map(|(_, p)| p.values.len() as u64).sum();
+        let pieces = if in_order(&pieces) {
+            self.join(&pieces, writer)?
+        } else {
+            sort(&pieces, tie, writer)?
+        };
+        Ok((given, pieces))
     }
 
     /// The labels that come next.
@@ -256,6 +316,11 @@ impl Merge {
 }
 
 impl Cursor {
+    /// Whether its next series has these labels.
+    fn is_at(&self, pairs: &[u32]) -> bool {
+        self.next < self.count && self.pairs == pairs
+    }
+
     fn load(&mut self) -> Result<(), Failure> {
         self.pairs.clear();
         if self.next < self.count {
@@ -369,7 +434,11 @@ fn joined_piece(pieces: &[(u32, InputPiece)], column: u32) -> Piece {
 }
 
 /// Pieces whose times overlap: sample by sample.
-fn sort(pieces: &[(u32, InputPiece)], writer: &mut BlockWriter) -> Result<Vec<Piece>, Failure> {
+fn sort(
+    pieces: &[(u32, InputPiece)],
+    tie: Tie,
+    writer: &mut BlockWriter,
+) -> Result<Vec<Piece>, Failure> {
     let mut samples = Samples::default();
     for (_, piece) in pieces {
         let rows = piece
@@ -380,7 +449,7 @@ fn sort(pieces: &[(u32, InputPiece)], writer: &mut BlockWriter) -> Result<Vec<Pi
         samples.timestamps_ms.extend(times);
         samples.values.extend_from_slice(&piece.values);
     }
-    let samples = samples.into_order(Tie::Value);
+    let samples = samples.into_order(tie);
     let mut out = Vec::new();
     let columns = samples.timestamps_ms.chunks(PAGE_SAMPLES);
     for (column, values) in columns.zip(samples.values.chunks(PAGE_SAMPLES)) {
@@ -453,7 +522,7 @@ mod tests {
             let (_, id) = block.pair_texts(pairs[0]).expect("reads");
             let (mut pieces, mut samples) = (Vec::new(), Vec::new());
             let mut columns = InputColumns::default();
-            let done = block.read_pieces(series, &mut columns, &mut pieces);
+            let done = block.read_pieces(series, None, &mut columns, &mut pieces);
             done.expect("reads");
             for piece in pieces {
                 let rows = piece.runs.iter().flat_map(|(first, n)| *first..first + n);
