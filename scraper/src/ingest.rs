@@ -255,7 +255,10 @@ impl Ingest<'_> {
                         }
                         Some(labels) => match self.db.register(memory.group, &labels) {
                             Ok(series) => Some(series),
-                            Err(error @ RegisterError::TooManySeries { .. }) => {
+                            Err(
+                                error @ (RegisterError::TooManySeries { .. }
+                                | RegisterError::TooMuchText { .. }),
+                            ) => {
                                 outcome.kept += 1;
                                 if outcome.dropped.series_limit == 0 {
                                     outcome.dropped.series_limit_reason = error.to_string();

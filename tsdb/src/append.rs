@@ -5,8 +5,11 @@
 //! several samples of one series.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+use rapidhash::fast::RapidHasher;
 
 use crate::batch::{Appended, Batch, Entry, RejectReason, Rejected, SeriesRef};
 use crate::catalog::{Catalog, Location, UNPLACED};
@@ -20,6 +23,11 @@ use crate::wal::writer::Wal;
 
 /// A track without new rows for so many of its intervals may take in series of other instants.
 const IDLE_INTERVALS: i64 = 3;
+
+type FastHash = BuildHasherDefault<RapidHasher<'static>>;
+
+/// Rows by the index of their track.
+type Claims = HashMap<u32, Row, FastHash>;
 
 /// A sample of the slow path.
 #[derive(Clone, Copy)]
@@ -180,14 +188,21 @@ impl Head {
         rows: &Rows<'_>,
         appended: &mut Appended,
     ) -> Result<(), AppendError> {
-        let items = rows.entries.iter().enumerate();
-        let mut left: Vec<Item> = items
-            .map(|(at, entry)| Item {
-                index: rows.owner(at),
-                entry: *entry,
-                component: rows.is_component(at),
-            })
-            .collect();
+        for left in rounds(rows) {
+            self.append_items(wal, handle, rows, left, appended)?;
+        }
+        Ok(())
+    }
+
+    /// Stores samples of different series.
+    fn append_items(
+        &self,
+        wal: &Wal,
+        handle: &Arc<Group>,
+        rows: &Rows<'_>,
+        mut left: Vec<Item>,
+        appended: &mut Appended,
+    ) -> Result<(), AppendError> {
         while !left.is_empty() {
             let mut by_group: BTreeMap<u32, Vec<Item>> = BTreeMap::new();
             {
@@ -280,10 +295,11 @@ impl Head {
         later: &mut Vec<Item>,
     ) -> Plan {
         let floor_ms = self.floor_ms.load(Ordering::Acquire);
-        let mut claims: HashMap<u32, Row> = HashMap::new();
+        let mut claims: Claims = Claims::default();
         let mut movers: BTreeMap<i64, Vec<Mover>> = BTreeMap::new();
         let mut fresh: Vec<(i64, Mover)> = Vec::new();
-        let mut seen = HashSet::with_capacity(items.len());
+        let mut seen: HashSet<u32, FastHash> =
+            HashSet::with_capacity_and_hasher(items.len(), FastHash::default());
         let mut postponed = None;
         for item in items {
             if item.component {
@@ -336,7 +352,8 @@ impl Head {
                     continue;
                 }
             }
-            if timestamp_ms < floor_ms {
+            // The least instant is what a track without rows has as its newest.
+            if timestamp_ms < floor_ms || timestamp_ms == i64::MIN {
                 reject(RejectReason::TooOld);
                 continue;
             }
@@ -368,7 +385,7 @@ impl Head {
     fn place(
         &self,
         state: &GroupState,
-        mut claims: HashMap<u32, Row>,
+        mut claims: Claims,
         mut movers: BTreeMap<i64, Vec<Mover>>,
         fresh: Vec<(i64, Mover)>,
     ) -> Plan {
@@ -521,6 +538,33 @@ impl Head {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// The samples in the order in which they are stored: the first of every series, the second of
+/// every series, and so on.
+fn rounds(rows: &Rows<'_>) -> Vec<Vec<Item>> {
+    let mut rounds: Vec<Vec<Item>> = vec![Vec::with_capacity(rows.entries.len())];
+    let mut counts: HashMap<SeriesRef, usize, _> =
+        HashMap::with_capacity_and_hasher(rows.entries.len(), FastHash::default());
+    let mut round = 0;
+    for (at, entry) in rows.entries.iter().enumerate() {
+        let component = rows.is_component(at);
+        // A component goes where its sample goes.
+        if !component {
+            let count = counts.entry(entry.series).or_default();
+            round = *count;
+            *count += 1;
+        }
+        if round == rounds.len() {
+            rounds.push(Vec::new());
+        }
+        rounds[round].push(Item {
+            index: rows.owner(at),
+            entry: *entry,
+            component,
+        });
+    }
+    rounds
 }
 
 /// Adds series to a track and ends their membership elsewhere.

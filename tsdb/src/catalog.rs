@@ -83,7 +83,15 @@ impl Catalog {
         Some(self.reference(slot))
     }
 
-    /// Adds a series whose labels are new, with a given reference when restoring.
+    /// Whether a series of these labels can be added: texts and lists are addressed by 32 bits.
+    pub(crate) fn has_room(&self, labels: &Labels) -> bool {
+        let count = labels.len();
+        self.symbols.has_room(labels.size_bytes())
+            && self.label_arena.len() + count <= u32::MAX as usize
+            && count <= usize::from(u16::MAX)
+    }
+
+    /// Adds a series whose labels are new and for which there is room, with a given reference when restoring.
     pub(crate) fn insert(
         &mut self,
         labels: &Labels,

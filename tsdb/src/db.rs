@@ -1,8 +1,7 @@
 //! The store's front: open, register, append, snapshot.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -56,7 +55,7 @@ pub(crate) struct Inner {
     pub(crate) compaction_figures: compact::Figures,
     /// The disk budget of compaction.
     pub(crate) pace: Arc<Pace>,
-    closed: AtomicBool,
+    closed: RwLock<bool>,
     stop: (Mutex<bool>, Condvar),
     lock: Mutex<Option<Lock>>,
 }
@@ -130,7 +129,9 @@ impl Db {
     /// the same batch again is safe, since a sample that is already stored is accepted again.
     pub fn append(&self, batch: &Batch) -> Result<Appended, AppendError> {
         let inner = self.inner();
-        if inner.closed.load(Ordering::Acquire) {
+        // Held to the end: closing waits for appends that began before.
+        let closed = inner.closed.read().unwrap_or_else(PoisonError::into_inner);
+        if *closed {
             return Err(AppendError::Closed);
         }
         inner.head.append(&inner.wal, batch)
@@ -181,12 +182,13 @@ impl Db {
 impl Shared {
     fn close(&self) -> Result<(), CloseError> {
         let inner = &self.inner;
-        if inner.closed.swap(true, Ordering::AcqRel) {
-            return Ok(());
+        {
+            let mut closed = inner.closed.write().unwrap_or_else(PoisonError::into_inner);
+            if std::mem::replace(&mut *closed, true) {
+                return Ok(());
+            }
         }
         self.stop_threads();
-        // Appends that began before hold their group's writer until they are logged; the
-        // checkpoint takes each of these locks after them.
         let result = inner.finish();
         inner
             .lock
@@ -256,7 +258,7 @@ impl Inner {
                 checkpointed: Instant::now(),
                 cut_sought: Instant::now(),
             }),
-            closed: AtomicBool::new(false),
+            closed: RwLock::new(false),
             stop: (Mutex::new(false), Condvar::new()),
             lock: Mutex::new(Some(lock)),
         }

@@ -52,6 +52,14 @@ pub enum RegisterError {
         /// The limit.
         limit: usize,
     },
+    /// The labels are beyond what the index of the series in memory can address.
+    #[error(
+        "the labels, {size_bytes} bytes, do not fit: at most 65,535 labels per series and 4 GiB of label text in memory; drop labels with many or long values"
+    )]
+    TooMuchText {
+        /// Their size.
+        size_bytes: usize,
+    },
     /// The group is not of this store, or was closed.
     #[error("BUG: the group is unknown")]
     UnknownGroup,

@@ -309,6 +309,11 @@ impl Head {
                 limit: self.series_limit,
             });
         }
+        if !catalog.has_room(labels) {
+            return Err(RegisterError::TooMuchText {
+                size_bytes: labels.size_bytes(),
+            });
+        }
         group.registered.fetch_add(1, Ordering::Relaxed);
         self.figures.series_created.fetch_add(1, Ordering::Relaxed);
         Ok(catalog.insert(labels, group.number, None))

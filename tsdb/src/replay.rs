@@ -419,6 +419,8 @@ fn known_series(
         catalog.retire(&gone);
     }
     match name {
+        // Whoever logged it had room.
+        Name::Labels(labels) if !catalog.has_room(labels) => DEAD,
         Name::Labels(labels) => catalog.insert(labels, group, Some(series)),
         Name::Component(belongs) => catalog.insert_component(*belongs, Some(series)),
     }

@@ -5,6 +5,9 @@ use hashbrown::HashTable;
 /// An interned text.
 pub(crate) type Symbol = u32;
 
+/// Most text, unused included: what an offset can tell.
+pub(crate) const TEXT_LIMIT_BYTES: usize = u32::MAX as usize;
+
 /// Texts in one byte arena, found by content or by number, counted by reference.
 #[derive(Debug, Default)]
 pub(crate) struct Symbols {
@@ -31,6 +34,7 @@ impl Symbols {
             self.references[symbol as usize] += 1;
             return symbol;
         }
+        assert!(self.has_room(text.len()), "BUG: nobody asked for room");
         let span = (self.text.len() as u32, text.len() as u32);
         self.text.push_str(text);
         let symbol = if let Some(symbol) = self.free.pop() {
@@ -71,6 +75,11 @@ impl Symbols {
     /// The text of a symbol.
     pub(crate) fn get(&self, symbol: Symbol) -> &str {
         slice(&self.text, self.spans[symbol as usize])
+    }
+
+    /// Whether so much more text can be held, were all of it new.
+    pub(crate) fn has_room(&self, more_bytes: usize) -> bool {
+        self.text.len() + more_bytes <= TEXT_LIMIT_BYTES
     }
 
     /// Bytes of text held, unused ones included.

@@ -1,0 +1,304 @@
+//! Measures the head under workloads that strain it: `cargo run --release -p barograph-tsdb
+//! --example head [hours] [series] [workload]`. Time is simulated; every simulated hour prints CPU
+//! time per sample, heap bytes per active series and log bytes per sample.
+#![allow(
+    unsafe_code,
+    reason = "an allocator that counts is the only way to tell the heap from its slack"
+)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use barograph_instrument::{Format, Registry};
+use barograph_model::{Clock, Labels};
+use barograph_tsdb::disk::SystemDisk;
+use barograph_tsdb::{Batch, Db, GroupId, Options, RejectReason, SeriesRef, WalSync};
+
+const INTERVAL_MS: i64 = 15_000;
+const BEGIN_MS: i64 = 1_700_006_400_000;
+const HOUR_MS: i64 = 3_600_000;
+/// How often simulated time stops for maintenance.
+const MAINTAIN_MS: i64 = 60_000;
+
+struct Counting;
+
+static HELD_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is the system allocator's; only a counter is kept beside.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        HELD_BYTES.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        HELD_BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[derive(Clone, Debug)]
+struct Time(Arc<AtomicI64>);
+
+impl Clock for Time {
+    fn now_ms(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Numbers from a seed; the same in every run.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        (self.next() >> 11) % end
+    }
+}
+
+/// A series of the workload.
+struct Member {
+    id: usize,
+    series: SeriesRef,
+    value: f64,
+}
+
+struct Target {
+    group: GroupId,
+    members: Vec<Member>,
+    batch: Batch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Workload {
+    /// Whole scrapes.
+    Steady,
+    /// One sample in ten is missing.
+    Missing,
+    /// Ten series each have a timestamp of their own.
+    Timestamps,
+    /// A third of the series is replaced every ten minutes.
+    Churn,
+    /// Every sample is a batch of its own, of one sender.
+    Single,
+    /// Every sample is a batch of its own, of a sender of its own.
+    Push,
+}
+
+const WORKLOADS: [Workload; 6] = [
+    Workload::Steady,
+    Workload::Missing,
+    Workload::Timestamps,
+    Workload::Churn,
+    Workload::Single,
+    Workload::Push,
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let hours: i64 = args.next().map_or(Ok(4), |text| text.parse())?;
+    let series: usize = args.next().map_or(Ok(20_000), |text| text.parse())?;
+    let only = args.next().map(|text| text.to_lowercase());
+    for workload in WORKLOADS {
+        let name = format!("{workload:?}").to_lowercase();
+        if only.as_ref().is_none_or(|only| name.starts_with(only)) {
+            run(workload, hours, series)?;
+        }
+    }
+    Ok(())
+}
+
+fn run(workload: Workload, hours: i64, count: usize) -> Result<(), Box<dyn std::error::Error>> {
+    let directory = tempfile::tempdir()?;
+    let options = Options {
+        maintenance_interval: Duration::ZERO,
+        wal_sync: WalSync::Never,
+        retention_ms: 24 * HOUR_MS,
+        ..Options::new(directory.path())
+    };
+    let now = Arc::new(AtomicI64::new(BEGIN_MS));
+    let registry = Registry::new();
+    let before_bytes = HELD_BYTES.load(Ordering::Relaxed);
+    let clock = Time(now.clone());
+    let db = Db::open_with(options, &registry, Arc::new(SystemDisk), clock)?;
+    let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
+    let per_target = match workload {
+        Workload::Push => 1,
+        Workload::Single => count,
+        _ => 500,
+    };
+    let mut next_id = 0;
+    let mut targets = Vec::new();
+    for _ in 0..count.div_ceil(per_target) {
+        let group = db.open_group();
+        let members = (0..per_target)
+            .map(|_| {
+                next_id += 1;
+                member(&db, group, next_id)
+            })
+            .collect::<Result<_, _>>()?;
+        targets.push(Target {
+            group,
+            members,
+            batch: Batch::new(group),
+        });
+    }
+    let own_bytes = (size_of::<Member>() + size_of::<barograph_tsdb::Entry>()) * count;
+    let (mut samples, mut cpu_ns, mut peak) = (0u64, 0u64, 0usize);
+    let mut written = 0.0;
+    let mut now_ms = BEGIN_MS;
+    for hour in 1..=hours {
+        let end_ms = BEGIN_MS + hour * HOUR_MS;
+        while now_ms < end_ms {
+            now_ms += INTERVAL_MS;
+            now.store(now_ms, Ordering::Relaxed);
+            if workload == Workload::Churn && (now_ms - BEGIN_MS) % 600_000 == 0 {
+                for target in &mut targets {
+                    for at in (hour as usize % 3..target.members.len()).step_by(3) {
+                        next_id += 1;
+                        target.members[at] = member(&db, target.group, next_id)?;
+                    }
+                }
+            }
+            let began = cpu()?;
+            for target in &mut targets {
+                samples += scrape(&db, workload, target, now_ms, &mut noise)?;
+            }
+            cpu_ns += cpu()? - began;
+            if (now_ms - BEGIN_MS) % MAINTAIN_MS == 0 {
+                db.maintain();
+            }
+            peak = peak.max(HELD_BYTES.load(Ordering::Relaxed));
+        }
+        let stats = db.stats(0).head;
+        let heap = |held: usize| (held - before_bytes).saturating_sub(own_bytes) / count;
+        let total = log_bytes(&registry);
+        println!(
+            "{:<10} hour {hour}: {:6.1} ns/sample, {:5} B heap per active series (peak {:5}), {:.3} B of log per sample; {} series in memory, {} of {} MB resident",
+            format!("{workload:?}"),
+            cpu_ns as f64 / samples as f64,
+            heap(HELD_BYTES.load(Ordering::Relaxed)),
+            heap(peak),
+            (total - written) / samples as f64,
+            stats.series,
+            status("RssAnon")? / 1024,
+            status("VmRSS")? / 1024,
+        );
+        (samples, cpu_ns, peak, written) = (0, 0, 0, total);
+    }
+    Ok(())
+}
+
+fn member(db: &Db, group: GroupId, id: usize) -> Result<Member, barograph_tsdb::RegisterError> {
+    let series = db.register(group, &labels(id))?;
+    Ok(Member {
+        id,
+        series,
+        value: id as f64,
+    })
+}
+
+fn labels(id: usize) -> Labels {
+    Labels::from_pairs([
+        ("__name__", format!("some_metric_name_{}_total", id % 300)),
+        (
+            "instance",
+            format!("10.0.{}.{}:9100", id / 500 / 256, id / 500 % 256),
+        ),
+        ("job", "node".to_owned()),
+        ("path", format!("/some/path/{id}")),
+    ])
+}
+
+/// One round of a target: values of the kinds that exporters have.
+fn scrape(
+    db: &Db,
+    workload: Workload,
+    target: &mut Target,
+    now_ms: i64,
+    noise: &mut Noise,
+) -> Result<u64, Box<dyn std::error::Error>> {
+    let (mut sent, mut timestamp_ms) = (0, now_ms);
+    target.batch.clear();
+    let mut retired = Vec::new();
+    for at in 0..target.members.len() {
+        let member = &mut target.members[at];
+        match member.id % 10 {
+            0..5 => {}
+            5..8 => member.value += noise.below(200) as f64,
+            8 => member.value = noise.below(10_000) as f64 / 100.0,
+            _ => member.value = (noise.below(1 << 40) as f64).sqrt(),
+        }
+        if workload == Workload::Missing && noise.below(10) == 0 {
+            continue;
+        }
+        if workload == Workload::Timestamps && at % 10 == 0 {
+            timestamp_ms = now_ms - noise.below(INTERVAL_MS as u64) as i64;
+        }
+        target.batch.push(member.series, timestamp_ms, member.value);
+        if matches!(workload, Workload::Single | Workload::Push) {
+            sent += append(db, &target.batch, &mut retired)?;
+            target.batch.clear();
+        }
+    }
+    if !target.batch.is_empty() {
+        sent += append(db, &target.batch, &mut retired)?;
+    }
+    if !retired.is_empty() {
+        for member in &mut target.members {
+            member.series = db.register(target.group, &labels(member.id))?;
+        }
+    }
+    Ok(sent)
+}
+
+fn append(
+    db: &Db,
+    batch: &Batch,
+    retired: &mut Vec<usize>,
+) -> Result<u64, Box<dyn std::error::Error>> {
+    let appended = db.append(batch)?;
+    for rejected in &appended.rejected {
+        match rejected.reason {
+            RejectReason::RetiredSeries => retired.push(rejected.index),
+            reason => return Err(format!("rejected: {}", reason.as_str()).into()),
+        }
+    }
+    Ok(appended.accepted as u64)
+}
+
+/// Nanoseconds this thread was on a processor.
+fn cpu() -> Result<u64, Box<dyn std::error::Error>> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    let first = text.split(' ').next().unwrap_or_default();
+    Ok(first.parse()?)
+}
+
+/// A figure of this process, KiB.
+fn status(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
+    let text = std::fs::read_to_string("/proc/self/status")?;
+    let line = text.lines().find(|line| line.starts_with(name));
+    let figure = line.and_then(|line| line.split_ascii_whitespace().nth(1));
+    Ok(figure.unwrap_or("0").parse()?)
+}
+
+fn log_bytes(registry: &Registry) -> f64 {
+    let mut text = String::new();
+    registry.encode(Format::Text004, &mut text);
+    let name = "barograph_tsdb_wal_written_bytes_total ";
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|value| value.parse().ok()).unwrap_or(0.0)
+}
