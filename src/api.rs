@@ -28,7 +28,7 @@ use crate::app::App;
 use crate::metrics::measure;
 use error::{ApiError, ErrorKind};
 
-pub(crate) use time::rfc3339;
+pub(crate) use time::{parse_rfc3339, rfc3339};
 
 /// Every route of the server, below the prefix.
 pub(crate) fn router(app: Arc<App>) -> Router {

@@ -3,6 +3,7 @@
 mod settings;
 mod size;
 mod table;
+mod tools;
 
 use std::fmt::Write as _;
 
@@ -22,6 +23,10 @@ pub(crate) enum Invocation {
     CheckConfig(std::path::PathBuf),
     /// Check rule files.
     CheckRules(Vec<std::path::PathBuf>),
+    /// Run unit tests of rules.
+    TestRules(Box<crate::tools::RulesTest>),
+    /// Run PromQL test scripts.
+    TestPromql(Box<crate::tools::PromqlTest>),
 }
 
 /// Why the program does not go on.
@@ -49,6 +54,10 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Invoc
             Some(("rules", rules)) => Invocation::CheckRules(paths(rules)),
             Some((_, config)) => Invocation::CheckConfig(paths(config).pop().unwrap_or_default()),
             None => Invocation::CheckConfig(table::CONFIG_FILE.into()),
+        }),
+        Some(("test", test)) => tools::test(test).map_err(|text| Stop {
+            text: format!("barograph: {text}"),
+            asked_for: false,
         }),
         _ => Settings::resolve(&matches)
             .map(|settings| Invocation::Serve(Box::new(settings)))
@@ -83,7 +92,8 @@ fn command() -> Command {
         .about("Scrapes, stores, queries, alerts and draws: a monitoring stack in one binary")
         .version(VERSION)
         .args_conflicts_with_subcommands(true)
-        .subcommand(check);
+        .subcommand(check)
+        .subcommand(tools::test_command());
     for flag in FLAGS {
         command = command.arg(argument(flag));
         if flag.kind == Kind::Bool {

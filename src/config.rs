@@ -25,6 +25,7 @@ use crate::cli::Settings;
 
 pub(crate) use builtin::Builtin;
 pub(crate) use error::ConfigError;
+pub(crate) use glob::files as glob_files;
 
 /// Everything the parts of the server are told, all or nothing.
 #[derive(Clone)]

@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod metrics;
 mod server;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,8 @@ fn main() -> ExitCode {
         Ok(Invocation::Serve(settings)) => server::run(*settings),
         Ok(Invocation::CheckConfig(file)) => check::config(&file),
         Ok(Invocation::CheckRules(files)) => check::rules(&files),
+        Ok(Invocation::TestRules(test)) => tools::test_rules(&test),
+        Ok(Invocation::TestPromql(test)) => tools::test_promql(&test),
         Err(stop) if stop.asked_for => {
             println!("{}", stop.text);
             ExitCode::SUCCESS

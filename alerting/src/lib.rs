@@ -3,6 +3,7 @@
 //! [`RuleManager`] evaluates groups on their schedule, writes their series and drives the alert
 //! state machine; [`Notifier`] takes alerts to external Alertmanagers and to our own receivers.
 
+mod bench;
 mod config;
 mod group;
 mod manager;
@@ -18,6 +19,7 @@ mod status;
 mod template;
 mod yaml;
 
+pub use bench::RuleBench;
 pub use config::{AlertmanagerTarget, Receiver, Route, RoutingConfig, WebhookReceiver};
 pub use manager::{RuleManager, RuleManagerOptions};
 pub use notifier::{DeliveryStatus, Notifier, NotifierOptions};

@@ -24,4 +24,5 @@ mod node_app;
 mod node_exporter;
 mod reload;
 mod scraping;
+mod tools;
 mod zero_configuration;

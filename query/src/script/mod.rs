@@ -18,11 +18,13 @@
 mod command;
 mod compare;
 mod expect;
+mod feed;
 mod run;
 mod series;
 
 use std::fmt;
 
+pub use feed::{Feed, FeedError, parse_labels};
 pub use run::{EvalReport, RunError, RunOptions, Verdict, run};
 
 use command::Command;

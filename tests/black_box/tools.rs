@@ -1,0 +1,134 @@
+//! `barograph test`: verdicts, texts and exit codes.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::server::binary;
+
+const RULES: &str = "groups:
+- name: g
+  rules:
+  - record: job:up:sum
+    expr: sum by (job) (up)
+  - alert: Down
+    expr: up == 0
+    for: 2m
+    labels: {severity: page}
+    annotations: {summary: '{{ $labels.instance }} is down'}
+";
+
+const TESTS: &str = "rule_files: [rules.yml]
+evaluation_interval: 1m
+tests:
+- name: passing
+  interval: 1m
+  input_series:
+  - series: 'up{job=\"a\", instance=\"1\"}'
+    values: 1 0x5
+  - series: up{job='a', instance='2'}
+    values: 1x6
+  promql_expr_test:
+  - expr: job:up:sum
+    eval_time: 1m
+    exp_samples:
+    - labels: 'job:up:sum{job=\"a\"}'
+      value: 1
+  alert_rule_test:
+  - eval_time: 2m
+    alertname: Down
+  - eval_time: 3m
+    alertname: Down
+    exp_alerts:
+    - exp_labels: {job: a, instance: 1, severity: page}
+      exp_annotations: {summary: 1 is down}
+";
+
+/// Exit code, standard output, standard error.
+fn run(directory: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(binary())
+        .args(arguments)
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+fn directory(tests: &str) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("rules.yml"), RULES).unwrap();
+    std::fs::write(directory.path().join("tests.yml"), tests).unwrap();
+    directory
+}
+
+#[test]
+fn tests_of_rules_pass_and_fail_as_promtool_has_it() {
+    let passing = directory(TESTS);
+    let arguments = ["test", "rules", "tests.yml"];
+    let (code, out, err) = run(passing.path(), &arguments);
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "  SUCCESS\n\n", ""));
+
+    let failing = directory(
+        &TESTS
+            .replace("value: 1\n", "value: 7\n")
+            .replace("2m\n    alertname", "4m\n    alertname"),
+    );
+    let (code, out, err) = run(
+        failing.path(),
+        &["test", "rules", "--junit=results.xml", "tests.yml"],
+    );
+    assert_eq!((code, out.as_str()), (1, "\n\n\n"));
+    assert_eq!(
+        err,
+        "  FAILED:
+    name: passing,
+    alertname: Down, time: 4m, 
+        exp:[], 
+        got:[
+            0:
+              Labels:{alertname=\"Down\", instance=\"1\", job=\"a\", severity=\"page\"}
+              Annotations:{summary=\"1 is down\"}
+            ]
+    expr: \"job:up:sum\", time: 1m,
+        exp: {__name__=\"job:up:sum\", job=\"a\"} 7E+00
+        got: {__name__=\"job:up:sum\", job=\"a\"} 1E+00
+"
+    );
+    let results = std::fs::read_to_string(failing.path().join("results.xml")).unwrap();
+    assert!(
+        results.contains("tests=\"1\" failures=\"2\" errors=\"0\""),
+        "{results}"
+    );
+
+    let (code, out, err) = run(
+        failing.path(),
+        &["test", "rules", "--run=nothing", "tests.yml"],
+    );
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "  SUCCESS\n\n", ""));
+    let unknown = directory(&TESTS.replace("name: passing", "nome: passing"));
+    let (code, _, err) = run(unknown.path(), &arguments);
+    assert_eq!(code, 1);
+    assert!(err.contains("unknown field `nome`"), "{err}");
+}
+
+#[test]
+fn scripts_of_queries_pass_and_fail() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = "load 1m\n  a 1 2 3\n\neval instant at 1m a\n  a 2\n";
+    std::fs::write(directory.path().join("good.test"), script).unwrap();
+    let bad = script.replace("a 2\n", "a 9\n");
+    std::fs::write(directory.path().join("bad.test"), bad).unwrap();
+    let (code, out, _) = run(directory.path(), &["test", "promql", "good.test"]);
+    assert_eq!((code, out.as_str()), (0, "good.test: 1 queries passed\n"));
+    let (code, out, _) = run(
+        directory.path(),
+        &["test", "promql", "good.test", "bad.test"],
+    );
+    assert_eq!(code, 1);
+    assert!(out.contains("bad.test:4: a\n"), "{out}");
+    assert!(out.contains("bad.test: 1 of 1 queries failed\n"), "{out}");
+}
