@@ -77,6 +77,7 @@ impl Selection {
                 histograms.push((marked.timestamps_ms[at], layout.shape.histogram(values)));
             })?;
         }
+        self.read_foreign_histograms(index, range, &mut histograms)?;
         Ok(histograms)
     }
 

@@ -37,7 +37,10 @@ mod open;
 mod options;
 mod page;
 mod postings;
-#[expect(dead_code, reason = "what writes is used by the export, which follows")]
+#[allow(
+    dead_code,
+    reason = "verification is for the command line, which follows"
+)]
 mod prometheus;
 mod quarantine;
 mod replay;
@@ -56,6 +59,7 @@ pub use error::{AppendError, CloseError, OpenError, ReadError, RegisterError, Se
 pub use histogram::HistogramColumn;
 pub use layout::HistogramError;
 pub use options::{Options, WalSync};
+pub use prometheus::{ExportError, ExportedBlock};
 pub use retention::Retention;
 pub use snapshot::{Column, Selection, Snapshot};
 pub use stats::{HeadStats, Stats};

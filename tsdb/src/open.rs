@@ -44,6 +44,10 @@ pub(crate) fn open(
         .ok_or_else(|| OpenError::Locked { path: root.clone() })?;
     let figures = Figures::default();
     let (view, unreadable) = open_blocks(&disk, &root.join("blocks"))?;
+    if let Err((path, error)) = prometheus::import::import_log(&disk, &root, clock.now_ms()) {
+        tracing::error!(path = %path.display(), %error,
+            "the log of Prometheus cannot be taken over: its samples are missing from answers; the next start tries again");
+    }
     let (view, unreadable_foreign) = prometheus::block::open_beside(view, &disk, &root)?;
     figures
         .blocks_unreadable

@@ -19,7 +19,8 @@ use crate::head_select::{self, HeadSelection, HeadSeries, PairTexts};
 use crate::histogram::{HistogramColumn, Part};
 use crate::layout::Layout;
 use crate::merge::Tie;
-use crate::view::View;
+use crate::prometheus::block::ForeignBlock;
+use crate::view::{StoredBlock, View};
 
 /// An immutable view of the store. Cheap to clone, safe to hold for as long as a query runs.
 #[derive(Clone)]
@@ -172,6 +173,18 @@ impl Snapshot {
         Ok(values.into_iter().collect())
     }
 
+    /// Where in time there may be samples; ranges may overlap.
+    pub(crate) fn ranges(&self) -> Vec<TimeRange> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let head = TimeRange {
+            start_ms: self.head.min_ms.load(Relaxed).max(self.view.head_start_ms),
+            end_ms: self.head.max_ms.load(Relaxed),
+        };
+        let blocks = self.view.blocks.iter().map(StoredBlock::range);
+        let all = blocks.chain([head]);
+        all.filter(|range| range.start_ms <= range.end_ms).collect()
+    }
+
     fn head_overlaps(&self, range: TimeRange) -> bool {
         use std::sync::atomic::Ordering::Relaxed;
         // Not the head's own beginning: it moves on while views are held that need what was before.
@@ -243,7 +256,19 @@ impl Selection {
         if self.has_parts(index) {
             self.read_components(index, range, column)?;
         }
-        Ok(())
+        self.read_foreign(index, range, column)
+    }
+
+    /// The blocks of Prometheus that have series `index`, and where.
+    pub(crate) fn foreign(
+        &self,
+        index: usize,
+    ) -> impl Iterator<Item = (&ForeignBlock, BlockSeries)> {
+        let blocks = self.series[index].blocks.iter();
+        blocks.filter_map(|at| match &self.snapshot.view.blocks[at.block as usize] {
+            StoredBlock::Foreign(block) => Some((&**block, *at)),
+            StoredBlock::Own(_) => None,
+        })
     }
 
     /// Reads a series' own column.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use barograph_model::{Labels, Matcher, TimeRange};
 
 use super::Damage;
-use super::chunk::{ChunkFiles, ChunkSamples, OpenChunks};
+use super::beside::Beside;
+use super::chunk::{ChunkFiles, ChunkSamples, OpenChunks, encoding};
 use super::index::{ChunkMeta, Index, Series};
 use super::meta::{Meta, Ulid};
 use super::tombstones::Tombstones;
@@ -15,6 +16,7 @@ use crate::assemble::Assembly;
 use crate::block::{BlockSeries, view_of};
 use crate::disk::Disk;
 use crate::error::{OpenError, ReadError, SelectError};
+use crate::layout::is_marker;
 use crate::select;
 use crate::view::{StoredBlock, View};
 
@@ -161,44 +163,95 @@ impl ForeignBlock {
         collect().map_err(|damage| self.select_error(damage))
     }
 
-    /// Reads the samples of a series inside `range`.
+    /// Reads the floats of a series inside `range`; others are [`Self::beside`].
     pub(crate) fn read(
         &self,
         at: BlockSeries,
         range: TimeRange,
         assembly: &mut Assembly<'_>,
     ) -> Result<(), ReadError> {
-        self.each_chunk(at.series, range, |samples, keep| {
-            if let ChunkSamples::Floats(samples) = samples {
-                let (key, column) = assembly.interned(samples.timestamps_ms);
-                let (values, runs) = assembly.parts();
-                for (first, count) in keep {
-                    let rows = *first as usize..(*first + *count) as usize;
-                    values.extend_from_slice(&samples.values[rows]);
+        let read = self.each_chunk(at.series, range, is_float, |samples, keep| {
+            let ChunkSamples::Floats(samples) = samples else {
+                return;
+            };
+            let (key, column) = assembly.interned(samples.timestamps_ms);
+            let (values, runs) = assembly.parts();
+            for (first, count) in keep {
+                let rows = *first as usize..(*first + *count) as usize;
+                let taken = &samples.values[rows];
+                if !taken.iter().any(|value| is_marker(value.to_bits())) {
+                    values.extend_from_slice(taken);
                     runs.push(key, &column, *first, *count);
+                    continue;
+                }
+                for (row, value) in (*first..).zip(taken) {
+                    if !is_marker(value.to_bits()) {
+                        values.push(*value);
+                        runs.push(key, &column, row, 1);
+                    }
                 }
             }
-        })
-        .map_err(|damage| self.read_error(damage))
+        });
+        read.map_err(|damage| self.read_error(damage))
     }
 
-    /// Calls `each` with the chunks of a series that have samples in `range`, oldest first, and the
-    /// rows that count: inside the range and not deleted.
+    /// Reads what the column of a series cannot carry as it is: histograms, and floats whose bits
+    /// mean something else there.
+    pub(crate) fn beside(
+        &self,
+        at: BlockSeries,
+        range: TimeRange,
+        into: &mut Vec<Beside>,
+    ) -> Result<(), ReadError> {
+        let wanted = |_| true;
+        let read = self.each_chunk(at.series, range, wanted, |samples, keep| {
+            let rows = keep
+                .iter()
+                .flat_map(|(first, count)| *first as usize..(*first + *count) as usize);
+            match samples {
+                ChunkSamples::Floats(samples) => {
+                    for row in rows.filter(|row| is_marker(samples.values[*row].to_bits())) {
+                        into.push(Beside {
+                            timestamp_ms: samples.timestamps_ms[row],
+                            value: Err(samples.values[row]),
+                        });
+                    }
+                }
+                ChunkSamples::Histograms(samples) => {
+                    for row in rows {
+                        into.push(Beside {
+                            timestamp_ms: samples.timestamps_ms[row],
+                            value: Ok(samples.histograms[row].clone()),
+                        });
+                    }
+                }
+            }
+        });
+        read.map_err(|damage| self.read_error(damage))
+    }
+
+    /// Calls `each` with the chunks of a series that have samples in `range` and whose encoding is
+    /// `wanted`, oldest first, and the rows that count: inside the range and not deleted.
     pub(crate) fn each_chunk(
         &self,
         series: u32,
         range: TimeRange,
+        wanted: impl Fn(u8) -> bool,
         mut each: impl FnMut(ChunkSamples, &[(u32, u32)]),
     ) -> Result<(), Damage> {
         let mut entry = Series::default();
         self.index.series(series, &mut entry)?;
         let deleted = self.tombstones.of(u64::from(series));
         let mut keep = Vec::new();
-        for chunk in &entry.chunks {
-            if !may_have(chunk, range, deleted) {
+        for meta in &entry.chunks {
+            if !may_have(meta, range, deleted) {
                 continue;
             }
-            let samples = self.chunks.decode(self.chunks.chunk(chunk.reference)?)?;
+            let chunk = self.chunks.chunk(meta.reference)?;
+            if !wanted(chunk.encoding) {
+                continue;
+            }
+            let samples = self.chunks.decode(chunk)?;
             rows_kept(samples.timestamps_ms(), range, deleted, &mut keep);
             if !keep.is_empty() {
                 each(samples, &keep);
@@ -294,6 +347,17 @@ pub(crate) fn open_beside(
         ..view_of(view.blocks.into_iter().chain(foreign).collect())
     };
     Ok((joined, unreadable))
+}
+
+/// Whether chunks of an encoding hold floats, or are damaged.
+fn is_float(encoding: u8) -> bool {
+    !matches!(
+        encoding,
+        encoding::HISTOGRAM
+            | encoding::HISTOGRAM_STARTS
+            | encoding::FLOAT_HISTOGRAM
+            | encoding::FLOAT_HISTOGRAM_STARTS
+    )
 }
 
 fn may_have(chunk: &ChunkMeta, range: TimeRange, deleted: &[(i64, i64)]) -> bool {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::floats::{self, FloatSamples};
 use super::histograms::{self, HistogramSamples};
 use super::{Damage, be32};
-use crate::bytes::Reader;
+use crate::bytes::{Malformed, Reader};
 use crate::disk::Disk;
 use crate::map::Region;
 
@@ -124,23 +124,13 @@ impl ChunkFiles {
 
     /// Decodes a chunk.
     pub(super) fn decode(&self, chunk: RawChunk<'_>) -> Result<ChunkSamples, Damage> {
-        let decoded = match chunk.encoding {
-            encoding::XOR => floats::decode_xor(chunk.data).map(ChunkSamples::Floats),
-            encoding::XOR2 => floats::decode_xor2(chunk.data).map(ChunkSamples::Floats),
-            encoding::HISTOGRAM | encoding::HISTOGRAM_STARTS => {
-                let starts = chunk.encoding == encoding::HISTOGRAM_STARTS;
-                histograms::decode_integer(chunk.data, starts).map(ChunkSamples::Histograms)
-            }
-            encoding::FLOAT_HISTOGRAM | encoding::FLOAT_HISTOGRAM_STARTS => {
-                let starts = chunk.encoding == encoding::FLOAT_HISTOGRAM_STARTS;
-                histograms::decode_float(chunk.data, starts).map(ChunkSamples::Histograms)
-            }
-            other => {
-                let what = format!("a chunk of encoding {other}, which this program does not know");
-                return Err(Damage::new(self.name(chunk), chunk.offset - 1, &what));
-            }
+        let name = || self.name(chunk);
+        let Some(decoded) = decode(chunk.encoding, chunk.data) else {
+            let other = chunk.encoding;
+            let what = format!("a chunk of encoding {other}, which this program does not know");
+            return Err(Damage::new(name(), chunk.offset - 1, &what));
         };
-        decoded.map_err(|error| Damage::at(self.name(chunk), chunk.offset, error))
+        decoded.map_err(|error| Damage::at(name(), chunk.offset, error))
     }
 
     fn name(&self, chunk: RawChunk<'_>) -> &str {
@@ -148,6 +138,20 @@ impl ChunkFiles {
             .get(chunk.file)
             .map_or("chunks", |(name, _)| name)
     }
+}
+
+/// Decodes the data of a chunk; `None` where the encoding is not known.
+pub(super) fn decode(encoding: u8, data: &[u8]) -> Option<Result<ChunkSamples, Malformed>> {
+    let histograms = |decoded: Result<_, _>| decoded.map(ChunkSamples::Histograms);
+    Some(match encoding {
+        encoding::XOR => floats::decode_xor(data).map(ChunkSamples::Floats),
+        encoding::XOR2 => floats::decode_xor2(data).map(ChunkSamples::Floats),
+        encoding::HISTOGRAM => histograms(histograms::decode_integer(data, false)),
+        encoding::HISTOGRAM_STARTS => histograms(histograms::decode_integer(data, true)),
+        encoding::FLOAT_HISTOGRAM => histograms(histograms::decode_float(data, false)),
+        encoding::FLOAT_HISTOGRAM_STARTS => histograms(histograms::decode_float(data, true)),
+        _ => return None,
+    })
 }
 
 /// Why chunk files cannot be opened.

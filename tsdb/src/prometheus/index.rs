@@ -167,7 +167,9 @@ impl Index {
                     "a series whose labels are not in order",
                 ));
             }
-            pairs.push((name, value));
+            if !value.is_empty() {
+                pairs.push((name, value));
+            }
         }
         Ok(Labels::from_sorted(pairs.into_iter()))
     }

@@ -5,15 +5,24 @@
 //! Big-endian, unlike ours. Every read is checked and every checksum verified before its content is
 //! believed: damage is an error that names file and offset.
 
+mod beside;
 mod bits;
 pub(crate) mod block;
 mod chunk;
+pub(crate) mod chunk_builder;
+mod export;
 mod floats;
 mod histogram_encoder;
 mod histograms;
+pub(crate) mod import;
 mod index;
-mod meta;
+mod log;
+pub(crate) mod meta;
+mod record;
 mod tombstones;
+pub(crate) mod writer;
+
+pub use export::{ExportError, ExportedBlock};
 
 use crate::bytes::{Malformed, Reader};
 

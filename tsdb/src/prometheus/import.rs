@@ -1,0 +1,647 @@
+//! Taking over what a stopped Prometheus had only in its log: up to three hours of samples.
+//!
+//! Prometheus's write-ahead log, its last checkpoint and the log of samples that came out of order
+//! are read into chunks in memory, as Prometheus itself would at its start, and written as blocks
+//! of its format beside the others. Nothing of Prometheus's is changed: it can be started again on
+//! the directory, and finds these blocks where it would have made its own.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use barograph_model::{Histogram, Labels};
+
+use super::chunk::{self, ChunkSamples};
+use super::chunk_builder::{BuiltChunk, ChunkBuilder, Value};
+use super::log::read_segment;
+use super::meta::{Meta, Ulid};
+use super::record::{self, Entry};
+use super::writer::{BlockWriter, Failure};
+use crate::bytes::Malformed;
+use crate::disk::Disk;
+use crate::wal::header::new_salt;
+
+/// Says how far the log was taken over, so that the next start does not do it again.
+const MARKER: &str = "prometheus-log-imported";
+/// Damaged places of a log that are reported one by one.
+const DAMAGE_REPORTED_LIMIT: u64 = 100;
+/// Span of Prometheus's youngest blocks.
+pub(crate) const BLOCK_SPAN_MS: i64 = 2 * 3_600_000;
+
+/// What an import did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Imported {
+    pub(crate) blocks: u64,
+    pub(crate) series: u64,
+    pub(crate) samples: u64,
+    /// Places of the log that cannot be read.
+    pub(crate) damaged: u64,
+    /// Exemplars and metadata, which have no place in blocks.
+    pub(crate) skipped: u64,
+}
+
+/// Takes over the log of a Prometheus in the data directory, where there is one that was not taken
+/// over yet. `now_ms` names the blocks.
+///
+/// # Errors
+/// The disk refuses; what was written so far is whole, and the next start goes on.
+pub(crate) fn import_log(
+    disk: &Arc<dyn Disk>,
+    root: &Path,
+    now_ms: i64,
+) -> Result<Option<Imported>, Failure> {
+    let logs = Logs::find(disk, root)?;
+    let Some(state) = logs.state(disk)? else {
+        return Ok(None);
+    };
+    let marker = Marker::read(disk, root);
+    if marker.as_ref().is_some_and(|marker| marker.log == state) {
+        return Ok(None);
+    }
+    let began = std::time::Instant::now();
+    tracing::info!(path = %root.display(), segments = logs.segments.len(),
+        out_of_order_segments = logs.late_segments.len(), checkpoint = logs.checkpoint.is_some(),
+        "this is a data directory of Prometheus: taking over what is only in its log");
+    let blocks_end_ms = prepare(disk, root)?;
+    let until_ms = marker.map_or(i64::MIN, |marker| marker.until_ms);
+    let mut head = Head::new(blocks_end_ms.max(until_ms));
+    head.read(disk, &logs)?;
+    let mut imported = head.imported;
+    let until_ms = head.write(disk, root, now_ms, &mut imported)?.max(until_ms);
+    Marker {
+        log: state,
+        until_ms,
+    }
+    .write(disk, root)?;
+    tracing::info!(
+        blocks = imported.blocks,
+        series = imported.series,
+        samples = imported.samples,
+        damaged = imported.damaged,
+        exemplars_and_metadata_left_out = imported.skipped,
+        milliseconds = began.elapsed().as_millis() as u64,
+        "the log of Prometheus is taken over"
+    );
+    Ok(Some(imported))
+}
+
+/// Files of Prometheus's logs.
+#[derive(Debug, Default)]
+struct Logs {
+    checkpoint: Option<PathBuf>,
+    /// Oldest first.
+    segments: Vec<PathBuf>,
+    late_segments: Vec<PathBuf>,
+}
+
+impl Logs {
+    fn find(disk: &Arc<dyn Disk>, root: &Path) -> Result<Self, Failure> {
+        let wal = root.join("wal");
+        let names = list(disk, &wal)?;
+        let number = |name: &str| name.strip_prefix("checkpoint.")?.parse::<u64>().ok();
+        let checkpoint = names
+            .iter()
+            .filter_map(|name| Some((number(name)?, name)))
+            .max();
+        let from = checkpoint.map_or(0, |(number, _)| number + 1);
+        Ok(Self {
+            checkpoint: checkpoint.map(|(_, name)| wal.join(name)),
+            segments: segments(disk, &wal, from)?,
+            late_segments: segments(disk, &root.join("wbl"), 0)?,
+        })
+    }
+
+    /// What tells whether Prometheus wrote since: names and sizes of the newest files. `None` where
+    /// there is no log.
+    fn state(&self, disk: &Arc<dyn Disk>) -> Result<Option<String>, Failure> {
+        let mut state = String::new();
+        for last in [self.segments.last(), self.late_segments.last()]
+            .into_iter()
+            .flatten()
+        {
+            let size_bytes = disk.size_bytes(last).map_err(|e| (last.clone(), e))?;
+            let directory = last.parent().and_then(Path::file_name).unwrap_or_default();
+            let name = last.file_name().unwrap_or_default();
+            let (directory, name) = (directory.to_string_lossy(), name.to_string_lossy());
+            let _ = write!(state, "{directory}/{name}:{size_bytes} ");
+        }
+        Ok((!state.is_empty()).then_some(state))
+    }
+}
+
+fn list(disk: &Arc<dyn Disk>, directory: &Path) -> Result<Vec<String>, Failure> {
+    match disk.list(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other.map_err(|e| (directory.to_owned(), e)),
+    }
+}
+
+/// Log segments from a number on.
+fn segments(disk: &Arc<dyn Disk>, directory: &Path, from: u64) -> Result<Vec<PathBuf>, Failure> {
+    let names = list(disk, directory)?;
+    let mut numbered: Vec<(u64, &String)> = names
+        .iter()
+        .filter_map(|name| Some((name.parse().ok()?, name)))
+        .filter(|(number, _)| *number >= from)
+        .collect();
+    numbered.sort_unstable();
+    Ok(numbered
+        .into_iter()
+        .map(|(_, name)| directory.join(name))
+        .collect())
+}
+
+/// The end of Prometheus's blocks, before which its log has nothing new. Removes blocks that were
+/// never finished, as Prometheus does at its start.
+fn prepare(disk: &Arc<dyn Disk>, root: &Path) -> Result<i64, Failure> {
+    let mut end_ms = i64::MIN;
+    for name in list(disk, root)? {
+        let path = root.join(&name);
+        let unfinished = name.strip_suffix(".tmp-for-creation");
+        if unfinished.is_some_and(|ulid| Ulid::parse(ulid).is_some()) {
+            disk.remove_dir_all(&path).map_err(|e| (path, e))?;
+        } else if Ulid::parse(&name).is_some()
+            && let Ok(bytes) = disk.read(&path.join("meta.json"))
+            && let Ok(meta) = Meta::decode(&bytes)
+            && !meta.out_of_order
+        {
+            end_ms = end_ms.max(meta.max_ms);
+        }
+    }
+    Ok(end_ms)
+}
+
+/// The file that remembers an import.
+#[derive(Debug)]
+struct Marker {
+    log: String,
+    until_ms: i64,
+}
+
+impl Marker {
+    fn read(disk: &Arc<dyn Disk>, root: &Path) -> Option<Self> {
+        let bytes = disk.read(&root.join(MARKER)).ok()?;
+        let mut lines = std::str::from_utf8(&bytes).ok()?.lines();
+        Some(Self {
+            log: lines.next()?.to_owned(),
+            until_ms: lines.next()?.parse().ok()?,
+        })
+    }
+
+    fn write(&self, disk: &Arc<dyn Disk>, root: &Path) -> Result<(), Failure> {
+        let text = format!("{}\n{}\n", self.log, self.until_ms);
+        let (path, temporary) = (root.join(MARKER), root.join(format!("{MARKER}.tmp")));
+        match disk.remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err((temporary, error));
+            }
+            _ => {}
+        }
+        disk.create(&temporary, 0)
+            .and_then(|file| {
+                file.write_at(text.as_bytes(), 0)
+                    .and_then(|()| file.sync_data())
+            })
+            .and_then(|()| disk.rename(&temporary, &path))
+            .and_then(|()| disk.sync_dir(root))
+            .map_err(|e| (path, e))
+    }
+}
+
+/// What a log holds, as chunks.
+struct Head {
+    /// Samples before this are in blocks.
+    from_ms: i64,
+    by_reference: HashMap<u64, u32>,
+    by_labels: HashMap<Labels, u32>,
+    series: Vec<Series>,
+    imported: Imported,
+}
+
+struct Series {
+    labels: Labels,
+    chunks: ChunkBuilder,
+    /// Samples that came out of order.
+    late: Vec<(i64, Owned)>,
+    deleted: Vec<(i64, i64)>,
+}
+
+#[derive(Clone, Debug)]
+enum Owned {
+    Float(f64),
+    Histogram(Histogram),
+}
+
+impl Owned {
+    fn value(&self) -> Value<'_> {
+        match self {
+            Self::Float(value) => Value::Float(*value),
+            Self::Histogram(histogram) => Value::Histogram(histogram),
+        }
+    }
+}
+
+impl Head {
+    fn new(from_ms: i64) -> Self {
+        Self {
+            from_ms,
+            by_reference: HashMap::new(),
+            by_labels: HashMap::new(),
+            series: Vec::new(),
+            imported: Imported::default(),
+        }
+    }
+
+    fn read(&mut self, disk: &Arc<dyn Disk>, logs: &Logs) -> Result<(), Failure> {
+        if let Some(checkpoint) = &logs.checkpoint {
+            for path in segments(disk, checkpoint, 0)? {
+                self.read_file(disk, &path, false)?;
+            }
+        }
+        let last = logs.segments.last();
+        for path in &logs.segments {
+            self.read_file(disk, path, Some(path) == last)?;
+        }
+        // What came out of order may be older than the blocks.
+        self.from_ms = i64::MIN;
+        let last = logs.late_segments.last();
+        for path in &logs.late_segments {
+            self.read_file(disk, path, Some(path) == last)?;
+        }
+        Ok(())
+    }
+
+    fn read_file(&mut self, disk: &Arc<dyn Disk>, path: &Path, last: bool) -> Result<(), Failure> {
+        let bytes = disk.read(path).map_err(|e| (path.to_owned(), e))?;
+        let mut damaged = 0;
+        read_segment(
+            &bytes,
+            last,
+            |bytes| self.read_record(bytes),
+            |offset, what| {
+                damaged += 1;
+                if damaged <= DAMAGE_REPORTED_LIMIT {
+                    tracing::error!(path = %path.display(), offset, what,
+                        "a place in the log of Prometheus cannot be read; what follows is");
+                }
+            },
+        );
+        self.imported.damaged += damaged;
+        Ok(())
+    }
+
+    fn read_record(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        record::decode(bytes, |entry| match entry {
+            Entry::Series(reference, labels) => {
+                let next = self.series.len() as u32;
+                let number = *self.by_labels.entry(labels.clone()).or_insert(next);
+                if number == next {
+                    self.series.push(Series {
+                        labels,
+                        chunks: ChunkBuilder::new(BLOCK_SPAN_MS),
+                        late: Vec::new(),
+                        deleted: Vec::new(),
+                    });
+                }
+                self.by_reference.insert(reference, number);
+            }
+            Entry::Float(reference, timestamp_ms, value) => {
+                self.push(reference, timestamp_ms, Owned::Float(value));
+            }
+            Entry::Histogram(reference, timestamp_ms, histogram) => {
+                if record::is_consistent(&histogram) {
+                    self.push(reference, timestamp_ms, Owned::Histogram(histogram));
+                } else {
+                    self.imported.damaged += 1;
+                }
+            }
+            Entry::Tombstone(reference, from_ms, to_ms) => {
+                if let Some(number) = self.by_reference.get(&reference) {
+                    self.series[*number as usize].deleted.push((from_ms, to_ms));
+                }
+            }
+            Entry::Other => self.imported.skipped += 1,
+        })
+    }
+
+    fn push(&mut self, reference: u64, timestamp_ms: i64, value: Owned) {
+        // Samples of series that were collected before the checkpoint have no labels any more.
+        let Some(number) = self.by_reference.get(&reference) else {
+            return;
+        };
+        if timestamp_ms < self.from_ms {
+            return;
+        }
+        let series = &mut self.series[*number as usize];
+        if series
+            .chunks
+            .last_ms()
+            .is_none_or(|last| timestamp_ms > last)
+        {
+            series.chunks.push(timestamp_ms, value.value());
+        } else {
+            series.late.push((timestamp_ms, value));
+        }
+    }
+
+    /// Writes blocks, one per span; returns the end of the last.
+    fn write(
+        mut self,
+        disk: &Arc<dyn Disk>,
+        root: &Path,
+        now_ms: i64,
+        imported: &mut Imported,
+    ) -> Result<i64, Failure> {
+        let mut spans = BTreeSet::new();
+        for series in &mut self.series {
+            series.settle();
+            let chunks = series.chunks.done.iter();
+            spans.extend(chunks.map(span_of));
+        }
+        self.series.retain(|series| !series.chunks.done.is_empty());
+        self.series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        imported.series = self.series.len() as u64;
+        let mut until_ms = i64::MIN;
+        for span in spans {
+            let mut writer = BlockWriter::begin(disk.clone(), root, new_ulid(now_ms))?;
+            let mut put = || {
+                for series in &self.series {
+                    let chunks = &series.chunks.done;
+                    let start = chunks.partition_point(|chunk| span_of(chunk) < span);
+                    let end = chunks.partition_point(|chunk| span_of(chunk) <= span);
+                    let chunks = &chunks[start..end];
+                    writer.series(&series.labels, chunks)?;
+                    imported.samples += chunks.iter().map(|chunk| chunk.samples).sum::<u64>();
+                    let last = chunks.last().map(|chunk| chunk.max_ms.saturating_add(1));
+                    until_ms = until_ms.max(last.unwrap_or(i64::MIN));
+                }
+                Ok(())
+            };
+            if let Err(error) = put() {
+                writer.abandon();
+                return Err(error);
+            }
+            writer.finish(None)?;
+            imported.blocks += 1;
+        }
+        Ok(until_ms)
+    }
+}
+
+impl Series {
+    /// Ends its chunks; puts late samples where they belong and leaves out deleted ones.
+    fn settle(&mut self) {
+        self.chunks.cut();
+        if self.late.is_empty() && self.deleted.is_empty() {
+            return;
+        }
+        let mut samples: Vec<(i64, Owned)> = Vec::new();
+        for built in std::mem::take(&mut self.chunks.done) {
+            match chunk::decode(built.encoding, &built.data) {
+                Some(Ok(ChunkSamples::Floats(chunk))) => {
+                    let values = chunk.values.into_iter().map(Owned::Float);
+                    samples.extend(chunk.timestamps_ms.into_iter().zip(values));
+                }
+                Some(Ok(ChunkSamples::Histograms(chunk))) => {
+                    let values = chunk.histograms.into_iter().map(Owned::Histogram);
+                    samples.extend(chunk.timestamps_ms.into_iter().zip(values));
+                }
+                _ => panic!("BUG: a chunk that was just written cannot be read"),
+            }
+        }
+        samples.append(&mut self.late);
+        // What came in order counts.
+        samples.sort_by_key(|(timestamp_ms, _)| *timestamp_ms);
+        samples.dedup_by_key(|(timestamp_ms, _)| *timestamp_ms);
+        let deleted = |t: i64| {
+            self.deleted
+                .iter()
+                .any(|(from, to)| (*from..=*to).contains(&t))
+        };
+        let mut chunks = ChunkBuilder::new(BLOCK_SPAN_MS);
+        for (timestamp_ms, value) in &samples {
+            if !deleted(*timestamp_ms) {
+                chunks.push(*timestamp_ms, value.value());
+            }
+        }
+        chunks.cut();
+        self.chunks = chunks;
+    }
+}
+
+fn span_of(chunk: &BuiltChunk) -> i64 {
+    chunk.min_ms.div_euclid(BLOCK_SPAN_MS)
+}
+
+/// An identifier nobody else makes.
+pub(crate) fn new_ulid(now_ms: i64) -> Ulid {
+    let chance = (0..3).fold(0u128, |chance, _| chance << 32 | u128::from(new_salt()));
+    Ulid::new(now_ms, chance)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use barograph_model::TimeRange;
+
+    use super::super::block::ForeignBlock;
+    use super::*;
+    use crate::bytes::{put_signed, put_text, put_varint};
+    use crate::disk::SystemDisk;
+
+    const PAGE_BYTES: usize = 32 * 1024;
+    const SNAPPY: u8 = 1 << 3;
+    const NOW_MS: i64 = 1_700_000_000_000;
+
+    /// A segment under construction, as Prometheus writes it.
+    #[derive(Default)]
+    struct Segment(Vec<u8>);
+
+    impl Segment {
+        fn record(&mut self, mut payload: &[u8], flags: u8) {
+            let mut first = true;
+            loop {
+                let left = PAGE_BYTES - self.0.len() % PAGE_BYTES;
+                if left < 7 {
+                    self.0.resize(self.0.len() + left, 0);
+                    continue;
+                }
+                let (piece, rest) = payload.split_at(payload.len().min(left - 7));
+                let kind = match (first, rest.is_empty()) {
+                    (true, true) => 1,
+                    (true, false) => 2,
+                    (false, false) => 3,
+                    (false, true) => 4,
+                };
+                self.0.push(kind | flags);
+                self.0
+                    .extend_from_slice(&(piece.len() as u16).to_be_bytes());
+                self.0
+                    .extend_from_slice(&crc32c::crc32c(piece).to_be_bytes());
+                self.0.extend_from_slice(piece);
+                (payload, first) = (rest, false);
+                if rest.is_empty() {
+                    return;
+                }
+            }
+        }
+
+        fn write(&self, path: &Path) {
+            fs::create_dir_all(path.parent().expect("a directory")).expect("creates");
+            fs::write(path, &self.0).expect("writes");
+        }
+    }
+
+    fn series(list: &[(u64, &str)]) -> Vec<u8> {
+        let mut out = vec![1];
+        for (reference, id) in list {
+            out.extend_from_slice(&reference.to_be_bytes());
+            put_varint(&mut out, 2);
+            for text in ["__name__", "m", "id", id] {
+                put_text(&mut out, text);
+            }
+        }
+        out
+    }
+
+    fn samples(list: &[(u64, i64, f64)]) -> Vec<u8> {
+        let mut out = vec![2];
+        let (first, first_ms, _) = list[0];
+        out.extend_from_slice(&first.to_be_bytes());
+        out.extend_from_slice(&first_ms.to_be_bytes());
+        for (reference, timestamp_ms, value) in list {
+            put_signed(&mut out, reference.wrapping_sub(first) as i64);
+            put_signed(&mut out, timestamp_ms - first_ms);
+            out.extend_from_slice(&value.to_bits().to_be_bytes());
+        }
+        out
+    }
+
+    fn content(root: &Path) -> Vec<(String, i64, f64)> {
+        let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
+        let mut all = Vec::new();
+        for name in disk.list(root).expect("lists") {
+            if Ulid::parse(&name).is_none() {
+                continue;
+            }
+            let block = ForeignBlock::open(&disk, &root.join(name)).expect("opens");
+            block.verify(|| {}).expect("is whole");
+            for (labels, at) in block.select(0, &[], TimeRange::ALL).expect("selects") {
+                let id = labels.get("id").to_owned();
+                let read = block.each_chunk(
+                    at.series,
+                    TimeRange::ALL,
+                    |_| true,
+                    |chunk, _| {
+                        let ChunkSamples::Floats(chunk) = chunk else {
+                            panic!("floats only");
+                        };
+                        let samples = chunk.timestamps_ms.into_iter().zip(chunk.values);
+                        all.extend(samples.map(|(t, value)| (id.clone(), t, value)));
+                    },
+                );
+                read.expect("reads");
+            }
+        }
+        all.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        all
+    }
+
+    #[test]
+    fn a_log_is_taken_over_once_and_whole() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let root = directory.path();
+        let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
+        assert_eq!(import_log(&disk, root, NOW_MS).expect("imports"), None);
+
+        let mut checkpoint = Segment::default();
+        checkpoint.record(&series(&[(1, "a"), (2, "b")]), 0);
+        checkpoint.record(&samples(&[(1, 1000, 1.0), (2, 1000, 2.0)]), 0);
+        checkpoint.write(&root.join("wal/checkpoint.00000004/00000000"));
+        // Older than the checkpoint: not read.
+        let mut old = Segment::default();
+        old.record(&samples(&[(1, 500, 9.0)]), 0);
+        old.write(&root.join("wal/00000004"));
+        let mut segment = Segment::default();
+        // Far more than a page, in one record; half of it in a later block.
+        let many: Vec<_> = (0..5000i64)
+            .map(|step| (1, 2000 + step * 2000, step as f64 / 3.0))
+            .collect();
+        segment.record(&samples(&many), 0);
+        let text = snap::raw::Encoder::new()
+            .compress_vec(&series(&[(7, "c")]))
+            .expect("compresses");
+        segment.record(&text, SNAPPY);
+        segment.record(&samples(&[(7, 3000, 7.0), (7, 5000, 8.0)]), 0);
+        // Out of order, and a duplicate.
+        segment.record(&samples(&[(7, 4000, 7.5), (7, 5000, 9.0)]), 0);
+        let lost_at = segment.0.len();
+        segment.record(&samples(&[(2, 2000, 3.0)]), 0);
+        segment.0[lost_at + 20] ^= 1;
+        let page_end = segment.0.len().next_multiple_of(PAGE_BYTES);
+        segment.0.resize(page_end, 0);
+        segment.record(&samples(&[(2, 3000, 4.0), (2, 4000, 5.0)]), 0);
+        let mut tombstone = vec![3];
+        tombstone.extend_from_slice(&2u64.to_be_bytes());
+        put_signed(&mut tombstone, 3500);
+        put_signed(&mut tombstone, 9000);
+        segment.record(&tombstone, 0);
+        segment.write(&root.join("wal/00000005"));
+        let mut last = Segment::default();
+        last.record(&samples(&[(2, 10_000, 6.0)]), 0);
+        let torn_at = last.0.len() + 9;
+        last.record(&samples(&[(2, 11_000, 6.0)]), 0);
+        last.0.truncate(torn_at);
+        last.write(&root.join("wal/00000006"));
+        let mut late = Segment::default();
+        late.record(&samples(&[(2, 10, 0.5)]), 0);
+        late.write(&root.join("wbl/00000000"));
+
+        let mut want: Vec<(String, i64, f64)> = many
+            .iter()
+            .map(|(_, t, value)| ("a".to_owned(), *t, *value))
+            .collect();
+        want.insert(0, ("a".to_owned(), 1000, 1.0));
+        for (id, timestamp_ms, value) in [
+            ("b", 10, 0.5),
+            ("b", 1000, 2.0),
+            ("b", 3000, 4.0),
+            ("b", 10_000, 6.0),
+            ("c", 3000, 7.0),
+            ("c", 4000, 7.5),
+            ("c", 5000, 8.0),
+        ] {
+            want.push((id.to_owned(), timestamp_ms, value));
+        }
+        let imported = import_log(&disk, root, NOW_MS)
+            .expect("imports")
+            .expect("a log");
+        assert_eq!(
+            (imported.blocks, imported.series, imported.damaged),
+            (2, 3, 1)
+        );
+        assert_eq!(imported.samples, want.len() as u64);
+        assert_eq!(content(root), want);
+        assert_eq!(import_log(&disk, root, NOW_MS).expect("imports"), None);
+
+        // Prometheus went on for a while.
+        let last_ms = 20_000_000;
+        last.0.truncate(torn_at - 9);
+        last.record(&samples(&[(2, last_ms, 6.5)]), 0);
+        last.write(&root.join("wal/00000006"));
+        let again = import_log(&disk, root, NOW_MS)
+            .expect("imports")
+            .expect("a log");
+        want.insert(want.len() - 3, ("b".to_owned(), last_ms, 6.5));
+        let mut have = content(root);
+        have.dedup();
+        assert_eq!(have, want);
+        assert!(
+            again.samples < 10,
+            "only what is new, and what came late: {again:?}"
+        );
+    }
+}

@@ -1,0 +1,428 @@
+//! Prometheus's own directories: read in place, taken over, written.
+//!
+//! Blocks with histograms are made by our own export; where Debian's `promtool` is at hand (as
+//! `tests/run` unpacks it), it makes blocks to read and judges those that were written.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use barograph_instrument::Registry;
+use barograph_model::histogram::Span;
+use barograph_model::{
+    CounterResetHint, FloatHistogram, Histogram, IntegerHistogram, Labels, MatchOp, Matcher,
+    TimeRange, stale_nan,
+};
+use barograph_tsdb::{Batch, Column, Db, Options};
+
+const SPAN_MS: i64 = 2 * 3_600_000;
+const START_MS: i64 = 1_700_000_000_000;
+
+/// Samples by series: time, and a text that tells floats and histograms apart to the bit.
+type Content = BTreeMap<String, Vec<(i64, String)>>;
+
+fn options(path: &Path) -> Options {
+    Options {
+        maintenance_interval: Duration::ZERO,
+        retention_ms: 0,
+        ..Options::new(path)
+    }
+}
+
+fn open(path: &Path) -> Db {
+    Db::open(options(path), &Registry::new()).expect("the directory opens")
+}
+
+fn content(db: &Db, matchers: &[Matcher], range: TimeRange) -> Content {
+    let selection = db.snapshot().select(matchers, range).expect("selects");
+    let mut content = Content::new();
+    let mut column = Column::default();
+    for index in 0..selection.len() {
+        selection.read(index, range, &mut column).expect("reads");
+        let floats = column.timestamps_ms.iter().zip(&column.values);
+        let mut samples: Vec<(i64, String)> = floats
+            .map(|(t, value)| (*t, format!("{:016x}", value.to_bits())))
+            .collect();
+        let histograms = selection.read_histograms(index, range).expect("reads");
+        assert_eq!(histograms.len(), column.histograms.len());
+        for ((t, histogram), float) in histograms.iter().zip(&column.histograms.values) {
+            assert_eq!(format!("{:?}", histogram.to_float()), format!("{float:?}"));
+            samples.push((*t, format!("{histogram:?}")));
+        }
+        samples.sort();
+        if !samples.is_empty() {
+            content.insert(selection.labels(index).to_string(), samples);
+        }
+    }
+    content
+}
+
+fn integer(count: u64, hint: CounterResetHint) -> IntegerHistogram {
+    IntegerHistogram {
+        counter_reset_hint: hint,
+        schema: 2,
+        zero_threshold: 1e-9,
+        zero_count: count / 3,
+        count: 5 * count,
+        sum: 0.25 * count as f64,
+        positive_spans: vec![
+            Span {
+                offset: -2,
+                length: 2,
+            },
+            Span {
+                offset: 3,
+                length: 1,
+            },
+        ],
+        positive_buckets: vec![count, 2 * count, count / 2],
+        negative_spans: vec![Span {
+            offset: 0,
+            length: 1,
+        }],
+        negative_buckets: vec![count],
+        custom_bounds: [].into(),
+    }
+}
+
+/// A store with every kind of value over a bit more than two spans.
+fn fill(db: &Db) {
+    let group = db.open_group();
+    let register = |name: &str, id: usize| {
+        let labels = Labels::from_pairs([
+            ("__name__", name.to_owned()),
+            ("id", format!("{id:02}")),
+            ("text", "quoted \"ä\"\n".to_owned()),
+        ]);
+        db.register(group, &labels).expect("registers")
+    };
+    let floats: Vec<_> = (0..20).map(|id| register("floats", id)).collect();
+    let (whole, float, mixed) = (
+        register("whole", 0),
+        register("float", 0),
+        register("mixed", 0),
+    );
+    let mut hint = CounterResetHint::Unknown;
+    for step in 0..600 {
+        let timestamp_ms = START_MS + 30_000 * step;
+        let mut batch = Batch::new(group);
+        for (id, series) in floats.iter().enumerate() {
+            let value = match step % 50 {
+                7 => stale_nan(),
+                8 => -0.0,
+                9 => f64::NAN,
+                _ => (step * step) as f64 / (id + 1) as f64,
+            };
+            if id % 7 != 3 || step % 3 > 0 {
+                batch.push(*series, timestamp_ms, value);
+            }
+        }
+        // A reset every 250 steps.
+        let counted = integer(step as u64 % 250 + 1, hint);
+        hint = CounterResetHint::NotCounterReset;
+        let gauge = FloatHistogram {
+            counter_reset_hint: CounterResetHint::Gauge,
+            sum: (step as f64).sin(),
+            ..counted.to_float()
+        };
+        if step % 40 < 20 {
+            batch.push(mixed, timestamp_ms, step as f64);
+        } else {
+            let sample = Histogram::Float(gauge.clone());
+            batch
+                .push_histogram(mixed, timestamp_ms, &sample)
+                .expect("a histogram");
+        }
+        let counted = Histogram::Integer(IntegerHistogram {
+            counter_reset_hint: CounterResetHint::Unknown,
+            ..counted
+        });
+        batch
+            .push_histogram(whole, timestamp_ms, &counted)
+            .expect("a histogram");
+        let gauge = Histogram::Float(gauge);
+        batch
+            .push_histogram(float, timestamp_ms, &gauge)
+            .expect("a histogram");
+        let appended = db.append(&batch).expect("appends");
+        assert_eq!(appended.rejected, []);
+    }
+}
+
+/// The same without hints: chunks say of each sample but the first that it is no reset, whatever its
+/// writer knew.
+fn without_hints(content: &Content) -> Content {
+    let strip = |text: &String| {
+        let (mut text, names) = (text.clone(), ["Unknown", "NotCounterReset", "CounterReset"]);
+        for name in names {
+            text = text.replace(&format!("counter_reset_hint: {name},"), "");
+        }
+        text
+    };
+    content
+        .iter()
+        .map(|(labels, samples)| {
+            let samples = samples.iter().map(|(t, text)| (*t, strip(text)));
+            (labels.clone(), samples.collect())
+        })
+        .collect()
+}
+
+fn export(db: &Db, directory: &Path) -> u64 {
+    let blocks = db
+        .snapshot()
+        .export_prometheus(directory, &[], TimeRange::ALL, |_, _| {})
+        .expect("exports");
+    blocks.iter().map(|block| block.samples).sum()
+}
+
+#[test]
+fn what_is_exported_is_read_in_place() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (own, foreign) = (
+        directory.path().join("own"),
+        directory.path().join("prometheus"),
+    );
+    let db = open(&own);
+    fill(&db);
+    let want = content(&db, &[], TimeRange::ALL);
+    let samples: usize = want.values().map(Vec::len).sum();
+    assert_eq!(export(&db, &foreign), samples as u64);
+    let blocks = fs::read_dir(&foreign).expect("the directory").count();
+    assert_eq!(blocks, 3 + 1, "one block per two hours, and a log");
+
+    let reader = open(&foreign);
+    let have = content(&reader, &[], TimeRange::ALL);
+    assert_eq!(without_hints(&have), without_hints(&want));
+    let reset = &have[&want
+        .keys()
+        .find(|k| k.contains("whole"))
+        .expect("whole")
+        .clone()];
+    let unknown = reset.iter().filter(|(_, text)| text.contains("Unknown"));
+    // Chunks of at most 120 samples, cut at two hours and at resets: their first says nothing.
+    assert!((6..=10).contains(&unknown.count()));
+
+    let some = |op, name, value| Matcher::new(name, op, value).expect("a matcher");
+    for matchers in [
+        vec![
+            some(MatchOp::Equal, "__name__", "floats"),
+            some(MatchOp::Regex, "id", "0[1-5]"),
+        ],
+        vec![some(MatchOp::NotRegex, "id", "0.*|1[0-3]")],
+        vec![some(MatchOp::NotEqual, "id", "00")],
+        vec![some(MatchOp::Regex, "__name__", "mi.*|whole")],
+        vec![
+            some(MatchOp::Equal, "absent", ""),
+            some(MatchOp::Equal, "id", "07"),
+        ],
+        vec![some(MatchOp::Equal, "id", "absent")],
+    ] {
+        let range = TimeRange {
+            start_ms: START_MS + 1_234_567,
+            end_ms: START_MS + SPAN_MS + 77_777,
+        };
+        assert_eq!(
+            without_hints(&content(&reader, &matchers, range)),
+            without_hints(&content(&db, &matchers, range)),
+            "{matchers:?}"
+        );
+        let (ours, theirs) = (db.snapshot(), reader.snapshot());
+        let all = TimeRange::ALL;
+        assert_eq!(
+            theirs.label_names(&matchers, all).expect("names"),
+            ours.label_names(&matchers, all).expect("names")
+        );
+        for name in ["__name__", "id", "none"] {
+            assert_eq!(
+                theirs.label_values(name, &matchers, all).expect("values"),
+                ours.label_values(name, &matchers, all).expect("values")
+            );
+        }
+    }
+}
+
+fn flip_every_byte(block: &Path, file: &str, db_directory: &Path, want: &Content) {
+    let path = block.join(file);
+    let bytes = fs::read(&path).expect("the file");
+    let mut noticed = 0;
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << (at % 8);
+        // A new file: the old one may be mapped.
+        fs::remove_file(&path).expect("removes");
+        fs::write(&path, &damaged).expect("writes");
+        let db = open(db_directory);
+        let snapshot = db.snapshot();
+        let mut failed = db.stats(0).head.series > 0;
+        match snapshot.select(&[], TimeRange::ALL) {
+            Ok(selection) => {
+                let mut column = Column::default();
+                for index in 0..selection.len() {
+                    let read = selection.read(index, TimeRange::ALL, &mut column);
+                    failed |= read.is_err();
+                }
+                if !failed && !selection.is_empty() && file != "meta.json" {
+                    assert_eq!(&content(&db, &[], TimeRange::ALL), want, "{file} byte {at}");
+                } else {
+                    noticed += 1;
+                }
+            }
+            Err(error) => {
+                assert!(error.to_string().contains(file), "{error}");
+                noticed += 1;
+            }
+        }
+    }
+    fs::remove_file(&path).expect("removes");
+    fs::write(&path, &bytes).expect("writes");
+    // The others are padding, and lists that this query does not read.
+    assert!(
+        noticed * 2 > bytes.len(),
+        "{file}: {noticed} of {}",
+        bytes.len()
+    );
+}
+
+#[test]
+fn damage_is_an_error_and_never_a_wrong_answer() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (own, foreign) = (
+        directory.path().join("own"),
+        directory.path().join("prometheus"),
+    );
+    let db = open(&own);
+    let group = db.open_group();
+    let mut batch = Batch::new(group);
+    for id in 0..3 {
+        let labels = Labels::from_pairs([("__name__", "m".to_owned()), ("id", id.to_string())]);
+        let series = db.register(group, &labels).expect("registers");
+        for step in 0..5 {
+            let timestamp_ms = START_MS + step * 1000;
+            if id == 2 {
+                let histogram = integer(step as u64, CounterResetHint::Unknown).into();
+                batch
+                    .push_histogram(series, timestamp_ms, &histogram)
+                    .expect("a histogram");
+            } else {
+                batch.push(series, timestamp_ms, step as f64 / 3.0);
+            }
+        }
+    }
+    db.append(&batch).expect("appends");
+    export(&db, &foreign);
+    let want = content(&open(&foreign), &[], TimeRange::ALL);
+    let samples: usize = want.values().map(Vec::len).sum();
+    assert_eq!(samples, 15);
+    let mut entries = fs::read_dir(&foreign).expect("the directory");
+    let block = entries
+        .find_map(|entry| {
+            let path = entry.expect("an entry").path();
+            path.join("meta.json").exists().then_some(path)
+        })
+        .expect("a block");
+    for file in ["index", "chunks/000001", "tombstones"] {
+        flip_every_byte(&block, file, &foreign, &want);
+    }
+}
+
+/// Debian's promtool, if it is here.
+fn promtool() -> Option<PathBuf> {
+    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/usr/bin/promtool");
+    let found = [PathBuf::from("promtool"), unpacked]
+        .into_iter()
+        .find(|path| {
+            Command::new(path)
+                .arg("--version")
+                .output()
+                .is_ok_and(|output| output.status.success())
+        });
+    if found.is_none() {
+        eprintln!("NOT CHECKED: promtool is not installed (tests/run unpacks it)");
+    }
+    found
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().expect("promtool starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {text}{errors}");
+    text
+}
+
+#[test]
+fn blocks_that_promtool_makes_are_read() {
+    let Some(promtool) = promtool() else {
+        return;
+    };
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (text, blocks) = (
+        directory.path().join("text"),
+        directory.path().join("blocks"),
+    );
+    let mut lines = String::new();
+    let mut want = Content::new();
+    for id in 0..40 {
+        let series = format!("{{__name__=\"m\", id=\"{id}\"}}");
+        for step in 0..500 {
+            let timestamp_ms = START_MS + step * 60_000;
+            let value = (step * id) as f64 / 7.0;
+            let time = timestamp_ms / 1000;
+            let _ = writeln!(lines, "m{{id=\"{id}\"}} {value} {time}");
+            let bits = format!("{:016x}", value.to_bits());
+            want.entry(series.clone())
+                .or_default()
+                .push((timestamp_ms, bits));
+        }
+    }
+    lines.push_str("# EOF\n");
+    fs::write(&text, lines).expect("writes");
+    run(Command::new(&promtool)
+        .args(["tsdb", "create-blocks-from", "openmetrics"])
+        .args([&text, &blocks]));
+    let db = open(&blocks);
+    assert_eq!(content(&db, &[], TimeRange::ALL), want);
+}
+
+#[test]
+fn promtool_reads_what_is_exported() {
+    let Some(promtool) = promtool() else {
+        return;
+    };
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (own, foreign) = (
+        directory.path().join("own"),
+        directory.path().join("prometheus"),
+    );
+    let db = open(&own);
+    fill(&db);
+    export(&db, &foreign);
+    let list = run(Command::new(&promtool).args(["tsdb", "list"]).arg(&foreign));
+    assert_eq!(list.lines().count(), 4, "{list}");
+    run(Command::new(&promtool)
+        .args(["tsdb", "analyze"])
+        .arg(&foreign));
+    let dump = run(Command::new(&promtool)
+        .args(["tsdb", "dump", "--match={__name__=\"floats\"}"])
+        .arg(&foreign));
+    let name = Matcher::new("__name__", MatchOp::Equal, "floats").expect("a matcher");
+    let content = content(&db, &[name], TimeRange::ALL);
+    let mut lines = dump.lines().filter(|line| line.starts_with('{'));
+    for (labels, samples) in &content {
+        for (timestamp_ms, bits) in samples {
+            let line = lines.next().expect("a line for every sample");
+            let (have, rest) = line.rsplit_once("} ").expect("labels");
+            assert_eq!(&format!("{have}}}"), labels);
+            let (value, time) = rest.split_once(' ').expect("a value and a time");
+            assert_eq!(time, timestamp_ms.to_string());
+            let want = f64::from_bits(u64::from_str_radix(bits, 16).expect("bits"));
+            let value: f64 = value.parse().expect("a number");
+            assert!(value.to_bits() == want.to_bits() || value.is_nan() && want.is_nan());
+        }
+    }
+    assert_eq!(lines.next(), None);
+}
