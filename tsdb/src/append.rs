@@ -104,7 +104,9 @@ impl Head {
             let Some(track) = state.track(writer.hint) else {
                 return Ok(false);
             };
-            if timestamp_ms <= track.last_ms || timestamp_ms < self.floor_ms.load(Ordering::Acquire)
+            if track.is_sparse()
+                || timestamp_ms <= track.last_ms
+                || timestamp_ms < self.floor_ms.load(Ordering::Acquire)
             {
                 return Ok(false);
             }
@@ -390,43 +392,49 @@ impl Head {
         fresh: Vec<(i64, Mover)>,
     ) -> Plan {
         let mut plan = Plan::default();
-        for movers in movers.values() {
-            for (index, _) in movers.iter().filter_map(|mover| mover.from) {
-                if !plan.seals.contains(&index) {
-                    plan.seals.push(index);
-                }
-            }
-        }
-        let mut joiners: BTreeMap<u32, Vec<Mover>> = BTreeMap::new();
+        regroup(state, &mut claims, &mut movers);
+        plan.seals = movers
+            .values()
+            .flatten()
+            .filter_map(|mover| Some(mover.from?.0))
+            .collect();
+        plan.seals.sort_unstable();
+        plan.seals.dedup();
         for (timestamp_ms, mover) in fresh {
-            let claimed = claims
-                .iter()
-                .filter(|(_, row)| row.timestamp_ms == timestamp_ms)
-                .map(|(index, _)| *index)
-                .min();
-            let index = claimed.or_else(|| {
-                let idle = |index: &u32| {
-                    !claims.contains_key(index)
-                        && state
-                            .track(*index)
-                            .is_some_and(|track| is_idle(track, timestamp_ms))
-                };
-                let index = (0..state.tracks.len() as u32).find(idle)?;
-                let mut row = Row::default();
-                row.reset(timestamp_ms, state.track(index)?.ids.len());
-                claims.insert(index, row);
-                Some(index)
-            });
-            match index {
-                Some(index) => joiners.entry(index).or_default().push(mover),
-                None => movers.entry(timestamp_ms).or_default().push(mover),
-            }
+            movers.entry(timestamp_ms).or_default().push(mover);
         }
+        // The widest track that gets a row of the instant; else one that nobody seems to write any
+        // more; else a new one.
+        let mut widest: BTreeMap<i64, u32> = BTreeMap::new();
+        let mut candidates: Vec<u32> = Vec::new();
+        if !movers.is_empty() {
+            widest = widest_tracks(state, &claims);
+            let tracks = (0..state.tracks.len() as u32).filter(|at| !claims.contains_key(at));
+            candidates = tracks.filter(|at| may_be_idle(state, *at)).collect();
+        }
+        let mut free = state.free_indices();
+        let mut joiners: BTreeMap<u32, Vec<Mover>> = BTreeMap::new();
         for (timestamp_ms, movers) in movers {
-            let index = state.free_index(plan.new_tracks.len());
-            plan.new_tracks.push((index, self.new_track()));
+            if let Some(index) = widest.get(&timestamp_ms) {
+                joiners.insert(*index, movers);
+                continue;
+            }
+            let idle = candidates.iter().position(|index| {
+                let track = state.track(*index);
+                track.is_some_and(|track| is_idle(track, timestamp_ms))
+            });
+            let (index, positions) = if let Some(at) = idle {
+                let index = candidates.swap_remove(at);
+                (index, state.track(index).map_or(0, |t| t.ids.len()))
+            } else {
+                let Some(index) = free.next() else {
+                    unreachable!("BUG: indices do not end");
+                };
+                plan.new_tracks.push((index, self.new_track()));
+                (index, 0)
+            };
             let mut row = Row::default();
-            row.reset(timestamp_ms, 0);
+            row.reset(timestamp_ms, positions);
             claims.insert(index, row);
             joiners.insert(index, movers);
         }
@@ -443,14 +451,16 @@ impl Head {
         }
         plan.rows = claims.into_iter().collect();
         plan.rows.sort_unstable_by_key(|(index, _)| *index);
+        let mut full_tracks = Vec::new();
         for (index, _) in &plan.rows {
             let full = state
                 .track(*index)
                 .is_some_and(|t| t.timestamps_ms.len() as u32 >= t.seal_at);
-            if full && !plan.seals.contains(index) {
-                plan.seals.push(*index);
+            if full && plan.seals.binary_search(index).is_err() {
+                full_tracks.push(*index);
             }
         }
+        plan.seals.append(&mut full_tracks);
         plan
     }
 
@@ -573,6 +583,7 @@ fn join(state: &mut GroupState, catalog: &mut Catalog, group: u32, index: u32, m
         if let Some(track) = state.track_mut(from) {
             track.leave(position);
             track.had_leavers = true;
+            track.close_if_dead();
         }
     }
     let Some(track) = state.track_mut(index) else {
@@ -588,6 +599,63 @@ fn join(state: &mut GroupState, catalog: &mut Catalog, group: u32, index: u32, m
         };
         catalog.place(mover.series, location);
     }
+}
+
+/// Empties tracks that are not worth staying on, by making movers of those who have a sample: those
+/// that are mostly dead, and those that have had the instants of a wider one for some time.
+fn regroup(state: &GroupState, claims: &mut Claims, movers: &mut BTreeMap<i64, Vec<Mover>>) {
+    let widest = match claims.len() {
+        0 | 1 => BTreeMap::new(),
+        _ => widest_tracks(state, claims),
+    };
+    let leave = |(index, row): (&u32, &Row)| {
+        let track = state.track(*index)?;
+        let wider = widest
+            .get(&row.timestamp_ms)
+            .filter(|wider| *wider != index);
+        let wider = wider.and_then(|wider| state.track(*wider));
+        let alike = wider.is_some_and(|wider| wider.shares_instants(track));
+        (alike || track.is_sparse()).then_some(*index)
+    };
+    let mut left: Vec<u32> = claims.iter().filter_map(leave).collect();
+    left.sort_unstable();
+    for index in left {
+        if let (Some(row), Some(track)) = (claims.remove(&index), state.track(index)) {
+            let movers = movers.entry(row.timestamp_ms).or_default();
+            movers.extend(row.values().map(|(position, bits)| Mover {
+                series: track.ids[position],
+                bits,
+                from: Some((index, position)),
+            }));
+        }
+    }
+}
+
+/// Of the tracks that get rows of one instant and are not mostly dead, the one with most members.
+fn widest_tracks(state: &GroupState, claims: &Claims) -> BTreeMap<i64, u32> {
+    let live = |index: u32| state.track(index).map_or(0, |track| track.live);
+    let mut widest: BTreeMap<i64, u32> = BTreeMap::new();
+    for (index, row) in claims {
+        if state.track(*index).is_some_and(Track::is_sparse) {
+            continue;
+        }
+        widest
+            .entry(row.timestamp_ms)
+            .and_modify(|have| {
+                if (live(*index), *have) > (live(*have), *index) {
+                    *have = *index;
+                }
+            })
+            .or_insert(*index);
+    }
+    widest
+}
+
+/// Whether a track may be one that nobody writes any more.
+fn may_be_idle(state: &GroupState, index: u32) -> bool {
+    state
+        .track(index)
+        .is_some_and(|track| !track.is_closed() && !track.is_sparse())
 }
 
 /// Whether series may move in: nobody seems to write the track any more.

@@ -196,7 +196,7 @@ fn dump(track: &Track, slab: &Slab) -> Dump {
     Dump {
         id: track.id,
         first_row: track.first_row,
-        ids: track.ids.clone(),
+        ids: track.members(),
         bodies,
     }
 }

@@ -522,6 +522,7 @@ fn drop_group(
                 track.leave(position);
             }
         }
+        track.close_if_dead();
         emptied.push(index as u32);
     }
     min_ms

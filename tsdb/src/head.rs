@@ -121,14 +121,9 @@ impl GroupState {
         self.tracks.get_mut(index as usize)?.as_deref_mut()
     }
 
-    /// The index that [`Self::add`] will use next, after `pending` other additions.
-    pub(crate) fn free_index(&self, pending: usize) -> u32 {
-        let mut free = (0..self.tracks.len()).filter(|at| self.tracks[*at].is_none());
-        if let Some(index) = free.nth(pending) {
-            return index as u32;
-        }
-        let holes = self.tracks.iter().filter(|t| t.is_none()).count();
-        (self.tracks.len() + pending - holes) as u32
+    /// Indices without a track, the lowest first; they do not end.
+    pub(crate) fn free_indices(&self) -> impl Iterator<Item = u32> + '_ {
+        (0u32..).filter(|at| self.track(*at).is_none())
     }
 
     /// Puts a track at an index.

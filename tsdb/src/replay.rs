@@ -95,6 +95,7 @@ impl<'a> Replay<'a> {
                 self.recover(track);
             }
             track.force_key();
+            track.close_if_dead();
             self.head.marks().rows[track.mark as usize] = track.next_row();
             for chunk in track.chunks.iter() {
                 self.head.cover(chunk.min_ms, chunk.max_ms);
@@ -268,7 +269,7 @@ impl<'a> Replay<'a> {
         let mut state = group.write();
         let mut catalog = self.head.catalog_mut();
         for (position, (series, name)) in (join.position..).zip(&join.series) {
-            let known = state.track(index).map_or(0, |t| t.ids.len() as u32);
+            let known = state.track(index).map_or(0, |t| t.positions() as u32);
             if position < known {
                 continue;
             }
@@ -308,7 +309,7 @@ impl<'a> Replay<'a> {
         let group = self.head.group_or_new(join.group);
         let index = {
             let mut state = group.write();
-            let index = state.free_index(0);
+            let index = state.free_indices().next().unwrap_or_default();
             let mut track = self.head.restored_track(join.track, join.first_row);
             track.expect_key();
             self.attach(&mut track);

@@ -19,6 +19,10 @@ pub(crate) const SEAL_ROWS: u32 = 120;
 pub(crate) const ROWS_LIMIT: u32 = 140;
 /// A row in so many is logged with whole values, so that a lost record spoils few others.
 const KEY_INTERVAL_ROWS: u8 = 32;
+/// Dead positions that a track may have without being worth leaving.
+const SPARSE_LIMIT: usize = 32;
+/// Tracks with so many newest rows of the same instants become one.
+const ALIKE_ROWS: usize = 8;
 /// A position whose series moved away or left memory.
 pub(crate) const DEAD: SeriesRef = SeriesRef {
     slot: u32::MAX,
@@ -73,6 +77,8 @@ pub(crate) struct Track {
     /// Members whose state a checkpoint still owes (only while replaying).
     owed: usize,
     rows_since_key: u8,
+    /// Positions it had when its last member left; 0 before.
+    closed_positions: u32,
     last: Vec<u64>,
     wal_scales: Vec<u8>,
     pages: Vec<OpenPage>,
@@ -118,6 +124,11 @@ impl Row {
         self.bits[position] = bits;
         self.count += 1;
         true
+    }
+
+    /// Positions and bits of its values.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        ones(&self.present).map(|position| (position, self.bits[position]))
     }
 
     /// How many values.
@@ -171,6 +182,7 @@ impl Track {
             broken: false,
             owed: 0,
             rows_since_key: KEY_INTERVAL_ROWS,
+            closed_positions: 0,
             last: Vec::new(),
             wal_scales: Vec::new(),
             pages: Vec::new(),
@@ -204,6 +216,51 @@ impl Track {
         if self.ids[position] != DEAD {
             self.ids[position] = DEAD;
             self.live -= 1;
+        }
+    }
+
+    /// Positions there are or were.
+    pub(crate) fn positions(&self) -> usize {
+        self.ids.len().max(self.closed_positions as usize)
+    }
+
+    /// Series by position, those that left as [`DEAD`].
+    pub(crate) fn members(&self) -> Vec<SeriesRef> {
+        let mut members = self.ids.clone();
+        members.resize(self.positions(), DEAD);
+        members
+    }
+
+    /// Whether it is worth leaving, since most of what its rows speak of is dead.
+    pub(crate) fn is_sparse(&self) -> bool {
+        let dead = self.ids.len() - self.live as usize;
+        dead >= SPARSE_LIMIT && dead > self.live as usize / 2
+    }
+
+    /// Whether the newest rows of two tracks are of the same instants.
+    pub(crate) fn shares_instants(&self, other: &Self) -> bool {
+        let tail = |track: &Self| track.timestamps_ms.len().checked_sub(ALIKE_ROWS);
+        match (tail(self), tail(other)) {
+            (Some(a), Some(b)) => self.timestamps_ms[a..] == other.timestamps_ms[b..],
+            _ => false,
+        }
+    }
+
+    /// Whether nobody will write it any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed_positions > 0
+    }
+
+    /// Gives back the memory of positions once the last member left. Its chunks stay as long as
+    /// someone reads them.
+    pub(crate) fn close_if_dead(&mut self) {
+        if self.live == 0 && self.timestamps_ms.is_empty() && !self.ids.is_empty() {
+            self.closed_positions = self.ids.len() as u32;
+            self.ids = Vec::new();
+            self.last = Vec::new();
+            self.wal_scales = Vec::new();
+            self.pages = Vec::new();
+            self.timestamps_ms = Vec::new();
         }
     }
 

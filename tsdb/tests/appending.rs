@@ -62,7 +62,7 @@ fn what_is_acknowledged_while_closing_is_stored() {
                 .collect();
             std::thread::sleep(Duration::from_millis(round % 5));
             db.close().expect("closes");
-            let joined = writers.into_iter().map(|writer| writer.join());
+            let joined = writers.into_iter().map(std::thread::ScopedJoinHandle::join);
             joined.map(|last| last.expect("a writer")).collect()
         });
         drop(db);

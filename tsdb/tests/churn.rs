@@ -1,0 +1,266 @@
+//! Series that come and go, have timestamps of their own, miss samples or come one by one: whatever
+//! a group's tracks make of it, reading gives what was appended.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use barograph_instrument::Registry;
+use barograph_model::{Clock, Labels, TimeRange};
+use barograph_tsdb::disk::SystemDisk;
+use barograph_tsdb::{Batch, Column, Db, GroupId, Options, RejectReason, SeriesRef};
+use proptest::prelude::*;
+
+const STEP_MS: i64 = 15_000;
+const START_MS: i64 = 1_700_006_400_000;
+
+#[derive(Clone, Debug)]
+struct Time(Arc<AtomicI64>);
+
+impl Clock for Time {
+    fn now_ms(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn open(path: &Path, now: &Arc<AtomicI64>) -> Db {
+    let options = Options {
+        maintenance_interval: Duration::ZERO,
+        checkpoint_interval: Duration::from_hours(1),
+        block_span_ms: 40 * 60_000,
+        retention_ms: 0,
+        wal_segment_bytes: 1 << 18,
+        ..Options::new(path)
+    };
+    let clock = Time(now.clone());
+    Db::open_with(options, &Registry::new(), Arc::new(SystemDisk), clock).expect("opens")
+}
+
+fn labels(id: usize) -> Labels {
+    Labels::from_pairs([("__name__", "m"), ("id", &format!("{id:06}"))])
+}
+
+struct World {
+    directory: tempfile::TempDir,
+    now: Arc<AtomicI64>,
+    db: Db,
+    group: GroupId,
+    references: BTreeMap<usize, SeriesRef>,
+    /// Who is there now.
+    members: Vec<usize>,
+    next_id: usize,
+    model: BTreeMap<usize, BTreeMap<i64, f64>>,
+    seed: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    /// Rows in which parts of the members have instants of their own: so many parts, so many rows,
+    /// so many in a hundred samples missing, one batch per sample or not.
+    Rows {
+        parts: usize,
+        rows: usize,
+        missing: u64,
+        single: bool,
+    },
+    /// A part of the members is replaced: one in so many.
+    Replace(usize),
+    /// Nothing comes for some rows.
+    Silence(i64),
+    Maintain,
+    Reopen {
+        clean: bool,
+    },
+}
+
+impl World {
+    fn new(members: usize, seed: u64) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let now = Arc::new(AtomicI64::new(START_MS));
+        let db = open(directory.path(), &now);
+        let group = db.open_group();
+        Self {
+            directory,
+            now,
+            db,
+            group,
+            references: BTreeMap::new(),
+            members: (0..members).collect(),
+            next_id: members,
+            model: BTreeMap::new(),
+            seed: seed | 1,
+        }
+    }
+
+    fn random(&mut self, end: u64) -> u64 {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        (self.seed >> 8) % end
+    }
+
+    fn act(&mut self, action: &Action) {
+        match *action {
+            Action::Rows {
+                parts,
+                rows,
+                missing,
+                single,
+            } => {
+                for _ in 0..rows {
+                    self.row(parts, missing, single);
+                }
+            }
+            Action::Replace(one_in) => {
+                for at in (0..self.members.len()).step_by(one_in) {
+                    self.members[at] = self.next_id;
+                    self.next_id += 1;
+                }
+            }
+            Action::Silence(rows) => {
+                self.now.fetch_add(rows * STEP_MS, Ordering::Relaxed);
+            }
+            Action::Maintain => self.db.maintain(),
+            Action::Reopen { clean } => {
+                if clean {
+                    self.db.close().expect("closes");
+                }
+                // The old one is dropped before, or its lock is still held.
+                let elsewhere = tempfile::tempdir().expect("a temporary directory");
+                self.db = open(elsewhere.path(), &self.now);
+                self.db = open(self.directory.path(), &self.now);
+                self.group = self.db.open_group();
+                self.references.clear();
+            }
+        }
+    }
+
+    fn row(&mut self, parts: usize, missing: u64, single: bool) {
+        let now_ms = self.now.fetch_add(STEP_MS, Ordering::Relaxed) + STEP_MS;
+        let mut samples = Vec::new();
+        for part in 0..parts {
+            let own_ms = if parts > 1 {
+                self.random(STEP_MS as u64) as i64
+            } else {
+                0
+            };
+            for at in (part..self.members.len()).step_by(parts) {
+                if self.random(100) >= missing {
+                    let value = self.random(1000) as f64 / 10.0;
+                    samples.push((self.members[at], now_ms - own_ms, value));
+                }
+            }
+        }
+        if single {
+            for sample in samples {
+                self.append(&[sample]);
+            }
+        } else {
+            self.append(&samples);
+        }
+    }
+
+    fn append(&mut self, samples: &[(usize, i64, f64)]) {
+        let mut left = samples.to_vec();
+        for _ in 0..2 {
+            let mut batch = Batch::new(self.group);
+            for (id, t, value) in &left {
+                let (db, group) = (&self.db, self.group);
+                let series = self.references.entry(*id);
+                let series =
+                    series.or_insert_with(|| db.register(group, &labels(*id)).expect("registers"));
+                batch.push(*series, *t, *value);
+            }
+            let appended = self.db.append(&batch).expect("appends");
+            let rejected: BTreeMap<usize, RejectReason> = appended
+                .rejected
+                .iter()
+                .map(|r| (r.index, r.reason))
+                .collect();
+            let mut again = Vec::new();
+            for (index, (id, t, value)) in left.into_iter().enumerate() {
+                match rejected.get(&index) {
+                    None => {
+                        self.model.entry(id).or_default().insert(t, value);
+                    }
+                    Some(RejectReason::RetiredSeries) => {
+                        self.references.remove(&id);
+                        again.push((id, t, value));
+                    }
+                    Some(reason) => panic!("{id} at {t}: {}", reason.as_str()),
+                }
+            }
+            left = again;
+            if left.is_empty() {
+                return;
+            }
+        }
+        panic!("{left:?} were rejected as retired again and again");
+    }
+
+    fn check(&self) {
+        let selection = self
+            .db
+            .snapshot()
+            .select(&[], TimeRange::ALL)
+            .expect("selects");
+        let found: Vec<Labels> = (0..selection.len())
+            .map(|at| selection.labels(at).clone())
+            .collect();
+        let want: Vec<Labels> = self.model.keys().map(|id| labels(*id)).collect();
+        assert_eq!(found, want);
+        let mut column = Column::default();
+        for (at, (id, samples)) in self.model.iter().enumerate() {
+            selection
+                .read(at, TimeRange::ALL, &mut column)
+                .expect("reads");
+            let values = column.values.iter().copied();
+            let got: Vec<_> = column.timestamps_ms.iter().copied().zip(values).collect();
+            let want: Vec<_> = samples.iter().map(|(t, v)| (*t, *v)).collect();
+            assert_eq!(got, want, "series {id}");
+        }
+    }
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let rows = (
+        prop_oneof![3 => Just(1usize), 2 => 2usize..5],
+        1usize..40,
+        prop_oneof![2 => Just(0u64), 1 => Just(20)],
+        prop_oneof![5 => Just(false), 1 => Just(true)],
+    );
+    let rows = rows.prop_map(|(parts, rows, missing, single)| Action::Rows {
+        parts,
+        rows: if single { rows / 8 + 1 } else { rows },
+        missing,
+        single,
+    });
+    prop_oneof![
+        6 => rows,
+        3 => (1usize..4).prop_map(Action::Replace),
+        1 => prop_oneof![2 => 1i64..20, 1 => Just(70)].prop_map(Action::Silence),
+        3 => Just(Action::Maintain),
+        1 => any::<bool>().prop_map(|clean| Action::Reopen { clean }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn reading_gives_what_was_appended(
+        members in 1usize..90,
+        seed in any::<u64>(),
+        actions in prop::collection::vec(action(), 1..25),
+    ) {
+        let mut world = World::new(members, seed);
+        for action in &actions {
+            world.act(action);
+        }
+        world.check();
+        world.act(&Action::Reopen { clean: false });
+        world.check();
+    }
+}
