@@ -9,16 +9,18 @@ use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use barograph_model::Metadata;
 use rapidhash::fast::RapidHasher;
 
 use crate::batch::{Appended, Batch, Entry, RejectReason, Rejected, SeriesRef};
 use crate::catalog::{Catalog, Location, UNPLACED};
 use crate::chunk::Chunk;
 use crate::error::AppendError;
+use crate::exemplars::{self, ExemplarsAppended};
 use crate::expand::Rows;
 use crate::head::{Group, GroupState, Head};
 use crate::track::{Row, Track};
-use crate::wal::record::{Join, kind};
+use crate::wal::record::{Join, RecordBuilder, kind};
 use crate::wal::writer::Wal;
 
 /// A track without new rows for so many of its intervals may take in series of other instants.
@@ -61,20 +63,65 @@ impl Head {
             .handle(batch.group())
             .ok_or(AppendError::UnknownGroup)?;
         let mut appended = Appended::default();
-        if batch.is_empty() {
-            return Ok(appended);
-        }
         let rows = self.expand(batch, &mut appended.rejected);
-        if rows.entries.is_empty() || self.append_row(wal, &group, &rows, &mut appended)? {
-            return Ok(appended);
+        if !rows.entries.is_empty() && !self.append_row(wal, &group, &rows, &mut appended)? {
+            self.append_any(wal, &group, &rows, &mut appended)?;
+            appended.rejected.sort_by_key(|r| r.index);
+            // A sample is refused with any of its components.
+            appended.rejected.dedup_by_key(|r| r.index);
+            appended.accepted = batch.len() - appended.rejected.len();
         }
-        self.append_any(wal, &group, &rows, &mut appended)?;
-        appended.rejected.sort_by_key(|r| r.index);
-        // A sample is refused with any of its components.
-        appended.rejected.dedup_by_key(|r| r.index);
-        appended.accepted = batch.len() - appended.rejected.len();
+        if !batch.exemplars().is_empty() {
+            appended.exemplars = self.append_exemplars(wal, batch)?;
+        }
         self.count(&appended);
         Ok(appended)
+    }
+
+    /// Logs and remembers what a family says of itself.
+    pub(crate) fn set_metadata(
+        &self,
+        wal: &Wal,
+        family: &str,
+        metadata: &Metadata,
+    ) -> Result<bool, AppendError> {
+        self.families.set(family, metadata, |body| {
+            let mut record = RecordBuilder::default();
+            record.clear();
+            record.operation(kind::FAMILIES, |out| out.extend_from_slice(body));
+            let written = wal.append(&mut record).map_err(log_error)?;
+            wal.settle(written).map_err(log_error)
+        })
+    }
+
+    fn append_exemplars(&self, wal: &Wal, batch: &Batch) -> Result<ExemplarsAppended, AppendError> {
+        if self.exemplars.is_off() {
+            return Ok(ExemplarsAppended::default());
+        }
+        let mut references = Vec::with_capacity(batch.exemplars().len());
+        let mut named = Vec::with_capacity(batch.exemplars().len());
+        {
+            let catalog = self.catalog();
+            for (series, exemplar) in batch.exemplars() {
+                if catalog.locate(*series).is_some() {
+                    references.push(*series);
+                    named.push((catalog.labels(series.slot), exemplar));
+                }
+            }
+        }
+        let log = |wanted: &[usize]| {
+            let mut record = RecordBuilder::default();
+            record.clear();
+            record.operation(kind::EXEMPLARS, |out| {
+                let one = |at: &usize| (references[*at], &named[*at].0, named[*at].1);
+                exemplars::put_exemplars(out, &self.catalog(), wanted.iter().map(one));
+            });
+            let written = wal.append(&mut record).map_err(log_error)?;
+            wal.settle(written).map_err(log_error)
+        };
+        let mut outcome = self.exemplars.append(&named, log)?;
+        outcome.retired = batch.exemplars().len() - named.len();
+        Ok(outcome)
     }
 
     /// The common case: one new row of one track. `false` where it is not that, and nothing was
@@ -145,7 +192,6 @@ impl Head {
         // Last: the row is in the log, so it must be in memory even where it is not durable.
         wal.settle(written).map_err(log_error)?;
         appended.accepted = rows.samples;
-        self.count(appended);
         Ok(true)
     }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use barograph_model::{Exemplar, Histogram, is_stale, stale_nan};
 
+use crate::exemplars::ExemplarsAppended;
 use crate::layout::{self, HistogramError};
 
 /// A group: one writer's stable list of series (a target, a rule group, a sender). Its series
@@ -221,6 +222,8 @@ pub struct Appended {
     pub accepted: usize,
     /// The others, by index into the batch.
     pub rejected: Vec<Rejected>,
+    /// What became of the exemplars.
+    pub exemplars: ExemplarsAppended,
 }
 
 /// A sample that was not stored.

@@ -146,6 +146,12 @@ fn write_file(disk: &Arc<dyn Disk>, path: &Path, head: &Head, number: u64) -> io
     for group in head.all_groups() {
         write_group(&mut sink, head, &group)?;
     }
+    head.exemplars.dump(|body| {
+        sink.operation(kind::EXEMPLARS, |out| out.extend_from_slice(body));
+    });
+    if let Some(body) = head.families.dump() {
+        sink.operation(kind::FAMILIES, |out| out.extend_from_slice(&body));
+    }
     sink.operation(kind::END, |_| {});
     sink.flush()?;
     sink.file.sync_data()?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use barograph_instrument::Registry;
-use barograph_model::{Clock, Labels, SystemClock};
+use barograph_model::{Clock, Labels, Metadata, SystemClock};
 
 use crate::batch::{Appended, Batch, GroupId, SeriesRef};
 use crate::compact::{self, Compaction, pace::Pace};
@@ -135,6 +135,29 @@ impl Db {
             return Err(AppendError::Closed);
         }
         inner.head.append(&inner.wal, batch)
+    }
+
+    /// Remembers what a metric family says of itself; `false` where there is no room for it. Nothing
+    /// is written where it says nothing new.
+    ///
+    /// # Errors
+    /// The log cannot be written, or the store is closed.
+    pub fn set_metadata(&self, family: &str, metadata: &Metadata) -> Result<bool, AppendError> {
+        let inner = self.inner();
+        if inner.closed.load(Ordering::Acquire) {
+            return Err(AppendError::Closed);
+        }
+        inner.head.set_metadata(&inner.wal, family, metadata)
+    }
+
+    /// What metric families were said to be with [`Db::set_metadata`], by name.
+    pub fn metadata(&self) -> Vec<(String, Metadata)> {
+        self.inner().head.families.all()
+    }
+
+    /// Changes how many exemplars are kept; the oldest go where there are more.
+    pub fn set_exemplars_limit(&self, limit: usize) {
+        self.inner().head.exemplars.set_limit(limit);
     }
 
     /// An immutable view of everything appended before the call.

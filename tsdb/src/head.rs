@@ -15,6 +15,8 @@ use crate::batch::{GroupId, SeriesRef};
 use crate::catalog::{Catalog, Location};
 use crate::chunk::Chunk;
 use crate::error::RegisterError;
+use crate::exemplars::Exemplars;
+use crate::families::Families;
 use crate::layouts::Layouts;
 use crate::page::slab::Slab;
 use crate::track::{Row, Track};
@@ -45,6 +47,8 @@ pub(crate) struct Head {
     pub(crate) max_ms: AtomicI64,
     pub(crate) series_limit: usize,
     pub(crate) layouts: Layouts,
+    pub(crate) exemplars: Exemplars,
+    pub(crate) families: Families,
     pub(crate) figures: HeadFigures,
 }
 
@@ -175,6 +179,8 @@ impl Head {
             max_ms: AtomicI64::new(i64::MIN),
             series_limit,
             layouts: Layouts::default(),
+            exemplars: Exemplars::new(0),
+            families: Families::default(),
             figures: HeadFigures::default(),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use barograph_instrument::MetricKind::{Counter, Gauge};
-use barograph_instrument::{Encoder, Registry};
+use barograph_instrument::{Encoder, MetricKind, Registry};
 
 use crate::db::Inner;
 use crate::stats::head_stats;
@@ -334,6 +334,7 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         "Bytes of open pages in memory.",
         inner.head.slab_bytes() as f64,
     );
+    write_exemplars(inner, &mut one);
     let labelled: [(&str, &str, &str, &str, &AtomicU64); 5] = [
         (
             "prometheus_tsdb_head_samples_appended_total",
@@ -375,4 +376,45 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         encoder.family(name, Counter, help);
         encoder.sample(name, [(label, value)], count(counter));
     }
+}
+
+fn write_exemplars(inner: &Inner, one: &mut impl FnMut(&str, MetricKind, &str, f64)) {
+    let exemplars = &inner.head.exemplars;
+    let ring = exemplars.figures();
+    one(
+        "prometheus_tsdb_exemplar_exemplars_appended_total",
+        Counter,
+        "Exemplars stored.",
+        exemplars.appended.load(Ordering::Relaxed) as f64,
+    );
+    one(
+        "prometheus_tsdb_exemplar_out_of_order_exemplars_total",
+        Counter,
+        "Exemplars refused because they are older than their series' newest.",
+        exemplars.out_of_order.load(Ordering::Relaxed) as f64,
+    );
+    one(
+        "prometheus_tsdb_exemplar_exemplars_in_storage",
+        Gauge,
+        "Exemplars in memory.",
+        ring.exemplars as f64,
+    );
+    one(
+        "prometheus_tsdb_exemplar_series_with_exemplars_in_storage",
+        Gauge,
+        "Series with exemplars in memory.",
+        ring.series as f64,
+    );
+    one(
+        "prometheus_tsdb_exemplar_last_exemplars_timestamp_seconds",
+        Gauge,
+        "Time of the exemplar that came last.",
+        ring.newest_ms.unwrap_or_default() as f64 / 1000.0,
+    );
+    one(
+        "prometheus_tsdb_exemplar_max_exemplars",
+        Gauge,
+        "Most exemplars kept.",
+        ring.limit as f64,
+    );
 }

@@ -58,6 +58,7 @@ pub(crate) fn open(
         .head_file_corruptions
         .fetch_add(found.damaged, Ordering::Relaxed);
     let head = Arc::new(Head::new(options.series_limit));
+    head.exemplars.set_limit(options.exemplars_limit);
     head.floor_ms.store(view.head_start_ms, Ordering::Relaxed);
     let source = Source {
         disk: &disk,

@@ -18,6 +18,9 @@ pub struct Options {
     pub retention_percent: f64,
     /// Most series in memory.
     pub series_limit: usize,
+    /// Most exemplars kept, the newest of all series; 0 keeps none.
+    /// [`Db::set_exemplars_limit`](crate::Db::set_exemplars_limit) changes it.
+    pub exemplars_limit: usize,
     /// When the log is made to survive a power cut.
     pub wal_sync: WalSync,
     /// Size of a log segment, bytes, reserved when it is begun.
@@ -42,6 +45,7 @@ impl Options {
             retention_bytes: 0,
             retention_percent: 0.0,
             series_limit: 10_000_000,
+            exemplars_limit: 100_000,
             wal_sync: WalSync::Interval(Duration::from_millis(200)),
             wal_segment_bytes: 64 << 20,
             block_span_ms: 2 * 3_600_000,

@@ -177,6 +177,11 @@ impl<'a> Replay<'a> {
                 let id = reader.varint()?;
                 self.head.layouts.restore(id, &body[reader.offset()..])
             }
+            kind::EXEMPLARS => {
+                let catalog = self.head.catalog();
+                self.head.exemplars.replay(&mut reader, &catalog)
+            }
+            kind::FAMILIES => self.head.families.replay(&mut reader),
             kind::END => {
                 self.outcome.ended = true;
                 Ok(())

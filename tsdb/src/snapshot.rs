@@ -13,6 +13,7 @@ use crate::block::BlockSeries;
 use crate::chunk::{self, Chunk, ChunkPage};
 use crate::component::ComponentKey;
 use crate::error::{ReadError, SelectError};
+use crate::exemplars::SeriesExemplars;
 use crate::head::{Group, Head};
 use crate::head_index::HeadIndex;
 use crate::head_select::{self, HeadSelection, HeadSeries, PairTexts};
@@ -183,6 +184,12 @@ impl Snapshot {
         let blocks = self.view.blocks.iter().map(StoredBlock::range);
         let all = blocks.chain([head]);
         all.filter(|range| range.start_ms <= range.end_ms).collect()
+    }
+
+    /// Exemplars inside the range of the series that fit every matcher of one of the sets, in order of
+    /// labels. They are those of now, not of when the snapshot was taken.
+    pub fn exemplars(&self, sets: &[Vec<Matcher>], range: TimeRange) -> Vec<SeriesExemplars> {
+        self.head.exemplars.select(sets, range)
     }
 
     fn head_overlaps(&self, range: TimeRange) -> bool {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use barograph_instrument::Registry;
 use barograph_model::histogram::Span;
 use barograph_model::{
-    CounterResetHint, FloatHistogram, Histogram, IntegerHistogram, Labels, Matcher, STALE_NAN_BITS,
-    TimeRange, stale_nan,
+    CounterResetHint, Exemplar, FloatHistogram, Histogram, IntegerHistogram, Labels, Matcher,
+    Metadata, MetricKind, STALE_NAN_BITS, TimeRange, stale_nan,
 };
 use barograph_tsdb::{
     Batch, Column, Db, GroupId, HistogramError, Options, RejectReason, SeriesRef,
@@ -457,4 +457,66 @@ fn a_histogram_that_contradicts_itself_is_not_added() {
     let error = batch.push_histogram(series, 1, &lying).expect_err("lies");
     assert!(matches!(error, HistogramError::SpansMismatch { .. }));
     assert!(batch.is_empty());
+}
+
+#[test]
+fn exemplars_and_metadata_survive() {
+    let mut world = World::new();
+    let exemplar = |trace: &str, timestamp_ms| Exemplar {
+        labels: Labels::from_pairs([("trace_id", trace)]),
+        value: 0.25,
+        timestamp_ms,
+    };
+    let series: Vec<_> = (0..3)
+        .map(|id| {
+            world
+                .db
+                .register(world.group, &labels(id))
+                .expect("registers")
+        })
+        .collect();
+    let mut batch = Batch::new(world.group);
+    batch.push(series[0], world.now_ms, 1.0);
+    batch.push_exemplar(series[0], exemplar("a", 1000));
+    let appended = world.db.append(&batch).expect("appends");
+    assert_eq!(appended.exemplars.stored, 1);
+    batch.clear();
+    // A series without samples, and one that repeats itself.
+    batch.push_exemplar(series[1], exemplar("b", 2000));
+    batch.push_exemplar(series[0], exemplar("a", 1000));
+    let appended = world.db.append(&batch).expect("appends");
+    assert_eq!(appended.exemplars.stored, 1);
+    assert_eq!(appended.exemplars.duplicates, 1);
+    let metadata = Metadata {
+        kind: MetricKind::Histogram,
+        unit: "seconds".to_owned(),
+        help: "How long it takes.".to_owned(),
+    };
+    assert!(world.db.set_metadata("latency", &metadata).expect("sets"));
+    let check = |world: &World| {
+        let sets = [
+            vec![Matcher::equal("id", "0")],
+            vec![Matcher::equal("id", "1")],
+        ];
+        let found = world.db.snapshot().exemplars(&sets, TimeRange::ALL);
+        let got: Vec<_> = found
+            .iter()
+            .map(|s| (s.labels.get("id").to_owned(), s.exemplars.clone()))
+            .collect();
+        assert_eq!(
+            got,
+            [
+                ("0".to_owned(), vec![exemplar("a", 1000)]),
+                ("1".to_owned(), vec![exemplar("b", 2000)])
+            ]
+        );
+        let known = world.db.metadata();
+        assert_eq!(known, [("latency".to_owned(), metadata.clone())]);
+    };
+    check(&world);
+    world.act(Action::Reopen { clean: false });
+    check(&world);
+    world.act(Action::Maintain);
+    world.act(Action::Reopen { clean: true });
+    check(&world);
 }

@@ -36,8 +36,12 @@ pub(crate) mod kind {
     pub(crate) const MEMBERS: u8 = 8;
     /// A layout of histograms.
     pub(crate) const LAYOUT: u8 = 9;
+    /// Exemplars.
+    pub(crate) const EXEMPLARS: u8 = 10;
+    /// What metric families say of themselves.
+    pub(crate) const FAMILIES: u8 = 11;
     /// The greatest kind there is.
-    pub(crate) const LAST: u8 = LAYOUT;
+    pub(crate) const LAST: u8 = FAMILIES;
 }
 
 /// Bytes that begin a marker's body.
