@@ -144,7 +144,8 @@ impl Db {
     /// The log cannot be written, or the store is closed.
     pub fn set_metadata(&self, family: &str, metadata: &Metadata) -> Result<bool, AppendError> {
         let inner = self.inner();
-        if inner.closed.load(Ordering::Acquire) {
+        let closed = inner.closed.read().unwrap_or_else(PoisonError::into_inner);
+        if *closed {
             return Err(AppendError::Closed);
         }
         inner.head.set_metadata(&inner.wal, family, metadata)
