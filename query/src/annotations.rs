@@ -24,6 +24,24 @@ pub(crate) struct Annotation {
     monotonicity: Option<Monotonicity>,
 }
 
+/// What was done with histograms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HistogramOperation {
+    Addition,
+    Subtraction,
+    Aggregation,
+}
+
+impl HistogramOperation {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Addition => "addition",
+            Self::Subtraction => "subtraction",
+            Self::Aggregation => "aggregation",
+        }
+    }
+}
+
 /// How far buckets had to be corrected, over all samples concerned.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Monotonicity {
@@ -108,6 +126,109 @@ impl Annotation {
         }
     }
 
+    pub(crate) fn mixed_floats_and_histograms(metric: &str, span: Span) -> Self {
+        let text = format!("encountered a mix of histograms and floats for metric name {metric:?}");
+        Self::warning(&text, span)
+    }
+
+    pub(crate) fn mixed_in_aggregation(span: Span) -> Self {
+        Self::warning(
+            "encountered a mix of histograms and floats for aggregation",
+            span,
+        )
+    }
+
+    pub(crate) fn mixed_classic_and_native(metric: &str, span: Span) -> Self {
+        let text = format!(
+            "vector contains a mix of classic and native histograms{}",
+            for_metric(metric)
+        );
+        Self::warning(&text, span)
+    }
+
+    pub(crate) fn mixed_schemas(metric: &str, span: Span) -> Self {
+        let text = format!(
+            "vector contains a mix of histograms with exponential and custom buckets schemas for metric name {metric:?}"
+        );
+        Self::warning(&text, span)
+    }
+
+    pub(crate) fn not_a_counter(metric: &str, span: Span) -> Self {
+        let text = format!("this native histogram metric is not a counter: {metric:?}");
+        Self::warning(&text, span)
+    }
+
+    pub(crate) fn not_a_gauge(metric: &str, span: Span) -> Self {
+        let text = format!("this native histogram metric is not a gauge: {metric:?}");
+        Self::warning(&text, span)
+    }
+
+    pub(crate) fn histogram_ignored_in_range(metric: &str, span: Span) -> Self {
+        let text = format!(
+            "ignored histograms in a range containing both floats and histograms for metric name {metric:?}"
+        );
+        Self::info(&text, span)
+    }
+
+    pub(crate) fn histogram_ignored_in_aggregation(aggregation: &str, span: Span) -> Self {
+        Self::info(
+            &format!("ignored histogram in {aggregation} aggregation"),
+            span,
+        )
+    }
+
+    pub(crate) fn incompatible_types(op: &str, [left, right]: [&str; 2], span: Span) -> Self {
+        let text = format!(
+            "incompatible sample types encountered for binary operator {op:?}: {left} {op} {right}"
+        );
+        Self::info(&text, span)
+    }
+
+    pub(crate) fn incompatible_layout(op: &str, span: Span) -> Self {
+        let text = format!("incompatible bucket layout encountered for binary operator {op}");
+        Self::warning(&text, span)
+    }
+
+    pub(crate) fn counter_reset_collision(operation: HistogramOperation, span: Span) -> Self {
+        let text = format!(
+            "conflicting counter resets during histogram {}",
+            operation.as_str()
+        );
+        Self::warning(&text, span)
+    }
+
+    pub(crate) fn bounds_reconciled(operation: HistogramOperation, span: Span) -> Self {
+        let text = format!(
+            "mismatched custom buckets were reconciled during {}",
+            operation.as_str()
+        );
+        Self::info(&text, span)
+    }
+
+    pub(crate) fn quantile_of_nan(metric: &str, span: Span) -> Self {
+        let text = format!(
+            "input to histogram_quantile has NaN observations, result is NaN{}",
+            for_metric(metric)
+        );
+        Self::info(&text, span)
+    }
+
+    pub(crate) fn quantile_skewed_by_nan(metric: &str, span: Span) -> Self {
+        let text = format!(
+            "input to histogram_quantile has NaN observations, result is skewed higher{}",
+            for_metric(metric)
+        );
+        Self::info(&text, span)
+    }
+
+    pub(crate) fn fraction_excludes_nan(metric: &str, span: Span) -> Self {
+        let text = format!(
+            "input to histogram_fraction has NaN observations, which are excluded from all fractions{}",
+            for_metric(metric)
+        );
+        Self::info(&text, span)
+    }
+
     /// With position, and with the details that differ from sample to sample.
     fn render(&self, query: &str) -> String {
         let mut text = self.text.clone();
@@ -135,6 +256,9 @@ fn for_metric(metric: &str) -> String {
     }
 }
 
+/// Remarks that are still being collected.
+pub(crate) type Notes = Annotations;
+
 /// Remarks, each once.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Annotations {
@@ -158,6 +282,13 @@ impl Annotations {
                 have.samples += new.samples;
             }
             _ => have.span = new.span,
+        }
+    }
+
+    /// Adds all remarks of another.
+    pub(crate) fn merge(&mut self, other: Self) {
+        for annotation in other.all {
+            self.add(annotation);
         }
     }
 

@@ -11,10 +11,10 @@ use barograph_tsdb::Snapshot;
 use crate::ast::{Expr, ValueType};
 use crate::error::QueryError;
 use crate::eval::vector::{Vector, is_absent, same_labels};
-use crate::eval::{Evaluator, Limits};
+use crate::eval::{Arena, Evaluator, Limits};
 use crate::metrics::Metrics;
 use crate::plan::{PlanContext, Root, Steps, plan};
-use crate::value::{Outcome, QueryStats, Series, Value, VectorSample};
+use crate::value::{HistogramSample, Outcome, QueryStats, Series, Value, VectorSample};
 
 /// Limits and defaults of an engine.
 #[derive(Clone, Debug)]
@@ -139,10 +139,12 @@ impl Engine {
                     }
                     let elements = vector.rows().filter_map(|(meta, values)| {
                         let value = values.first().filter(|value| !is_absent(**value))?;
+                        let histogram = evaluator.arena.get(*value);
+                        let float = histogram.as_ref().map_or(*value, |_| f64::NAN);
                         Some(VectorSample {
                             labels: meta.labels.clone(),
-                            sample: sample(*value),
-                            histogram: None,
+                            sample: sample(float),
+                            histogram,
                         })
                     });
                     Value::Vector(elements.collect())
@@ -201,7 +203,7 @@ impl Engine {
                     ));
                 }
             };
-            Ok(Value::Matrix(matrix(&vector, &steps)))
+            Ok(Value::Matrix(matrix(&vector, &steps, &evaluator.arena)))
         })
     }
 
@@ -248,23 +250,30 @@ impl Engine {
 }
 
 /// Series with their samples, in order of labels.
-fn matrix(vector: &Vector, steps: &Steps) -> Vec<Series> {
+fn matrix(vector: &Vector, steps: &Steps, arena: &Arena) -> Vec<Series> {
     let mut all: Vec<Series> = vector
         .rows()
         .filter_map(|(meta, values)| {
-            let samples: Vec<Sample> = values
-                .iter()
-                .enumerate()
-                .filter(|(_, value)| !is_absent(**value))
-                .map(|(step, value)| Sample {
-                    timestamp_ms: steps.at(step),
-                    value: *value,
-                })
-                .collect();
-            (!samples.is_empty()).then(|| Series {
+            let mut histograms = Vec::new();
+            let mut samples = Vec::new();
+            for (step, value) in values.iter().enumerate() {
+                let timestamp_ms = steps.at(step);
+                match arena.get(*value) {
+                    Some(histogram) => histograms.push(HistogramSample {
+                        timestamp_ms,
+                        histogram,
+                    }),
+                    None if is_absent(*value) => {}
+                    None => samples.push(Sample {
+                        timestamp_ms,
+                        value: *value,
+                    }),
+                }
+            }
+            (!samples.is_empty() || !histograms.is_empty()).then(|| Series {
                 labels: meta.labels.clone(),
                 samples,
-                histograms: Vec::new(),
+                histograms,
             })
         })
         .collect();

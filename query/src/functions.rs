@@ -50,8 +50,9 @@ pub(crate) enum Kind {
     LabelJoin,
     HistogramQuantile,
     HistogramFraction,
+    HistogramQuantiles,
     /// Reads native histograms only: nothing comes of floats.
-    NativeHistogram,
+    Native(Native),
     /// `start()`, `end()`, `step()`, `range()`: fixed for a query.
     Context(Context),
     MaxOf,
@@ -132,6 +133,15 @@ pub(crate) enum Window {
     TsOfMin,
     TsOfMax,
     DoubleExponentialSmoothing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Native {
+    Count,
+    Sum,
+    Avg,
+    Stddev,
+    Stdvar,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -274,13 +284,13 @@ pub static FUNCTIONS: &[Function] = &[
     function(
         "histogram_avg",
         &[Vector],
-        Kind::NativeHistogram,
+        Kind::Native(Native::Avg),
         "Mean of the observations of native histograms.",
     ),
     function(
         "histogram_count",
         &[Vector],
-        Kind::NativeHistogram,
+        Kind::Native(Native::Count),
         "Number of observations of native histograms.",
     ),
     function(
@@ -301,26 +311,26 @@ pub static FUNCTIONS: &[Function] = &[
         ..function(
             "histogram_quantiles",
             &[Vector, String, Scalar, Scalar],
-            Kind::NotBuilt,
+            Kind::HistogramQuantiles,
             "Several quantiles at once.",
         )
     },
     function(
         "histogram_stddev",
         &[Vector],
-        Kind::NativeHistogram,
+        Kind::Native(Native::Stddev),
         "Standard deviation of the observations of native histograms.",
     ),
     function(
         "histogram_stdvar",
         &[Vector],
-        Kind::NativeHistogram,
+        Kind::Native(Native::Stdvar),
         "Variance of the observations of native histograms.",
     ),
     function(
         "histogram_sum",
         &[Vector],
-        Kind::NativeHistogram,
+        Kind::Native(Native::Sum),
         "Sum of the observations of native histograms.",
     ),
     date("hour", Date::Hour, "Hour of the day of a time in UTC."),

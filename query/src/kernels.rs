@@ -4,6 +4,7 @@
 
 mod extended;
 mod extremes;
+mod histogram;
 mod mean;
 mod order;
 mod rate;
@@ -14,6 +15,7 @@ use crate::functions::Window;
 use crate::plan::{Steps, Times};
 
 pub(crate) use extended::{extend, interpolate, run_extended};
+pub(crate) use histogram::{HistogramMean, HistogramWindows, Remarks, Seen, has_float, run_mixed};
 pub(crate) use order::quantile;
 pub(crate) use rate::Geometry;
 

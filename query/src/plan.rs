@@ -6,7 +6,7 @@ mod build;
 use barograph_model::{Labels, Matcher, Pattern};
 
 use crate::ast::{AggregateOp, BinaryOp, Extension, Matching, Span, StringLiteral};
-use crate::functions::{Date, Math, Window};
+use crate::functions::{Date, Math, Native, Window};
 
 pub(crate) use build::{PlanContext, Root, plan};
 
@@ -136,8 +136,12 @@ pub(crate) enum VectorPlan {
         operand: Box<VectorPlan>,
         operand_span: Span,
     },
-    /// What reads native histograms and so finds nothing among floats.
-    Nothing(Box<VectorPlan>),
+    HistogramQuantiles(Box<HistogramQuantilesPlan>),
+    /// A number of each native histogram.
+    Native {
+        function: Native,
+        operand: Box<VectorPlan>,
+    },
     Info(Box<InfoPlan>),
     Aggregate(Box<AggregatePlan>),
     CountValues(Box<CountValuesPlan>),
@@ -154,6 +158,8 @@ pub(crate) struct SelectorPlan {
     pub(crate) times: Times,
     /// `anchored` or `smoothed`.
     pub(crate) extension: Option<Extension>,
+    /// Of histograms only count and sum are asked for.
+    pub(crate) totals_only: bool,
 }
 
 impl SelectorPlan {
@@ -272,6 +278,19 @@ pub(crate) struct AggregatePlan {
     pub(crate) param: Option<ScalarPlan>,
     pub(crate) param_span: Span,
     pub(crate) operand: VectorPlan,
+    /// Where the operand stands.
+    pub(crate) operand_span: Span,
+    /// Where the whole stands.
+    pub(crate) span: Span,
+}
+
+/// `histogram_quantiles`.
+#[derive(Debug)]
+pub(crate) struct HistogramQuantilesPlan {
+    pub(crate) label: String,
+    pub(crate) quantiles: Vec<(ScalarPlan, Span)>,
+    pub(crate) operand: VectorPlan,
+    pub(crate) operand_span: Span,
 }
 
 /// Which series belong together.
@@ -296,6 +315,8 @@ pub(crate) struct BinaryPlan {
     pub(crate) op: BinaryOp,
     pub(crate) returns_bool: bool,
     pub(crate) matching: Matching,
+    /// Where it stands.
+    pub(crate) span: Span,
     pub(crate) lhs: VectorPlan,
     pub(crate) rhs: VectorPlan,
 }
@@ -309,6 +330,8 @@ pub(crate) struct BinaryScalarPlan {
     pub(crate) scalar: ScalarPlan,
     /// Whether the number is the left operand.
     pub(crate) scalar_left: bool,
+    /// Where it stands.
+    pub(crate) span: Span,
 }
 
 #[cfg(test)]

@@ -10,10 +10,14 @@ impl FloatHistogram {
     /// A hint decides at once; gauges are compared as if they were counters.
     pub fn detect_reset(&self, previous: &Self) -> bool {
         match self.counter_reset_hint {
-            CounterResetHint::CounterReset => return true,
-            CounterResetHint::NotCounterReset => return false,
-            CounterResetHint::Unknown | CounterResetHint::Gauge => {}
+            CounterResetHint::CounterReset => true,
+            CounterResetHint::NotCounterReset => false,
+            CounterResetHint::Unknown | CounterResetHint::Gauge => self.falls_since(previous),
         }
+    }
+
+    /// [`FloatHistogram::detect_reset`] without regard to the hint.
+    pub fn falls_since(&self, previous: &Self) -> bool {
         if self.count < previous.count {
             return true;
         }

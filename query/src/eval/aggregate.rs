@@ -3,11 +3,13 @@
 use barograph_model::Labels;
 
 use super::Evaluator;
+use super::aggregate_histograms::HistogramCells;
+use super::arena::{drop_histograms, is_histogram};
 use super::matching::Groups;
 use super::vector::{
     ABSENT, FastMap, FastSet, Vector, describes_metric, has_type_or_unit, is_absent, same_labels,
 };
-use crate::annotations::Annotation;
+use crate::annotations::{Annotation, Notes};
 use crate::ast::AggregateOp;
 use crate::error::QueryError;
 use crate::gomath::{self, kahan_add};
@@ -36,11 +38,16 @@ impl Evaluator<'_> {
         }
         let mut groups = Groups::new(&plan.grouping);
         let mut cells: Vec<Box<dyn Accumulator>> = Vec::new();
+        let mut histograms: Vec<Option<HistogramCells>> = Vec::new();
+        let (arena, mut notes) = (self.arena.clone(), Notes::default());
+        let span = plan.operand_span;
         let mut drop_names: Vec<bool> = Vec::new();
         let delayed_names = self.delayed_names;
         let limits = self.limits.clone();
         let mut described: FastSet<Labels> = FastSet::default();
-        self.stream(&plan.operand, steps, &mut |labels, drop_name, values| {
+        // Each row is added up at once.
+        let transient = std::mem::replace(&mut self.transient, true);
+        let streamed = self.stream(&plan.operand, steps, &mut |labels, drop_name, values| {
             // Without name, type and unit, series must still differ.
             if drop_name
                 && !delayed_names
@@ -53,16 +60,44 @@ impl Evaluator<'_> {
             if group == cells.len() {
                 limits.hold(steps.count)?;
                 cells.push(accumulator(plan.op, steps.count));
+                histograms.push(None);
                 drop_names.push(false);
             }
             drop_names[group] |= drop_name && delayed_names;
+            if !arena.any() || !values.iter().any(|value| is_histogram(*value)) {
+                if let Some(histograms) = &mut histograms[group] {
+                    // What is incompatible stays so.
+                    histograms.add(values, &arena, labels.metric_name(), span, &mut notes);
+                }
+            } else if matches!(plan.op, AggregateOp::Sum | AggregateOp::Avg) {
+                histograms[group]
+                    .get_or_insert_with(|| {
+                        HistogramCells::new(steps.count, plan.op == AggregateOp::Avg)
+                    })
+                    .add(values, &arena, labels.metric_name(), span, &mut notes);
+            } else if !matches!(plan.op, AggregateOp::Count | AggregateOp::Group) {
+                drop_histograms(values);
+                let name = plan.op.as_str();
+                notes.add(Annotation::histogram_ignored_in_aggregation(name, span));
+            }
             cells[group].add(values);
             Ok(())
-        })?;
+        });
+        self.transient = transient;
+        streamed?;
         let mut result = Vector::new(steps.count);
-        for ((labels, cell), drop_name) in groups.labels.into_iter().zip(cells).zip(drop_names) {
-            result.push_with(labels, drop_name, |out| cell.finish(&param, out));
+        let rows = groups.labels.into_iter().zip(cells).zip(histograms);
+        for (((labels, cell), histograms), drop_name) in rows.zip(drop_names) {
+            let mut finished = Ok(());
+            result.push_with(labels, drop_name, |out| {
+                cell.finish(&param, out);
+                if let Some(histograms) = histograms {
+                    finished = histograms.finish(&arena, span, &mut notes, out);
+                }
+            });
+            finished?;
         }
+        self.annotations.merge(notes);
         Ok(result.without_empty())
     }
 
@@ -104,7 +139,11 @@ impl Evaluator<'_> {
                     place
                 } else {
                     let mut builder = meta.labels.to_builder();
-                    builder.set(&plan.label.value, &gomath::positional(*value));
+                    let text = match self.arena.get(*value) {
+                        Some(histogram) => histogram.to_string(),
+                        None => gomath::positional(*value),
+                    };
+                    builder.set(&plan.label.value, &text);
                     let place = groups.place(&builder.build(), false);
                     if place == result.len() {
                         self.limits.hold(steps.count)?;

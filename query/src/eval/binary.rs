@@ -1,10 +1,15 @@
 //! Binary operations: columns with numbers, columns with columns, sets.
 
+use std::cell::RefCell;
+
 use barograph_model::Labels;
 
+use super::arena::Arena;
 use super::matching::{Signatures, matched_labels};
+use super::mixed::MixedOp;
 use super::vector::{ABSENT, FastMap, FastSet, Vector, describes_metric, is_absent, same_labels};
 use super::{Evaluator, changes_meaning};
+use crate::annotations::Notes;
 use crate::ast::{BinaryOp, Cardinality, Matching};
 use crate::error::QueryError;
 use crate::gomath;
@@ -45,7 +50,7 @@ fn arithmetic(op: BinaryOp, l: f64, r: f64) -> f64 {
 
 /// An operation between two samples: what the result holds, or nothing where a comparison fails.
 /// `kept` is the value that a comparison which holds passes on.
-fn sample_op(op: BinaryOp, returns_bool: bool, l: f64, r: f64, kept: f64) -> f64 {
+pub(super) fn sample_op(op: BinaryOp, returns_bool: bool, l: f64, r: f64, kept: f64) -> f64 {
     match compare(op, l, r) {
         None => arithmetic(op, l, r),
         Some(holds) if returns_bool => f64::from(u8::from(holds)),
@@ -67,6 +72,34 @@ pub(super) fn apply_scalar(plan: &BinaryScalarPlan, scalars: &[f64], values: &mu
         };
         *value = sample_op(plan.op, plan.returns_bool, l, r, *value);
     }
+}
+
+/// The same where a value may be a histogram.
+pub(super) fn apply_scalar_mixed(
+    plan: &BinaryScalarPlan,
+    scalars: &[f64],
+    values: &mut [f64],
+    arena: &Arena,
+    notes: &mut Notes,
+) -> Result<(), QueryError> {
+    let mixed = MixedOp {
+        op: plan.op,
+        returns_bool: plan.returns_bool,
+        span: plan.span,
+        arena,
+    };
+    for (value, scalar) in values.iter_mut().zip(scalars) {
+        if is_absent(*value) {
+            continue;
+        }
+        let (l, r) = if plan.scalar_left {
+            (*scalar, *value)
+        } else {
+            (*value, *scalar)
+        };
+        *value = mixed.compute(l, r, *value, notes)?;
+    }
+    Ok(())
 }
 
 impl Evaluator<'_> {
@@ -108,11 +141,16 @@ impl Evaluator<'_> {
             plan,
             swapped,
             delayed_names: self.delayed_names,
+            arena: &self.arena,
+            notes: RefCell::default(),
         };
-        if let Some(partners) = partners.filter(|_| !job.fills()) {
-            return job.by_series(&sides, &partners);
-        }
-        job.by_step(&sides, &mut || self.limits.check())
+        let result = match partners.filter(|_| !job.fills()) {
+            Some(partners) => job.by_series(&sides, &partners),
+            None => job.by_step(&sides, &mut || self.limits.check()),
+        };
+        let notes = job.notes.take();
+        self.annotations.merge(notes);
+        result
     }
 }
 
@@ -223,6 +261,8 @@ struct MatchUp<'a> {
     /// The many side was the right one.
     swapped: bool,
     delayed_names: bool,
+    arena: &'a Arena,
+    notes: RefCell<Notes>,
 }
 
 impl MatchUp<'_> {
@@ -256,13 +296,18 @@ impl MatchUp<'_> {
                 }
                 others.push(index);
             }
+            let mut computed = Ok(());
             result.push_with(labels, self.plan.returns_bool, |out| {
                 for ((out, many), one) in out.iter_mut().zip(many).zip(one) {
                     if !is_absent(*many) && !is_absent(*one) {
-                        *out = self.compute(*many, *one);
+                        match self.compute(*many, *one) {
+                            Ok(value) => *out = value,
+                            Err(error) => computed = Err(error),
+                        }
                     }
                 }
             });
+            computed?;
         }
         let mut result = result.without_empty();
         if !self.delayed_names {
@@ -361,7 +406,7 @@ impl MatchUp<'_> {
                 } else if !seen.insert((signature, place)) {
                     return Err(ambiguous_grouping());
                 }
-                let value = self.compute(many, one);
+                let value = self.compute(many, one)?;
                 if is_absent(value) {
                     continue;
                 }
@@ -401,13 +446,23 @@ impl MatchUp<'_> {
         }
     }
 
-    fn compute(&self, many: f64, one: f64) -> f64 {
+    #[inline]
+    fn compute(&self, many: f64, one: f64) -> Result<f64, QueryError> {
         let (l, r) = if self.swapped {
             (one, many)
         } else {
             (many, one)
         };
-        sample_op(self.plan.op, self.plan.returns_bool, l, r, l)
+        if !self.arena.any() && !self.plan.op.is_trim() {
+            return Ok(sample_op(self.plan.op, self.plan.returns_bool, l, r, l));
+        }
+        let mixed = MixedOp {
+            op: self.plan.op,
+            returns_bool: self.plan.returns_bool,
+            span: self.plan.span,
+            arena: self.arena,
+        };
+        mixed.compute(l, r, l, &mut self.notes.borrow_mut())
     }
 
     fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use barograph_model::Labels;
 
 use super::Evaluator;
+use super::arena::drop_histograms;
 use super::vector::{ABSENT, Vector, is_absent};
 use crate::annotations::Annotation;
 use crate::ast::Span;
@@ -146,7 +147,13 @@ impl Evaluator<'_> {
         span: Span,
         steps: &Steps,
     ) -> Result<Vector, QueryError> {
-        let vector = self.vector(operand, steps)?;
+        let mut vector = self.vector(operand, steps)?;
+        if self.arena.any() {
+            for index in 0..vector.len() {
+                drop_histograms(vector.values_mut(index));
+            }
+            vector = vector.without_empty();
+        }
         if self.is_range(steps, span) {
             return Ok(vector);
         }

@@ -3,6 +3,7 @@
 use barograph_model::Labels;
 
 use super::Evaluator;
+use super::arena::drop_histograms;
 use super::vector::{Vector, is_absent};
 use crate::error::QueryError;
 use crate::functions::Date;
@@ -30,6 +31,9 @@ impl Evaluator<'_> {
         };
         let mut vector = self.vector(operand, steps)?;
         for index in 0..vector.len() {
+            if self.arena.any() {
+                drop_histograms(vector.values_mut(index));
+            }
             for value in vector.values_mut(index) {
                 if !is_absent(*value) {
                     *value = part_of(part, to_i64(*value));
@@ -37,7 +41,7 @@ impl Evaluator<'_> {
             }
             vector.meta_mut(index).drop_name = true;
         }
-        self.settle(vector)
+        self.settle(vector.without_empty())
     }
 }
 

@@ -46,7 +46,13 @@ impl Evaluator<'_> {
         let (mut timestamps_ms, mut values) = (Vec::new(), Vec::new());
         let mut out = vec![ABSENT; steps.count];
         for index in 0..selection.len() {
-            self.read(&selection, index, range, &mut column)?;
+            self.read(&selection, index, plan, range, &mut column)?;
+            if !column.histograms.is_empty() {
+                return Err(QueryError::NotBuilt(
+                    "smoothed over native histograms is understood but not built in this version"
+                        .to_owned(),
+                ));
+            }
             self.limits.hold(column.values.len())?;
             timestamps_ms.clear();
             values.clear();

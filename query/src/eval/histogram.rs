@@ -1,15 +1,17 @@
-//! `histogram_quantile` and `histogram_fraction` over classic histograms: series per bucket, told
-//! apart by their `le`.
+//! `histogram_quantile` and `histogram_fraction`, over native histograms and over classic ones:
+//! series per bucket, told apart by their `le`.
 
-use barograph_model::Labels;
+use barograph_model::{Labels, number};
 
-use super::Evaluator;
+use super::arena::is_histogram;
 use super::matching::Groups;
-use super::vector::{Vector, is_absent};
-use crate::annotations::{Annotation, Monotonicity};
+use super::vector::{ABSENT, Vector, is_absent};
+use super::{Evaluator, native};
+use crate::annotations::{Annotation, Monotonicity, Notes};
 use crate::ast::Span;
 use crate::error::QueryError;
-use crate::plan::{Grouping, ScalarPlan, Steps, VectorPlan};
+use crate::kernels::has_float;
+use crate::plan::{Grouping, HistogramQuantilesPlan, ScalarPlan, Steps, VectorPlan};
 
 /// Counts of neighbouring buckets that differ relatively by less are taken for equal.
 const SMALL_DELTA: f64 = 1e-12;
@@ -29,6 +31,25 @@ struct Classic {
     series: Vec<(f64, usize)>,
 }
 
+/// What is asked of histograms, per step.
+#[derive(Clone, Copy)]
+enum Question<'a> {
+    /// Their quantiles; at steps with this one only, where one is given.
+    Quantile(&'a [f64], Option<f64>),
+    /// Their shares of observations between two values.
+    Fraction(&'a [f64], &'a [f64]),
+}
+
+/// The histograms of a vector.
+struct Input<'a> {
+    operand: &'a Vector,
+    classics: Vec<Classic>,
+    /// Per series, the classic histogram of the same labels.
+    twins: Vec<Option<usize>>,
+    /// Where the vector stands.
+    span: Span,
+}
+
 impl Evaluator<'_> {
     pub(super) fn histogram_quantile(
         &mut self,
@@ -39,38 +60,46 @@ impl Evaluator<'_> {
         steps: &Steps,
     ) -> Result<Vector, QueryError> {
         let q = self.scalar(q, steps)?;
-        for q in &q {
-            if !(0.0..=1.0).contains(q) {
-                self.annotations
-                    .add(Annotation::invalid_quantile(*q, q_span));
-            }
+        self.check_quantiles(&q, q_span);
+        self.estimate_all(operand, operand_span, steps, |evaluator, input, result| {
+            evaluator.estimate(input, Question::Quantile(&q, None), None, steps, result)
+        })
+    }
+
+    pub(super) fn histogram_quantiles(
+        &mut self,
+        plan: &HistogramQuantilesPlan,
+        steps: &Steps,
+    ) -> Result<Vector, QueryError> {
+        let mut all = Vec::new();
+        for (q, span) in &plan.quantiles {
+            let q = self.scalar(q, steps)?;
+            self.check_quantiles(&q, *span);
+            all.push(q);
         }
-        let operand = self.vector(operand, steps)?;
-        let classics = self.classics(&operand, operand_span);
-        let delayed_names = self.delayed_names;
-        let mut notes = Vec::new();
-        let result =
-            self.per_classic(&operand, classics, steps, &mut |step, labels, buckets| {
-                let (value, forced) = bucket_quantile(q[step], buckets);
-                if let Some(mut forced) = forced {
-                    let metric = if delayed_names {
-                        labels.metric_name()
-                    } else {
-                        ""
-                    };
-                    (forced.first_ms, forced.last_ms) = (steps.at(step), steps.at(step));
-                    notes.push(Annotation::forced_monotonicity(
-                        metric,
-                        operand_span,
-                        forced,
-                    ));
+        self.estimate_all(
+            &plan.operand,
+            plan.operand_span,
+            steps,
+            |evaluator, input, result| {
+                for q in &all {
+                    let mut distinct: Vec<f64> = Vec::new();
+                    for q in q {
+                        if !distinct.iter().any(|have| have.to_bits() == q.to_bits()) {
+                            distinct.push(*q);
+                        }
+                    }
+                    for one in distinct {
+                        let mut text = String::new();
+                        number::push_open_metrics(&mut text, one);
+                        let label = Some((plan.label.as_str(), text.as_str()));
+                        let question = Question::Quantile(q, Some(one));
+                        evaluator.estimate(input, question, label, steps, result)?;
+                    }
                 }
-                value
-            })?;
-        for note in notes {
-            self.annotations.add(note);
-        }
-        Ok(result)
+                Ok(())
+            },
+        )
     }
 
     pub(super) fn histogram_fraction(
@@ -82,38 +111,69 @@ impl Evaluator<'_> {
         steps: &Steps,
     ) -> Result<Vector, QueryError> {
         let (lower, upper) = (self.scalar(lower, steps)?, self.scalar(upper, steps)?);
-        let operand = self.vector(operand, steps)?;
-        let classics = self.classics(&operand, operand_span);
-        self.per_classic(&operand, classics, steps, &mut |step, _, buckets| {
-            bucket_fraction(lower[step], upper[step], buckets)
+        self.estimate_all(operand, operand_span, steps, |evaluator, input, result| {
+            let question = Question::Fraction(&lower, &upper);
+            evaluator.estimate(input, question, None, steps, result)
         })
     }
 
-    /// Sorts series into histograms; complains about those without a bound.
-    fn classics(&mut self, operand: &Vector, span: Span) -> Vec<Classic> {
+    fn check_quantiles(&mut self, q: &[f64], span: Span) {
+        for q in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
+            self.annotations.add(Annotation::invalid_quantile(*q, span));
+        }
+    }
+
+    /// Evaluates the vector, finds its histograms, and collects what is estimated of them.
+    fn estimate_all(
+        &mut self,
+        operand: &VectorPlan,
+        span: Span,
+        steps: &Steps,
+        estimate: impl FnOnce(&mut Self, &Input<'_>, &mut Vector) -> Result<(), QueryError>,
+    ) -> Result<Vector, QueryError> {
+        let operand = self.vector(operand, steps)?;
+        let (classics, twins) = self.classics(&operand, span);
+        let input = Input {
+            operand: &operand,
+            classics,
+            twins,
+            span,
+        };
+        let mut result = Vector::new(steps.count);
+        estimate(self, &input, &mut result)?;
+        self.limits.release(operand.held());
+        self.settle(result.without_empty())
+    }
+
+    /// Sorts series into classic histograms; complains about those without a bound. Also tells for
+    /// each series which of them has its labels.
+    fn classics(&mut self, operand: &Vector, span: Span) -> (Vec<Classic>, Vec<Option<usize>>) {
         let by_le = Grouping {
             without: true,
             labels: vec!["le".to_owned()],
         };
         let mut groups = Groups::new(&by_le);
+        // The name tells histograms apart as well, so it goes into the key under a label that
+        // cannot be there.
+        let keyed = |labels: &Labels| {
+            let mut keyed = labels.to_builder();
+            keyed.set("\u{0}name", labels.metric_name());
+            keyed.build()
+        };
         let mut classics: Vec<Classic> = Vec::new();
-        for (index, (meta, _)) in operand.rows().enumerate() {
+        let any_native = self.arena.any();
+        for (index, (meta, values)) in operand.rows().enumerate() {
+            if any_native && !has_float(values) {
+                continue;
+            }
             let le = meta.labels.get("le");
             let Some(upper) = bound(le) else {
-                let metric = if self.delayed_names {
-                    meta.labels.metric_name()
-                } else {
-                    ""
-                };
+                let metric = self.metric_of(&meta.labels);
                 self.annotations
                     .add(Annotation::bad_bucket_label(metric, le, span));
                 continue;
             };
-            // The name tells histograms apart as well, so it goes into the key under a label that
-            // cannot be there.
-            let mut keyed = meta.labels.to_builder();
-            keyed.set("\u{0}name", meta.labels.metric_name());
-            let place = groups.place(&keyed.build(), false);
+            let place = groups.place(&keyed(&meta.labels), false);
             if place == classics.len() {
                 classics.push(Classic {
                     labels: meta.labels.without(|name| name == "le"),
@@ -122,43 +182,146 @@ impl Evaluator<'_> {
             }
             classics[place].series.push((upper, index));
         }
-        classics
+        for classic in &mut classics {
+            classic.series.sort_by(|a, b| a.0.total_cmp(&b.0));
+        }
+        let twins = operand.rows().map(|(meta, values)| {
+            let is_native = any_native && values.iter().any(|value| is_histogram(*value));
+            if !is_native || meta.labels.has("le") {
+                return None;
+            }
+            let place = groups.place(&keyed(&meta.labels), false);
+            (place < classics.len()).then_some(place)
+        });
+        let twins = if any_native {
+            twins.collect()
+        } else {
+            Vec::new()
+        };
+        (classics, twins)
     }
 
-    fn per_classic(
+    /// The name that remarks give a series: where names are dropped at once, it has none.
+    fn metric_of<'l>(&self, labels: &'l Labels) -> &'l str {
+        if self.delayed_names {
+            labels.metric_name()
+        } else {
+            ""
+        }
+    }
+
+    fn estimate(
         &mut self,
-        operand: &Vector,
-        classics: Vec<Classic>,
+        input: &Input<'_>,
+        question: Question<'_>,
+        label: Option<(&str, &str)>,
         steps: &Steps,
-        compute: &mut dyn FnMut(usize, &Labels, &mut Vec<Bucket>) -> f64,
-    ) -> Result<Vector, QueryError> {
-        let mut result = Vector::new(steps.count);
+        result: &mut Vector,
+    ) -> Result<(), QueryError> {
+        let labeled = |labels: &Labels| match label {
+            None => labels.clone(),
+            Some((name, value)) => labels.to_builder().set(name, value).build(),
+        };
+        let mut notes = Notes::default();
+        // Native histograms that have a classic twin are left out, and so is the twin.
+        let mut conflicts = vec![Vec::new(); input.classics.len()];
+        if self.arena.any() {
+            for (index, (meta, values)) in input.operand.rows().enumerate() {
+                let metric = self.metric_of(&meta.labels);
+                let mut out = vec![ABSENT; steps.count];
+                for (step, slot) in out.iter_mut().enumerate() {
+                    let Some(histogram) = self.arena.get(values[step]) else {
+                        continue;
+                    };
+                    let twin = input.twins[index];
+                    if let Some(twin) = twin.filter(|twin| input.has_buckets(*twin, step)) {
+                        notes.add(Annotation::mixed_classic_and_native(metric, input.span));
+                        conflicts[twin].push(step);
+                        continue;
+                    }
+                    let (value, remark) = match question {
+                        Question::Quantile(q, only) if is_asked(q[step], only) => {
+                            native::quantile(q[step], &histogram)
+                        }
+                        Question::Quantile(..) => continue,
+                        Question::Fraction(lower, upper) => {
+                            native::fraction(lower[step], upper[step], &histogram)
+                        }
+                    };
+                    if let Some(remark) = remark {
+                        notes.add(remark(metric, input.span));
+                    }
+                    *slot = value;
+                }
+                if out.iter().any(|value| !is_absent(*value)) {
+                    self.limits.hold(steps.count)?;
+                    result.push(labeled(&meta.labels), true, &out);
+                }
+            }
+        }
         let mut buckets = Vec::new();
-        for mut classic in classics {
+        for (classic, conflicts) in input.classics.iter().zip(&conflicts) {
             self.limits.check()?;
             self.limits.hold(steps.count)?;
-            classic.series.sort_by(|a, b| a.0.total_cmp(&b.0));
-            result.push_with(classic.labels.clone(), true, |out| {
+            let metric = self.metric_of(&classic.labels);
+            result.push_with(labeled(&classic.labels), true, |out| {
                 for (step, slot) in out.iter_mut().enumerate() {
-                    buckets.clear();
-                    for (upper, index) in &classic.series {
-                        let count = operand.values(*index)[step];
-                        if !is_absent(count) {
-                            buckets.push(Bucket {
-                                upper: *upper,
-                                count,
-                            });
+                    if conflicts.contains(&step) {
+                        continue;
+                    }
+                    input.buckets(classic, step, &mut buckets);
+                    if buckets.is_empty() {
+                        continue;
+                    }
+                    *slot = match question {
+                        Question::Quantile(q, only) if is_asked(q[step], only) => {
+                            let (value, forced) = bucket_quantile(q[step], &mut buckets);
+                            if let Some(mut forced) = forced {
+                                let t = steps.at(step);
+                                (forced.first_ms, forced.last_ms) = (t, t);
+                                let span = input.span;
+                                notes.add(Annotation::forced_monotonicity(metric, span, forced));
+                            }
+                            value
                         }
-                    }
-                    if !buckets.is_empty() {
-                        *slot = compute(step, &classic.labels, &mut buckets);
-                    }
+                        Question::Quantile(..) => continue,
+                        Question::Fraction(lower, upper) => {
+                            bucket_fraction(lower[step], upper[step], &mut buckets)
+                        }
+                    };
                 }
             });
         }
-        self.limits.release(operand.held());
-        self.settle(result.without_empty())
+        self.annotations.merge(notes);
+        Ok(())
     }
+}
+
+impl Input<'_> {
+    fn has_buckets(&self, classic: usize, step: usize) -> bool {
+        let is_float = |value: f64| !is_absent(value) && !is_histogram(value);
+        let mut series = self.classics[classic].series.iter();
+        series.any(|(_, index)| is_float(self.operand.values(*index)[step]))
+    }
+
+    /// The buckets of a classic histogram at a step, in order of bounds.
+    fn buckets(&self, classic: &Classic, step: usize, buckets: &mut Vec<Bucket>) {
+        buckets.clear();
+        for (upper, index) in &classic.series {
+            let count = self.operand.values(*index)[step];
+            if !is_absent(count) && !is_histogram(count) {
+                buckets.push(Bucket {
+                    upper: *upper,
+                    count,
+                });
+            }
+        }
+    }
+}
+
+/// Whether a quantile is the one that is asked for.
+fn is_asked(q: f64, only: Option<f64>) -> bool {
+    only.is_none_or(|only| only.to_bits() == q.to_bits())
 }
 
 /// The bound that `le` names.

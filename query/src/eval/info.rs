@@ -3,6 +3,7 @@
 use barograph_model::{Labels, METRIC_NAME, MatchOp, Matcher};
 
 use super::Evaluator;
+use super::select::Pick;
 use super::vector::{ABSENT, FastMap, Vector, is_absent, same_labels};
 use crate::error::QueryError;
 use crate::plan::{InfoPlan, SelectorPlan, Steps};
@@ -74,6 +75,7 @@ impl Evaluator<'_> {
             matchers,
             times: plan.times,
             extension: None,
+            totals_only: false,
         };
         let limits = self.limits.clone();
         self.stream_picks(
@@ -85,14 +87,11 @@ impl Evaluator<'_> {
                 Ok(())
             },
             false,
-            |column, picks, out| {
-                for (slot, pick) in out.iter_mut().zip(picks) {
-                    let at = *pick as usize;
-                    *slot = match column.values.get(at) {
-                        Some(value) if !is_absent(*value) => column.timestamps_ms[at] as f64,
-                        _ => ABSENT,
-                    };
-                }
+            |column, pick| match pick {
+                Pick::Float(_) => Ok(pick.time_ms(column).map_or(ABSENT, |t| t as f64)),
+                Pick::Histogram(_) => Err(QueryError::Execution(
+                    "info sample should be float".to_owned(),
+                )),
             },
         )?;
         Ok(infos)

@@ -5,29 +5,37 @@
 //! one ([`Evaluator::stream`]) and are never held together.
 
 mod aggregate;
+mod aggregate_histograms;
+mod arena;
 mod binary;
 mod call;
 mod date;
 mod extended;
+mod hints;
 mod histogram;
 mod info;
 mod label;
 mod limits;
 mod matching;
+mod mixed;
+mod native;
 mod select;
 mod topk;
 pub(crate) mod vector;
 mod window;
 
+use std::sync::Arc;
+
 use barograph_model::Labels;
 use barograph_tsdb::Snapshot;
 
-use crate::annotations::Annotations;
+use crate::annotations::{Annotations, Notes};
 use crate::ast::BinaryOp;
 use crate::error::QueryError;
 use crate::gomath;
 use crate::plan::{ScalarPlan, Steps, VectorPlan};
 
+pub(crate) use arena::{Arena, is_histogram};
 pub(crate) use date::rfc3339;
 pub(crate) use limits::Limits;
 use vector::{Vector, is_absent};
@@ -43,6 +51,10 @@ pub(crate) struct Evaluator<'a> {
     delayed_names: bool,
     pub(crate) limits: Limits,
     pub(crate) annotations: Annotations,
+    /// The histograms that slots of columns name.
+    pub(crate) arena: Arena,
+    /// Whoever takes the rows of a stream keeps none of their histograms.
+    transient: bool,
     /// Samples that entered evaluation, once per step that used them.
     pub(crate) queryable_samples: u64,
 }
@@ -58,6 +70,8 @@ impl<'a> Evaluator<'a> {
             snapshot,
             lookback_ms,
             delayed_names,
+            arena: Arena::new(limits.clone()),
+            transient: false,
             limits,
             annotations: Annotations::default(),
             queryable_samples: 0,
@@ -121,6 +135,14 @@ impl<'a> Evaluator<'a> {
         if steps.count == 0 {
             return Ok(Vector::new(0));
         }
+        // What makes up a vector is kept, whoever asked for it.
+        let transient = std::mem::replace(&mut self.transient, false);
+        let vector = self.evaluate(plan, steps);
+        self.transient = transient;
+        vector
+    }
+
+    fn evaluate(&mut self, plan: &VectorPlan, steps: &Steps) -> Result<Vector, QueryError> {
         match plan {
             VectorPlan::Selector(_)
             | VectorPlan::SampleTimes(_)
@@ -189,11 +211,8 @@ impl<'a> Evaluator<'a> {
                 operand,
                 operand_span,
             } => self.histogram_fraction(lower, upper, operand, *operand_span, steps),
-            VectorPlan::Nothing(operand) => {
-                let vector = self.vector(operand, steps)?;
-                self.limits.release(vector.held());
-                Ok(Vector::new(steps.count))
-            }
+            VectorPlan::HistogramQuantiles(plan) => self.histogram_quantiles(plan, steps),
+            VectorPlan::Native { function, operand } => self.native(*function, operand, steps),
             VectorPlan::Aggregate(aggregate) => self.aggregate(aggregate, steps),
             VectorPlan::Info(info) => self.info(info, steps),
             VectorPlan::CountValues(count) => self.count_values(count, steps),
@@ -271,12 +290,21 @@ impl<'a> Evaluator<'a> {
             VectorPlan::Selector(selector) => self.stream_selector(selector, steps, sink),
             VectorPlan::SampleTimes(selector) => self.stream_sample_times(selector, steps, sink),
             VectorPlan::Window(window) => self.stream_window(window, steps, sink),
-            VectorPlan::Negate(operand) => self.stream(operand, steps, &mut |labels, _, values| {
-                for value in values.iter_mut().filter(|value| !is_absent(**value)) {
-                    *value = -*value;
-                }
-                sink(labels, true, values)
-            }),
+            VectorPlan::Negate(operand) => {
+                let arena = self.arena.clone();
+                self.stream(operand, steps, &mut |labels, _, values| {
+                    for value in values.iter_mut().filter(|value| !is_absent(**value)) {
+                        *value = match arena.get(*value) {
+                            None => -*value,
+                            Some(mut histogram) => {
+                                Arc::make_mut(&mut histogram).multiply(-1.0);
+                                arena.put(histogram)?
+                            }
+                        };
+                    }
+                    sink(labels, true, values)
+                })
+            }
             VectorPlan::Math {
                 function,
                 operand,
@@ -286,7 +314,11 @@ impl<'a> Evaluator<'a> {
                     .iter()
                     .map(|param| self.scalar(param, steps))
                     .collect::<Result<Vec<_>, _>>()?;
+                let arena = self.arena.clone();
                 self.stream(operand, steps, &mut |labels, _, values| {
+                    if arena.any() {
+                        arena::drop_histograms(values);
+                    }
                     call::apply_math(*function, &params, values);
                     sink(labels, true, values)
                 })
@@ -294,10 +326,18 @@ impl<'a> Evaluator<'a> {
             VectorPlan::BinaryScalar(binary) => {
                 let scalars = self.scalar(&binary.scalar, steps)?;
                 let changes = changes_meaning(binary.op) || binary.returns_bool;
+                let arena = self.arena.clone();
+                let mut notes = Notes::default();
                 self.stream(&binary.vector, steps, &mut |labels, drop_name, values| {
-                    binary::apply_scalar(binary, &scalars, values);
+                    if arena.any() || binary.op.is_trim() {
+                        binary::apply_scalar_mixed(binary, &scalars, values, &arena, &mut notes)?;
+                    } else {
+                        binary::apply_scalar(binary, &scalars, values);
+                    }
                     sink(labels, drop_name || changes, values)
-                })
+                })?;
+                self.annotations.merge(notes);
+                Ok(())
             }
             _ => Err(QueryError::Execution(
                 "BUG: a plan that does not flow was streamed".to_owned(),
@@ -346,5 +386,5 @@ impl<'a> Evaluator<'a> {
 
 /// Whether an operator yields something else than its operands are, so that their name is wrong.
 pub(crate) fn changes_meaning(op: BinaryOp) -> bool {
-    !op.is_comparison() && !op.is_set()
+    !op.is_comparison() && !op.is_set() && !op.is_trim()
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use barograph_model::TimeRange;
 use barograph_tsdb::{Column, Selection};
 
+use super::arena::{quiet, weight};
 use super::vector::{ABSENT, FastMap, is_absent};
-use super::{Evaluator, Sink};
+use super::{Evaluator, Sink, hints};
 use crate::ast::Extension;
 use crate::error::QueryError;
 use crate::plan::{SelectorPlan, Steps, Times};
@@ -72,18 +73,36 @@ impl Evaluator<'_> {
             .map_err(|error| QueryError::Storage(format!("expanding series: {error}")))
     }
 
-    /// Reads a series.
+    /// Reads a series. Of one with histograms more than `range` is read, so that each is known to
+    /// go on from the one before; who picks samples by their times does not mind.
     pub(super) fn read(
         &mut self,
         selection: &Selection,
         index: usize,
+        plan: &SelectorPlan,
         range: TimeRange,
         column: &mut Column,
     ) -> Result<(), QueryError> {
         self.limits.check()?;
-        selection
-            .read(index, range, column)
-            .map_err(|error| QueryError::Storage(format!("expanding series: {error}")))
+        let read = |range, column: &mut Column| {
+            selection
+                .read(index, range, column)
+                .map_err(|error| QueryError::Storage(format!("expanding series: {error}")))
+        };
+        read(range, column)?;
+        if column.histograms.is_empty() {
+            return Ok(());
+        }
+        let before = TimeRange {
+            start_ms: range.start_ms.saturating_sub(self.lookback_ms),
+            ..range
+        };
+        read(before, column)?;
+        hints::settle(column);
+        if plan.totals_only {
+            hints::reduce_to_totals(column, range.start_ms);
+        }
+        Ok(())
     }
 
     pub(super) fn stream_selector(
@@ -95,14 +114,11 @@ impl Evaluator<'_> {
         if plan.extension == Some(Extension::Smoothed) {
             return self.stream_smoothed(plan, steps, sink);
         }
-        self.stream_picks(plan, steps, sink, false, |column, picks, out| {
-            for (slot, pick) in out.iter_mut().zip(picks) {
-                // A staleness marker is what an empty slot holds.
-                *slot = match column.values.get(*pick as usize) {
-                    Some(value) => *value,
-                    None => ABSENT,
-                };
-            }
+        let arena = self.arena.clone();
+        self.stream_picks(plan, steps, sink, false, |column, pick| match pick {
+            // A staleness marker is what an empty slot holds.
+            Pick::Float(at) => Ok(quiet(column.values[at])),
+            Pick::Histogram(at) => arena.put(column.histograms.values[at].clone()),
         })
     }
 
@@ -112,24 +128,19 @@ impl Evaluator<'_> {
         steps: &Steps,
         sink: &mut Sink<'_>,
     ) -> Result<(), QueryError> {
-        self.stream_picks(plan, steps, sink, true, |column, picks, out| {
-            for (slot, pick) in out.iter_mut().zip(picks) {
-                let at = *pick as usize;
-                *slot = match column.values.get(at) {
-                    Some(value) if !is_absent(*value) => column.timestamps_ms[at] as f64 / 1000.0,
-                    _ => ABSENT,
-                };
-            }
+        self.stream_picks(plan, steps, sink, true, |column, pick| {
+            Ok(pick.time_ms(column).map_or(ABSENT, |t| t as f64 / 1000.0))
         })
     }
 
+    /// Gives each series with what `read` makes of its newest sample at each step.
     pub(super) fn stream_picks(
         &mut self,
         plan: &SelectorPlan,
         steps: &Steps,
         sink: &mut Sink<'_>,
         drop_name: bool,
-        fill: impl Fn(&Column, &[u32], &mut [f64]),
+        read: impl Fn(&Column, Pick) -> Result<f64, QueryError>,
     ) -> Result<(), QueryError> {
         let (first_ms, last_ms) = plan.times.bounds(steps);
         let range = TimeRange {
@@ -137,31 +148,106 @@ impl Evaluator<'_> {
             end_ms: last_ms,
         };
         let selection = self.select(plan, range)?;
+        let transient = self.transient;
         let mut shared = Shared::new();
         let mut column = Column::default();
         let mut out = vec![ABSENT; steps.count];
         for index in 0..selection.len() {
-            self.read(&selection, index, range, &mut column)?;
-            if column.values.is_empty() {
+            self.read(&selection, index, plan, range, &mut column)?;
+            let held = held(&column);
+            if held == 0 {
                 continue;
             }
-            self.limits.hold(column.values.len())?;
+            self.limits.hold(held)?;
             let lookback_ms = self.lookback_ms;
-            let picks = shared.get(
-                &column.timestamps_ms,
-                |timestamps| picks(timestamps, plan.times, steps, lookback_ms),
-                |picks| picks.len() * size_of::<u32>(),
-            );
-            fill(&column, &picks, &mut out);
+            let mut picks = |timestamps_ms: &Arc<[i64]>| {
+                shared.get(
+                    timestamps_ms,
+                    |timestamps| picks(timestamps, plan.times, steps, lookback_ms),
+                    |picks| picks.len() * size_of::<u32>(),
+                )
+            };
+            let floats = picks(&column.timestamps_ms);
+            let mark = self.arena.mark();
+            if column.histograms.is_empty() {
+                for (slot, pick) in out.iter_mut().zip(floats.iter()) {
+                    let at = *pick as usize;
+                    *slot = if at < column.values.len() {
+                        read(&column, Pick::Float(at))?
+                    } else {
+                        ABSENT
+                    };
+                }
+            } else {
+                let histograms = picks(&column.histograms.timestamps_ms);
+                fill_mixed(&column, &floats, &histograms, &mut out, &read)?;
+            }
             let present = out.iter().filter(|value| !is_absent(**value)).count();
             self.queryable_samples += present as u64;
             if present > 0 {
                 sink(selection.labels(index), drop_name, &mut out)?;
             }
-            self.limits.release(column.values.len());
+            if transient {
+                self.arena.forget_since(mark);
+            }
+            self.limits.release(held);
         }
         Ok(())
     }
+}
+
+/// The newest sample of a series at a step, by its index.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pick {
+    Float(usize),
+    Histogram(usize),
+}
+
+impl Pick {
+    /// When the sample was taken; `None` for a staleness marker.
+    pub(super) fn time_ms(self, column: &Column) -> Option<i64> {
+        match self {
+            Self::Float(at) => (!is_absent(column.values[at])).then(|| column.timestamps_ms[at]),
+            Self::Histogram(at) => Some(column.histograms.timestamps_ms[at]),
+        }
+    }
+}
+
+/// How many samples a column counts as.
+pub(super) fn held(column: &Column) -> usize {
+    let histograms = column.histograms.values.iter();
+    column.values.len() + histograms.map(|histogram| weight(histogram)).sum::<usize>()
+}
+
+/// Fills slots from a series that has histograms, with the newer of float and histogram.
+fn fill_mixed(
+    column: &Column,
+    floats: &[u32],
+    histograms: &[u32],
+    out: &mut [f64],
+    read: &impl Fn(&Column, Pick) -> Result<f64, QueryError>,
+) -> Result<(), QueryError> {
+    let times_ms = &column.histograms.timestamps_ms;
+    // The same sample at several steps is kept once.
+    let mut last = (None, ABSENT);
+    for (slot, (float, histogram)) in out.iter_mut().zip(floats.iter().zip(histograms)) {
+        let (float, histogram) = (*float as usize, *histogram as usize);
+        let pick = match (column.timestamps_ms.get(float), times_ms.get(histogram)) {
+            (None, None) => None,
+            (Some(float_ms), Some(histogram_ms)) if float_ms > histogram_ms => {
+                Some(Pick::Float(float))
+            }
+            (Some(_), None) => Some(Pick::Float(float)),
+            (_, Some(_)) => Some(Pick::Histogram(histogram)),
+        };
+        *slot = match pick {
+            None => ABSENT,
+            Some(pick) if last.0 == Some(pick) => last.1,
+            Some(pick) => read(column, pick)?,
+        };
+        last = (pick, *slot);
+    }
+    Ok(())
 }
 
 /// Per step, the index of the newest sample that is not older than the lookback.

@@ -1,6 +1,7 @@
 //! Aggregations that pass some series on: `topk`, `bottomk`, `limitk`, `limit_ratio`.
 
 use super::Evaluator;
+use super::arena::drop_histograms;
 use super::matching::Groups;
 use super::vector::{ABSENT, Vector, is_absent};
 use crate::annotations::Annotation;
@@ -16,7 +17,18 @@ impl Evaluator<'_> {
         param: &[f64],
         steps: &Steps,
     ) -> Result<Vector, QueryError> {
-        let operand = self.vector(&plan.operand, steps)?;
+        let mut operand = self.vector(&plan.operand, steps)?;
+        if self.arena.any() && matches!(plan.op, AggregateOp::TopK | AggregateOp::BottomK) {
+            for index in 0..operand.len() {
+                if drop_histograms(operand.values_mut(index)) {
+                    let name = plan.op.as_str();
+                    self.annotations
+                        .add(Annotation::histogram_ignored_in_aggregation(
+                            name, plan.span,
+                        ));
+                }
+            }
+        }
         if !self.check_param(plan, param)? {
             self.limits.release(operand.held());
             return Ok(Vector::new(steps.count));

@@ -6,6 +6,7 @@ use std::hash::BuildHasherDefault;
 use barograph_model::{Labels, METRIC_NAME, STALE_NAN_BITS};
 use rapidhash::fast::RapidHasher;
 
+use super::arena::is_histogram;
 use crate::error::QueryError;
 
 /// A map for keys that no stranger chooses to collide: queries are bounded.
@@ -100,11 +101,11 @@ impl Vector {
         (0..self.len()).map(|index| (self.meta(index), self.values(index)))
     }
 
-    /// The value at a step where exactly one series has one, NaN otherwise.
+    /// The float at a step where exactly one series has one, NaN otherwise.
     pub(crate) fn only_at(&self, step: usize) -> f64 {
         let mut present = (0..self.len())
             .map(|index| self.values(index)[step])
-            .filter(|value| !is_absent(*value));
+            .filter(|value| !is_absent(*value) && !is_histogram(*value));
         match (present.next(), present.next()) {
             (Some(value), None) => value,
             _ => f64::NAN,

@@ -5,21 +5,32 @@ use std::sync::Arc;
 use barograph_model::{Labels, TimeRange};
 use barograph_tsdb::Column;
 
-use super::select::Shared;
+use super::arena::{is_signalling, quiet, weight};
+use super::select::{Shared, held};
 use super::vector::{ABSENT, Vector, describes_metric, is_absent};
-use super::{Evaluator, Sink};
-use crate::annotations::Annotation;
+use super::{Evaluator, Sink, hints};
+use crate::annotations::{Annotation, Notes};
 use crate::error::QueryError;
 use crate::functions::Window;
-use crate::kernels::{self, Edges, Input};
+use crate::kernels::{self, Edges, HistogramWindows, Input, Remarks};
 use crate::plan::{SelectorPlan, Steps, SubqueryPlan, VectorPlan, WindowPlan, WindowSource};
-use crate::value::Series;
+use crate::value::{HistogramSample, Series};
 use barograph_model::Sample;
 
-/// Takes the samples of a series and the windows over them: labels, whether the name is to be
-/// dropped, timestamps, values without staleness markers, edges.
-type WindowSink<'s> =
-    dyn FnMut(&Labels, bool, &[i64], &[f64], &Edges) -> Result<(), QueryError> + 's;
+/// The samples of a series and the windows over them.
+pub(super) struct Windows<'a> {
+    pub(super) labels: &'a Labels,
+    pub(super) drop_name: bool,
+    pub(super) timestamps_ms: &'a [i64],
+    /// Without staleness markers.
+    pub(super) values: &'a [f64],
+    pub(super) edges: &'a Edges,
+    /// Where the series has any.
+    pub(super) histograms: Option<HistogramWindows<'a>>,
+}
+
+/// Takes a series with its windows.
+type WindowSink<'s> = dyn FnMut(&Windows<'_>) -> Result<(), QueryError> + 's;
 
 impl Evaluator<'_> {
     /// Whether each series of a window function can be passed on as it comes.
@@ -51,55 +62,70 @@ impl Evaluator<'_> {
         let (times, range_ms) = (plan.source.times(), plan.source.range_ms());
         let drops = !keeps_name(plan.function);
         let mut out = vec![ABSENT; steps.count];
-        let mut notes: Vec<Annotation> = Vec::new();
+        let mut notes = Notes::default();
         let mut any_window = false;
-        self.each_window(
-            &plan.source,
-            steps,
-            &mut |labels, drop_name, timestamps_ms, values, edges| {
-                if edges.total_samples == 0 {
-                    return Ok(());
+        let arena = self.arena.clone();
+        self.each_window(&plan.source, steps, &mut |windows| {
+            if windows.is_empty() {
+                return Ok(());
+            }
+            if !any_window {
+                any_window = true;
+                check_params(plan.function, &params)?;
+            }
+            let edges = windows.edges;
+            if plan.function == Window::Quantile {
+                note_quantiles(plan, &params, edges, &mut notes);
+            }
+            let input = Input {
+                timestamps_ms: windows.timestamps_ms,
+                values: windows.values,
+                edges,
+                steps,
+                times,
+                range_ms,
+                params: &params,
+            };
+            match plan.source.extension() {
+                Some(extension) => {
+                    if windows.histograms.is_some() {
+                        return Err(QueryError::NotBuilt(format!(
+                            "{} over native histograms is understood but not built in this version",
+                            extension.as_str()
+                        )));
+                    }
+                    kernels::run_extended(plan.function, extension, &input, &mut out);
                 }
-                if !any_window {
-                    any_window = true;
-                    check_params(plan.function, &params)?;
-                }
-                if plan.function == Window::Quantile {
-                    note_quantiles(plan, &params, edges, &mut notes);
-                }
-                let input = Input {
-                    timestamps_ms,
-                    values,
-                    edges,
-                    steps,
-                    times,
-                    range_ms,
-                    params: &params,
+                None => kernels::run(plan.function, &input, &mut out),
+            }
+            if let Some(histograms) = &windows.histograms {
+                let mut remarks = Remarks {
+                    metric: windows.labels.metric_name(),
+                    span: plan.first_span,
+                    notes: &mut notes,
                 };
-                match plan.source.extension() {
-                    Some(extension) => {
-                        kernels::run_extended(plan.function, extension, &input, &mut out);
-                    }
-                    None => kernels::run(plan.function, &input, &mut out),
+                kernels::run_mixed(
+                    plan.function,
+                    &input,
+                    histograms,
+                    &arena,
+                    &mut remarks,
+                    &mut out,
+                )?;
+            }
+            if out.iter().all(|value| is_absent(*value)) {
+                return Ok(());
+            }
+            if matches!(plan.function, Window::Rate | Window::Increase) {
+                let name = windows.labels.metric_name();
+                let has_float = windows.histograms.is_none() || kernels::has_float(&out);
+                if has_float && !name.is_empty() && !looks_like_counter(name) {
+                    notes.add(Annotation::possible_non_counter(name, plan.source_span));
                 }
-                if out.iter().all(|value| is_absent(*value)) {
-                    return Ok(());
-                }
-                if matches!(plan.function, Window::Rate | Window::Increase) {
-                    let name = labels.metric_name();
-                    if !name.is_empty() && !looks_like_counter(name) {
-                        let note = Annotation::possible_non_counter(name, plan.source_span);
-                        if !notes.contains(&note) {
-                            notes.push(note);
-                        }
-                    }
-                }
-                sink(labels, drop_name || drops, &mut out)
-            },
-        )?;
-        for note in notes {
-            self.annotations.add(note);
-        }
+            }
+            sink(windows.labels, windows.drop_name || drops, &mut out)
+        })?;
+        self.annotations.merge(notes);
         Ok(())
     }
 
@@ -132,36 +158,65 @@ impl Evaluator<'_> {
             end_ms: last_ms,
         };
         let selection = self.select(selector, range)?;
+        let transient = self.transient;
         let mut shared = Shared::new();
         let mut column = Column::default();
         let (mut times_left, mut values_left) = (Vec::new(), Vec::new());
         for index in 0..selection.len() {
-            self.read(&selection, index, range, &mut column)?;
-            if column.values.is_empty() {
+            self.read(&selection, index, selector, range, &mut column)?;
+            let held = held(&column);
+            if held == 0 {
                 continue;
             }
-            self.limits.hold(column.values.len())?;
-            let labels = selection.labels(index);
+            self.limits.hold(held)?;
+            let mark = self.arena.mark();
             let make = |timestamps: &[i64]| Edges::new(timestamps, times, range_ms, steps);
-            if column.values.iter().any(|value| is_absent(*value)) {
+            let histogram_edges = (!column.histograms.is_empty()).then(|| {
+                let timestamps_ms = &column.histograms.timestamps_ms;
+                shared.get(timestamps_ms, make, Edges::size_bytes)
+            });
+            let of_floats = if column.values.iter().any(|value| is_signalling(*value)) {
                 // Without the staleness markers indices are the series' own.
                 times_left.clear();
                 values_left.clear();
                 for (t, value) in column.timestamps_ms.iter().zip(&column.values) {
                     if !is_absent(*value) {
                         times_left.push(*t);
-                        values_left.push(*value);
+                        values_left.push(quiet(*value));
                     }
                 }
-                let edges = make(&times_left);
-                self.queryable_samples += edges.total_samples;
-                sink(labels, false, &times_left, &values_left, &edges)?;
+                None
             } else {
-                let edges = shared.get(&column.timestamps_ms, make, Edges::size_bytes);
-                self.queryable_samples += edges.total_samples;
-                sink(labels, false, &column.timestamps_ms, &column.values, &edges)?;
+                Some(shared.get(&column.timestamps_ms, make, Edges::size_bytes))
+            };
+            let own_edges;
+            let (timestamps_ms, values, edges): (&[i64], &[f64], &Edges) =
+                if let Some(edges) = &of_floats {
+                    (&column.timestamps_ms, &column.values, edges)
+                } else {
+                    own_edges = make(&times_left);
+                    (&times_left, &values_left, &own_edges)
+                };
+            self.queryable_samples += edges.total_samples
+                + histogram_edges
+                    .as_ref()
+                    .map_or(0, |edges| edges.total_samples);
+            sink(&Windows {
+                labels: selection.labels(index),
+                drop_name: false,
+                timestamps_ms,
+                values,
+                edges,
+                histograms: histogram_edges.as_ref().map(|edges| HistogramWindows {
+                    timestamps_ms: &column.histograms.timestamps_ms,
+                    values: &column.histograms.values,
+                    edges,
+                }),
+            })?;
+            if transient {
+                self.arena.forget_since(mark);
             }
-            self.limits.release(column.values.len());
+            self.limits.release(held);
         }
         Ok(())
     }
@@ -180,30 +235,54 @@ impl Evaluator<'_> {
         let make =
             |timestamps: &[i64]| Edges::new(timestamps, subquery.times, subquery.range_ms, steps);
         let all_edges = make(&all);
+        let transient = self.transient;
         let (mut times_left, mut values_left) = (Vec::new(), Vec::new());
+        let (mut histogram_times, mut histograms) = (Vec::new(), Vec::new());
         for (meta, values) in inner.rows() {
             self.limits.check()?;
-            if values.iter().any(|value| is_absent(*value)) {
-                times_left.clear();
-                values_left.clear();
+            let mark = self.arena.mark();
+            let is_full = !values.iter().any(|value| is_signalling(*value));
+            times_left.clear();
+            values_left.clear();
+            histogram_times.clear();
+            histograms.clear();
+            if !is_full {
                 for (t, value) in all.iter().zip(values) {
-                    if !is_absent(*value) {
+                    if let Some(histogram) = self.arena.get(*value) {
+                        histogram_times.push(*t);
+                        histograms.push(hints::forgotten(histogram));
+                    } else if !is_absent(*value) {
                         times_left.push(*t);
                         values_left.push(*value);
                     }
                 }
-                let edges = make(&times_left);
-                self.queryable_samples += edges.total_samples;
-                sink(
-                    &meta.labels,
-                    meta.drop_name,
-                    &times_left,
-                    &values_left,
-                    &edges,
-                )?;
+            }
+            let own_edges;
+            let (timestamps_ms, values, edges): (&[i64], &[f64], &Edges) = if is_full {
+                (&all, values, &all_edges)
             } else {
-                self.queryable_samples += all_edges.total_samples;
-                sink(&meta.labels, meta.drop_name, &all, values, &all_edges)?;
+                own_edges = make(&times_left);
+                (&times_left, &values_left, &own_edges)
+            };
+            let histogram_edges = (!histograms.is_empty()).then(|| make(&histogram_times));
+            self.queryable_samples += edges.total_samples
+                + histogram_edges
+                    .as_ref()
+                    .map_or(0, |edges| edges.total_samples);
+            sink(&Windows {
+                labels: &meta.labels,
+                drop_name: meta.drop_name,
+                timestamps_ms,
+                values,
+                edges,
+                histograms: histogram_edges.as_ref().map(|edges| HistogramWindows {
+                    timestamps_ms: &histogram_times,
+                    values: &histograms,
+                    edges,
+                }),
+            })?;
+            if transient {
+                self.arena.forget_since(mark);
             }
         }
         self.limits.release(inner.held());
@@ -218,10 +297,13 @@ impl Evaluator<'_> {
         steps: &Steps,
     ) -> Result<Vector, QueryError> {
         let mut missing = vec![1.0; steps.count];
-        self.each_window(source, steps, &mut |_, _, _, _, edges| {
-            for (slot, (from, to)) in missing.iter_mut().zip(&edges.spans) {
-                if from < to {
-                    *slot = ABSENT;
+        self.each_window(source, steps, &mut |windows| {
+            let of_histograms = windows.histograms.as_ref().map(|windows| windows.edges);
+            for edges in std::iter::once(windows.edges).chain(of_histograms) {
+                for (slot, (from, to)) in missing.iter_mut().zip(&edges.spans) {
+                    if from < to {
+                        *slot = ABSENT;
+                    }
                 }
             }
             Ok(())
@@ -243,52 +325,74 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Series>, QueryError> {
         let mut all = Vec::new();
         let (limits, delayed_names) = (self.limits.clone(), self.delayed_names);
-        self.each_window(
-            source,
-            steps,
-            &mut |labels, drop_name, timestamps_ms, values, edges| {
-                let Some((from, to)) = edges.spans.first() else {
-                    return Ok(());
-                };
-                let window = *from as usize..*to as usize;
-                if window.is_empty() {
-                    return Ok(());
+        self.each_window(source, steps, &mut |windows| {
+            let window = |edges: &Edges| {
+                let (from, to) = edges.spans.first().copied().unwrap_or_default();
+                from as usize..to as usize
+            };
+            let floats = window(windows.edges);
+            let mut histograms = Vec::new();
+            if let Some(own) = &windows.histograms {
+                let window = window(own.edges);
+                let values = own.values[window.clone()].iter();
+                histograms.extend(own.timestamps_ms[window].iter().zip(values).map(
+                    |(t, histogram)| HistogramSample {
+                        timestamp_ms: *t,
+                        histogram: histogram.clone(),
+                    },
+                ));
+            }
+            let weights = histograms.iter().map(|sample| weight(&sample.histogram));
+            limits.hold(floats.len() + weights.sum::<usize>())?;
+            let timestamps_ms = &windows.timestamps_ms[floats.clone()];
+            let values = &windows.values[floats.clone()];
+            let samples: Vec<Sample> = match source.extension() {
+                Some(extension) if !floats.is_empty() => {
+                    let end_ms = source.times().at_step(steps, 0);
+                    let range = (end_ms.saturating_sub(source.range_ms()), end_ms);
+                    kernels::extend(timestamps_ms, values, range, extension)
                 }
-                limits.hold(window.len())?;
-                let (timestamps_ms, values) = (&timestamps_ms[window.clone()], &values[window]);
-                let samples: Vec<Sample> = match source.extension() {
-                    Some(extension) => {
-                        let end_ms = source.times().at_step(steps, 0);
-                        let range = (end_ms.saturating_sub(source.range_ms()), end_ms);
-                        kernels::extend(timestamps_ms, values, range, extension)
-                    }
-                    None => timestamps_ms
-                        .iter()
-                        .zip(values)
-                        .map(|(t, value)| Sample {
-                            timestamp_ms: *t,
-                            value: *value,
-                        })
-                        .collect(),
-                };
-                if samples.is_empty() {
-                    return Ok(());
-                }
-                let labels = if drop_name && delayed_names {
-                    labels.without(describes_metric)
-                } else {
-                    labels.clone()
-                };
-                all.push(Series {
-                    labels,
-                    samples,
-                    histograms: Vec::new(),
-                });
-                Ok(())
-            },
-        )?;
+                _ => timestamps_ms
+                    .iter()
+                    .zip(values)
+                    .map(|(t, value)| Sample {
+                        timestamp_ms: *t,
+                        value: *value,
+                    })
+                    .collect(),
+            };
+            if let (Some(extension), false) = (source.extension(), histograms.is_empty()) {
+                return Err(QueryError::Execution(format!(
+                    "{} modifier is not supported with histograms",
+                    extension.as_str()
+                )));
+            }
+            if samples.is_empty() && histograms.is_empty() {
+                return Ok(());
+            }
+            let labels = if windows.drop_name && delayed_names {
+                windows.labels.without(describes_metric)
+            } else {
+                windows.labels.clone()
+            };
+            all.push(Series {
+                labels,
+                samples,
+                histograms,
+            });
+            Ok(())
+        })?;
         all.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(all)
+    }
+}
+
+impl Windows<'_> {
+    /// Whether no window holds a sample.
+    fn is_empty(&self) -> bool {
+        let of_histograms = self.histograms.as_ref();
+        self.edges.total_samples == 0
+            && of_histograms.is_none_or(|windows| windows.edges.total_samples == 0)
     }
 }
 
@@ -318,18 +422,10 @@ fn check_params(function: Window, params: &[Vec<f64>]) -> Result<(), QueryError>
     Ok(())
 }
 
-fn note_quantiles(
-    plan: &WindowPlan,
-    params: &[Vec<f64>],
-    edges: &Edges,
-    notes: &mut Vec<Annotation>,
-) {
+fn note_quantiles(plan: &WindowPlan, params: &[Vec<f64>], edges: &Edges, notes: &mut Notes) {
     for (q, (from, to)) in params[0].iter().zip(&edges.spans) {
         if from < to && !(0.0..=1.0).contains(q) {
-            let note = Annotation::invalid_quantile(*q, plan.first_span);
-            if !notes.contains(&note) {
-                notes.push(note);
-            }
+            notes.add(Annotation::invalid_quantile(*q, plan.first_span));
         }
     }
 }

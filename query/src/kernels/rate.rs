@@ -37,7 +37,7 @@ impl Edges {
 
 impl Geometry {
     /// Of the samples at `timestamps_ms` in the window that ends at `end_ms`.
-    fn new(timestamps_ms: &[i64], end_ms: i64, range_ms: i64) -> Self {
+    pub(super) fn new(timestamps_ms: &[i64], end_ms: i64, range_ms: i64) -> Self {
         let (Some(first), Some(last)) = (timestamps_ms.first(), timestamps_ms.last()) else {
             return Self {
                 sampled: 0.0,
@@ -70,6 +70,22 @@ impl Geometry {
         };
         geometry.factor = geometry.factor_from(to_start);
         geometry
+    }
+
+    /// What a difference is multiplied with where nothing limits the extrapolation.
+    pub(super) fn factor(&self) -> f64 {
+        self.factor
+    }
+
+    /// The same for a counter that rose by `difference` from `first`: it was not below zero before
+    /// the window's first sample.
+    pub(super) fn factor_of_counter(&self, first: f64, difference: f64) -> f64 {
+        let to_zero = self.sampled * (first / difference);
+        if to_zero < self.to_start {
+            self.factor_from(to_zero)
+        } else {
+            self.factor
+        }
     }
 
     fn factor_from(&self, to_start: f64) -> f64 {
@@ -110,12 +126,8 @@ pub(super) fn extrapolated(input: &Input<'_>, is_counter: bool, per_second: bool
             for at in resets[next_reset..].iter().take_while(|at| **at < to) {
                 difference += values[at - 1];
             }
-            // A counter was not below zero before the window's first sample.
             if difference > 0.0 && first >= 0.0 {
-                let to_zero = geometry.sampled * (first / difference);
-                if to_zero < geometry.to_start {
-                    factor = geometry.factor_from(to_zero);
-                }
+                factor = geometry.factor_of_counter(first, difference);
             }
         }
         if per_second {

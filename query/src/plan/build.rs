@@ -1,17 +1,19 @@
 //! Trees to plans.
 
+use std::cell::Cell;
+
 use barograph_model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, Pattern};
 
 use super::{
-    AggregatePlan, BinaryPlan, BinaryScalarPlan, CountValuesPlan, Grouping, InfoPlan, ScalarPlan,
-    SelectorPlan, SubqueryPlan, Times, VectorPlan, WindowPlan, WindowSource,
+    AggregatePlan, BinaryPlan, BinaryScalarPlan, CountValuesPlan, Grouping, HistogramQuantilesPlan,
+    InfoPlan, ScalarPlan, SelectorPlan, SubqueryPlan, Times, VectorPlan, WindowPlan, WindowSource,
 };
 use crate::ast::{
     Aggregate, AggregateOp, At, Binary, Call, DurationContext, DurationSpec, Extension, Modifiers,
     Node, NodeKind, RangeSelector, Selector, Span, StringLiteral, Subquery, ValueType,
 };
 use crate::error::QueryError;
-use crate::functions::{Context, Kind, Math, Window};
+use crate::functions::{Context, Kind, Math, Native, Window};
 
 type Plan<T> = Result<T, QueryError>;
 
@@ -38,7 +40,10 @@ pub(crate) enum Root {
 
 /// Makes the plan of an expression.
 pub(crate) fn plan(node: &Node, context: PlanContext) -> Plan<Root> {
-    let builder = Builder { context };
+    let builder = Builder {
+        context,
+        around: Cell::default(),
+    };
     let node = node.unwrap_parens();
     Ok(match node.value_type() {
         ValueType::Scalar => Root::Scalar(once_scalar(builder.scalar(node)?)),
@@ -50,6 +55,18 @@ pub(crate) fn plan(node: &Node, context: PlanContext) -> Plan<Root> {
 
 struct Builder {
     context: PlanContext,
+    /// What stands around the node that is being planned.
+    around: Cell<Around>,
+}
+
+/// Whether the histograms of a selector are needed with their buckets: it depends on all that
+/// stands around it.
+#[derive(Clone, Copy, Default)]
+struct Around {
+    /// A function that asks for count or sum only.
+    totals: bool,
+    /// Something that needs buckets, or reads samples out of order.
+    buckets: bool,
 }
 
 /// A plan, and whether its value is the same at every step.
@@ -83,6 +100,17 @@ fn once_vector(part: Part<VectorPlan>) -> VectorPlan {
 }
 
 impl Builder {
+    /// Plans what stands inside of something.
+    fn within<T>(&self, change: impl FnOnce(&mut Around), plan: impl FnOnce() -> T) -> T {
+        let before = self.around.get();
+        let mut around = before;
+        change(&mut around);
+        self.around.set(around);
+        let planned = plan();
+        self.around.set(before);
+        planned
+    }
+
     fn scalar(&self, node: &Node) -> Plan<Part<ScalarPlan>> {
         match &node.kind {
             NodeKind::Number { value, .. } => Ok(Part {
@@ -102,9 +130,6 @@ impl Builder {
                 })
             }
             NodeKind::Binary(binary) => {
-                if binary.op.is_trim() {
-                    return Err(not_built(binary.op.as_str(), "native histograms"));
-                }
                 let (lhs, rhs) = (self.scalar(&binary.lhs)?, self.scalar(&binary.rhs)?);
                 let op = binary.op;
                 Ok(join_scalars(lhs, rhs, |lhs, rhs| ScalarPlan::Binary {
@@ -169,8 +194,8 @@ impl Builder {
                     operand
                 })
             }
-            NodeKind::Binary(binary) => self.binary(binary),
-            NodeKind::Aggregate(aggregate) => self.aggregate(aggregate),
+            NodeKind::Binary(binary) => self.binary(binary, node.span),
+            NodeKind::Aggregate(aggregate) => self.aggregate(aggregate, node.span),
             NodeKind::Call(call) => self.vector_call(call, node.span),
             NodeKind::Selector(selector) => {
                 let selector = self.selector(selector)?;
@@ -183,11 +208,8 @@ impl Builder {
         }
     }
 
-    fn binary(&self, binary: &Binary) -> Plan<Part<VectorPlan>> {
+    fn binary(&self, binary: &Binary, span: Span) -> Plan<Part<VectorPlan>> {
         let (op, returns_bool) = (binary.op, binary.returns_bool);
-        if op.is_trim() {
-            return Err(not_built(op.as_str(), "native histograms"));
-        }
         let lhs_is_scalar = binary.lhs.value_type() == ValueType::Scalar;
         if lhs_is_scalar || binary.rhs.value_type() == ValueType::Scalar {
             let (scalar, vector) = if lhs_is_scalar {
@@ -195,7 +217,10 @@ impl Builder {
             } else {
                 (&binary.rhs, &binary.lhs)
             };
-            let (scalar, vector) = (self.scalar(scalar)?, self.vector(vector)?);
+            let (scalar, vector) = self.within(
+                |around| around.buckets |= op.is_trim(),
+                || Plan::Ok((self.scalar(scalar)?, self.vector(vector)?)),
+            )?;
             let invariant = scalar.invariant && vector.invariant;
             let (scalar, vector) = if invariant {
                 (scalar.plan, vector.plan)
@@ -209,6 +234,7 @@ impl Builder {
                     vector,
                     scalar,
                     scalar_left: lhs_is_scalar,
+                    span,
                 })),
                 invariant,
             });
@@ -217,7 +243,10 @@ impl Builder {
             .matching
             .clone()
             .ok_or_else(|| bug("two vectors without matching"))?;
-        let (lhs, rhs) = (self.vector(&binary.lhs)?, self.vector(&binary.rhs)?);
+        let (lhs, rhs) = self.within(
+            |around| around.buckets |= op.is_trim(),
+            || Plan::Ok((self.vector(&binary.lhs)?, self.vector(&binary.rhs)?)),
+        )?;
         let invariant = lhs.invariant && rhs.invariant;
         let (lhs, rhs) = if invariant {
             (lhs.plan, rhs.plan)
@@ -229,6 +258,7 @@ impl Builder {
                 op,
                 returns_bool,
                 matching,
+                span,
                 lhs,
                 rhs,
             })),
@@ -236,7 +266,7 @@ impl Builder {
         })
     }
 
-    fn aggregate(&self, aggregate: &Aggregate) -> Plan<Part<VectorPlan>> {
+    fn aggregate(&self, aggregate: &Aggregate, span: Span) -> Plan<Part<VectorPlan>> {
         let operand = self.vector(aggregate.operand.unwrap_parens())?;
         let mut labels = aggregate.grouping.clone();
         if aggregate.op == AggregateOp::CountValues {
@@ -283,6 +313,8 @@ impl Builder {
                 param,
                 param_span,
                 operand,
+                operand_span: aggregate.operand.span,
+                span,
             })),
             invariant,
         })
@@ -314,7 +346,16 @@ impl Builder {
             }
             _ => {}
         }
-        let mut args = Arguments::read(self, call)?;
+        let mut args = self.within(
+            |around| match function.kind {
+                Kind::Native(Native::Count | Native::Sum | Native::Avg) => around.totals = true,
+                Kind::HistogramQuantile | Kind::HistogramQuantiles | Kind::HistogramFraction => {
+                    around.buckets = true;
+                }
+                _ => {}
+            },
+            || Arguments::read(self, call),
+        )?;
         let invariant = args.invariant && !function.depends_on_step();
         if !invariant {
             args.run_once();
@@ -464,7 +505,10 @@ impl Builder {
         Ok(Part {
             invariant: times.at_ms.is_some(),
             plan: WindowSource::Subquery(SubqueryPlan {
-                operand: once_vector(self.vector(&subquery.operand)?),
+                operand: once_vector(self.within(
+                    |around| around.buckets = true,
+                    || self.vector(&subquery.operand),
+                )?),
                 range_ms: self.duration(&subquery.range, false)?,
                 step_ms: step_ms.max(1),
                 times,
@@ -477,6 +521,7 @@ impl Builder {
             matchers: selector.matchers.clone(),
             times: self.times(&selector.modifiers)?,
             extension: selector.extension,
+            totals_only: self.around.get().totals && !self.around.get().buckets,
         })
     }
 
@@ -629,9 +674,36 @@ fn assemble_call(call: &Call, span: Span, mut args: Arguments) -> Plan<VectorPla
             operand: args.vector()?,
             operand_span: argument_span(2)?,
         },
-        Kind::NativeHistogram => VectorPlan::Nothing(args.vector()?),
+        Kind::Native(function) => VectorPlan::Native {
+            function,
+            operand: args.vector()?,
+        },
+        Kind::HistogramQuantiles => histogram_quantiles(call, args)?,
         _ => return Err(bug("a vector function was expected")),
     })
+}
+
+fn histogram_quantiles(call: &Call, mut args: Arguments) -> Plan<VectorPlan> {
+    let operand = *args.vector()?;
+    let mut strings = args.strings.into_iter();
+    let label = strings
+        .next()
+        .ok_or_else(|| bug("histogram_quantiles takes a label"))?;
+    check_label_name("quantile", "histogram_quantiles", &label)?;
+    let quantiles = args
+        .scalars
+        .into_iter()
+        .zip(2..)
+        .map(|(scalar, index)| Ok((scalar, argument(call, index)?.span)))
+        .collect::<Plan<Vec<_>>>()?;
+    Ok(VectorPlan::HistogramQuantiles(Box::new(
+        HistogramQuantilesPlan {
+            label: label.value,
+            quantiles,
+            operand,
+            operand_span: argument(call, 0)?.span,
+        },
+    )))
 }
 
 fn join_scalars(

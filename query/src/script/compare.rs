@@ -1,6 +1,8 @@
 //! Results against expectations.
 
-use barograph_model::{Labels, is_stale};
+use std::fmt;
+
+use barograph_model::{FloatHistogram, Labels, is_stale};
 
 use super::expect::{Eval, Range, Text};
 use super::series::Point;
@@ -39,10 +41,10 @@ pub(super) fn vector(eval: &Eval, samples: &[VectorSample]) -> Result<(), String
     }
     for (place, sample) in samples.iter().enumerate() {
         let at = place_of(eval, &sample.labels).ok_or_else(|| {
-            format!(
-                "unexpected series {} = {}",
-                sample.labels, sample.sample.value
-            )
+            let histogram = sample.histogram.as_ref();
+            let value = histogram.map(|histogram| histogram.test_expression());
+            let value = value.unwrap_or_else(|| sample.sample.value.to_string());
+            format!("unexpected series {} = {value}", sample.labels)
         })?;
         if eval.ordered && at != place {
             return Err(format!(
@@ -52,14 +54,17 @@ pub(super) fn vector(eval: &Eval, samples: &[VectorSample]) -> Result<(), String
                 place + 1
             ));
         }
-        match eval.expected[at].points.first() {
-            Some(Point::Float(want)) if almost_equal(sample.sample.value, *want) => {}
-            want => {
-                return Err(format!(
-                    "expected {want:?} for {}, got {}",
-                    sample.labels, sample.sample.value
-                ));
-            }
+        let got = match &sample.histogram {
+            Some(histogram) => Got::Histogram(histogram),
+            None => Got::Float(sample.sample.value),
+        };
+        let want = eval.expected[at].points.first();
+        if !want.is_some_and(|want| got.fits(want)) {
+            return Err(format!(
+                "expected {} for {}, got {got}",
+                want.map_or_else(|| "nothing".to_owned(), written),
+                sample.labels
+            ));
         }
     }
     let got: Vec<&Labels> = samples.iter().map(|sample| &sample.labels).collect();
@@ -82,28 +87,99 @@ fn matrix(eval: &Eval, range: Range, series: &[Series]) -> Result<(), String> {
             if t > range.end_ms {
                 return Err(format!("more points expected of {} than steps", one.labels));
             }
-            match point {
-                Point::Float(value) => want.push((t, *value)),
-                Point::Missing => {}
-                Point::Histogram => return Err("a histogram was expected".to_owned()),
+            if !matches!(point, Point::Missing) {
+                want.push((t, point));
             }
         }
-        let got: Vec<(i64, f64)> = one
-            .samples
-            .iter()
-            .map(|sample| (sample.timestamp_ms, sample.value))
+        let floats = one.samples.iter();
+        let mut got: Vec<(i64, Got<'_>)> = floats
+            .map(|sample| (sample.timestamp_ms, Got::Float(sample.value)))
             .collect();
+        let histograms = one.histograms.iter();
+        got.extend(histograms.map(|s| (s.timestamp_ms, Got::Histogram(&s.histogram))));
+        got.sort_by_key(|(t, _)| *t);
         let same = want.len() == got.len()
             && want
                 .iter()
                 .zip(&got)
-                .all(|(w, g)| w.0 == g.0 && almost_equal(g.1, w.1));
+                .all(|(w, g)| w.0 == g.0 && g.1.fits(w.1));
         if !same {
-            return Err(format!("{}: expected {want:?}, got {got:?}", one.labels));
+            let want: Vec<String> = want
+                .iter()
+                .map(|(t, point)| format!("{} @{t}", written(point)))
+                .collect();
+            let got: Vec<String> = got.iter().map(|(t, got)| format!("{got} @{t}")).collect();
+            let (want, got) = (want.join(", "), got.join(", "));
+            return Err(format!("{}: expected {want}; got {got}", one.labels));
         }
     }
     let got: Vec<&Labels> = series.iter().map(|one| &one.labels).collect();
     nothing_missing(eval, &got)
+}
+
+/// A sample of a result.
+enum Got<'a> {
+    Float(f64),
+    Histogram(&'a FloatHistogram),
+}
+
+impl fmt::Display for Got<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Float(value) => write!(f, "{value}"),
+            Self::Histogram(histogram) => f.write_str(&histogram.test_expression()),
+        }
+    }
+}
+
+impl Got<'_> {
+    fn fits(&self, want: &Point) -> bool {
+        match (self, want) {
+            (Self::Float(got), Point::Float(want)) => almost_equal(*got, *want),
+            (
+                Self::Histogram(got),
+                Point::Histogram {
+                    histogram,
+                    has_hint,
+                },
+            ) => {
+                (!has_hint || histogram.counter_reset_hint == got.counter_reset_hint)
+                    && almost_same(histogram, got)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn written(point: &Point) -> String {
+    match point {
+        Point::Missing => "_".to_owned(),
+        Point::Float(value) => value.to_string(),
+        Point::Histogram { histogram, .. } => histogram.test_expression(),
+    }
+}
+
+/// Whether histograms are equal within the language's tolerance.
+fn almost_same(want: &FloatHistogram, got: &FloatHistogram) -> bool {
+    let compacted = |histogram: &FloatHistogram| {
+        let mut histogram = histogram.clone();
+        histogram.compact();
+        histogram
+    };
+    let (want, got) = (compacted(want), compacted(got));
+    let counts = |want: &[f64], got: &[f64]| {
+        want.len() == got.len() && want.iter().zip(got).all(|(w, g)| almost_equal(*g, *w))
+    };
+    want.schema == got.schema
+        && almost_equal(got.count, want.count)
+        && almost_equal(got.sum, want.sum)
+        && (!want.has_custom_bounds() || want.custom_bounds == got.custom_bounds)
+        && want.zero_threshold == got.zero_threshold
+        && almost_equal(got.zero_count, want.zero_count)
+        && want.negative_spans == got.negative_spans
+        && counts(&want.negative_buckets, &got.negative_buckets)
+        && want.positive_spans == got.positive_spans
+        && counts(&want.positive_buckets, &got.positive_buckets)
 }
 
 /// Where a series is expected; of two mentions the later counts.

@@ -58,9 +58,6 @@ impl Feed {
             message,
         };
         let (labels, points) = series::parse(&format!("{series} {values}")).map_err(fail)?;
-        if points.iter().any(|p| matches!(p, Point::Histogram)) {
-            return Err(fail("native histograms are not read here yet".to_owned()));
-        }
         self.series.retain(|(_, have, _)| *have != labels);
         let reference = db.register(self.group, &labels).map_err(RunError::from)?;
         self.series.push((reference, labels, points));
@@ -81,8 +78,10 @@ impl Feed {
             }
             batch.clear();
             for (series, _, points) in &self.series {
-                if let Some(Point::Float(value)) = points.get(self.next) {
-                    batch.push(*series, at_ms, *value);
+                if let Some(point) = points.get(self.next) {
+                    point
+                        .push_to(&mut batch, *series, at_ms)
+                        .map_err(RunError::from)?;
                 }
             }
             self.next += 1;

@@ -19,6 +19,8 @@ mod command;
 mod compare;
 mod expect;
 mod feed;
+mod histogram;
+mod nhcb;
 mod run;
 mod series;
 

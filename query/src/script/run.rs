@@ -1,15 +1,16 @@
 //! Runs a script against a store.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use barograph_instrument::Registry;
-use barograph_model::{Labels, LabelsBuilder, METRIC_NAME, Matcher, Sample};
-use barograph_tsdb::{Batch, Db, Options};
+use barograph_model::{FloatHistogram, Labels, Matcher, Sample};
+use barograph_tsdb::{Batch, Db, Options, SeriesRef};
 
 use super::command::{Command, Load};
 use super::expect::{Eval, Range, When};
 use super::series::Point;
-use super::{Script, compare};
+use super::{Script, compare, nhcb};
 use crate::ast::{At, Expr, Node, NodeKind, Subquery};
 use crate::engine::{Engine, EngineOptions, QueryOptions, RangeSteps};
 use crate::error::{ParseError, QueryError};
@@ -72,6 +73,9 @@ pub enum RunError {
     /// Samples were refused.
     #[error("storing samples of the script: {0}")]
     Append(#[from] barograph_tsdb::AppendError),
+    /// A histogram was refused.
+    #[error("storing a histogram of the script: {0}")]
+    Histogram(#[from] barograph_tsdb::HistogramError),
     /// The store refused some samples.
     #[error("storing samples of the script: {0} refused, the first because it is {1}")]
     Rejected(usize, &'static str),
@@ -156,26 +160,42 @@ impl Bench<'_> {
         let group = db.open_group();
         let mut loaded = Vec::new();
         for series in &load.series {
-            let mut leave_out = |labels: Labels, why| self.unloaded.push(Unloaded { labels, why });
-            if let Some(labels) = native_of(&series.labels).filter(|_| load.with_nhcb) {
-                leave_out(labels, "native histograms with custom buckets");
-            }
             if series.has_start_timestamps {
-                leave_out(series.labels.clone(), "start timestamps");
-            }
-            if series.points.iter().any(|p| matches!(p, Point::Histogram)) {
-                leave_out(series.labels.clone(), "native histograms");
-                continue;
+                self.unloaded.push(Unloaded {
+                    labels: series.labels.clone(),
+                    why: "start timestamps",
+                });
             }
             loaded.push((db.register(group, &series.labels)?, &series.points));
         }
+        let native = if load.with_nhcb {
+            nhcb::convert(&load.series)
+        } else {
+            Vec::new()
+        };
+        let native: Vec<(SeriesRef, Vec<Point>)> = native
+            .into_iter()
+            .map(|(labels, points)| {
+                let point = |histogram: Option<FloatHistogram>| match histogram {
+                    None => Point::Missing,
+                    Some(histogram) => Point::Histogram {
+                        histogram: Arc::new(histogram),
+                        has_hint: false,
+                    },
+                };
+                let points = points.into_iter().map(point).collect();
+                Ok((db.register(group, &labels)?, points))
+            })
+            .collect::<Result<_, RunError>>()?;
+        loaded.extend(native.iter().map(|(series, points)| (*series, points)));
         let steps = loaded.iter().map(|(_, points)| points.len()).max();
         let mut batch = Batch::new(group);
         for step in 0..steps.unwrap_or(0) {
             batch.clear();
+            let t = step as i64 * load.step_ms;
             for (series, points) in &loaded {
-                if let Some(Point::Float(value)) = points.get(step) {
-                    batch.push(*series, step as i64 * load.step_ms, *value);
+                if let Some(point) = points.get(step) {
+                    point.push_to(&mut batch, *series, t)?;
                 }
             }
             if batch.is_empty() {
@@ -192,14 +212,6 @@ impl Bench<'_> {
 
     fn eval(&mut self, eval: &Eval) -> Result<Verdict, RunError> {
         let db = self.db()?;
-        let expects_histograms = eval
-            .expected
-            .iter()
-            .flat_map(|series| &series.points)
-            .any(|point| matches!(point, Point::Histogram));
-        if expects_histograms {
-            return Ok(Verdict::Unsupported("native histograms".to_owned()));
-        }
         let checked = self
             .parsed(&eval.expr)
             .map_err(Trouble::Differs)
@@ -375,16 +387,6 @@ fn judge(
     compare::annotations(eval, &outcome.warnings, &outcome.infos)
         .and_then(|()| compare::value(eval, range, &outcome.value))
         .map_err(Trouble::Differs)
-}
-
-/// The native histogram that a bucket, count or sum belongs to.
-fn native_of(labels: &Labels) -> Option<Labels> {
-    let name = labels.metric_name();
-    let base = ["_bucket", "_count", "_sum"]
-        .iter()
-        .find_map(|suffix| name.strip_suffix(suffix))?;
-    let mut builder: LabelsBuilder = labels.to_builder();
-    Some(builder.set(METRIC_NAME, base).remove("le").build())
 }
 
 /// The expression with every selector and subquery fixed to a time, unless it already is; `None`

@@ -1,6 +1,9 @@
 //! Series notation: `name{label="value"} 1 2+3x4 _x2 stale`.
 
-use barograph_model::{Labels, LabelsBuilder, METRIC_NAME, stale_nan};
+use std::sync::Arc;
+
+use barograph_model::{FloatHistogram, Histogram, Labels, LabelsBuilder, METRIC_NAME, stale_nan};
+use barograph_tsdb::{Batch, HistogramError, SeriesRef};
 use nom::branch::alt;
 use nom::bytes::complete::{tag, tag_no_case, take_until};
 use nom::character::complete::{char, digit1};
@@ -9,18 +12,44 @@ use nom::multi::many0;
 use nom::sequence::{delimited, preceded};
 use nom::{IResult, Parser};
 
+use super::histogram;
 use crate::lex::{identifier, metric_identifier, quoted, raw_quoted, spaces, unquote};
 
 /// Most points that one line may stand for.
 const POINTS_LIMIT: usize = 1_000_000;
 
 /// One step of a series.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Point {
     Missing,
     Float(f64),
-    /// A native histogram; which one is not read.
-    Histogram,
+    Histogram {
+        histogram: Arc<FloatHistogram>,
+        /// The notation says something of counter resets.
+        has_hint: bool,
+    },
+}
+
+impl Point {
+    /// Puts what is there into a batch.
+    pub(super) fn push_to(
+        &self,
+        batch: &mut Batch,
+        series: SeriesRef,
+        timestamp_ms: i64,
+    ) -> Result<(), HistogramError> {
+        match self {
+            Self::Missing => Ok(()),
+            Self::Float(value) => {
+                batch.push(series, timestamp_ms, *value);
+                Ok(())
+            }
+            Self::Histogram { histogram, .. } => {
+                let histogram = Histogram::Float(FloatHistogram::clone(histogram));
+                batch.push_histogram(series, timestamp_ms, &histogram)
+            }
+        }
+    }
 }
 
 /// Labels and points of a line.
@@ -38,7 +67,7 @@ pub(super) fn parse(line: &str) -> Result<(Labels, Vec<Point>), String> {
         if points.len().saturating_add(item.count) > POINTS_LIMIT {
             return Err(format!("more than {POINTS_LIMIT} points"));
         }
-        item.extend(&mut points);
+        item.extend(&mut points)?;
         rest = behind.trim_start();
     }
     Ok((labels, points))
@@ -109,19 +138,59 @@ const NO_INCREMENT: f64 = -0.0;
 /// What one word of the notation stands for.
 struct Item {
     first: Point,
-    increment: f64,
+    increment: Increment,
     count: usize,
 }
 
+/// What comes to each point from the one before.
+enum Increment {
+    Float(f64),
+    Plus(FloatHistogram),
+    Minus(FloatHistogram),
+}
+
 impl Item {
-    fn extend(&self, points: &mut Vec<Point>) {
-        let mut point = self.first;
-        for _ in 0..self.count {
-            points.push(point);
-            if let Point::Float(value) = &mut point {
-                *value += self.increment;
-            }
+    fn floats(first: Point, increment: f64, count: usize) -> Self {
+        Self {
+            first,
+            increment: Increment::Float(increment),
+            count,
         }
+    }
+
+    fn extend(&self, points: &mut Vec<Point>) -> Result<(), String> {
+        let mut point = self.first.clone();
+        for place in 0..self.count {
+            if place > 0 {
+                self.increment.apply(&mut point)?;
+            }
+            points.push(point.clone());
+        }
+        Ok(())
+    }
+}
+
+impl Increment {
+    fn apply(&self, point: &mut Point) -> Result<(), String> {
+        match (self, point) {
+            (Self::Float(increment), Point::Float(value)) => *value += increment,
+            (Self::Plus(more) | Self::Minus(more), Point::Histogram { histogram, .. }) => {
+                if histogram.schema > more.schema {
+                    return Err(format!(
+                        "error combining histograms: cannot merge from schema {} to {}",
+                        more.schema, histogram.schema
+                    ));
+                }
+                let histogram = Arc::make_mut(histogram);
+                match self {
+                    Self::Minus(_) => histogram.subtract(more),
+                    _ => histogram.add(more),
+                }
+                .map_err(|error| format!("error combining histograms: {error}"))?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 }
 
@@ -129,27 +198,38 @@ fn item(rest: &str) -> IResult<&str, Item> {
     let times = |i| preceded(char('x'), map_res(digit1, str::parse::<usize>)).parse(i);
     // A repetition stands for the value itself and so many more.
     let more = |count: Option<usize>| count.map_or(1, |count| count.saturating_add(1));
-    let blank = map(preceded(char('_'), opt(times)), |count| Item {
-        first: Point::Missing,
-        increment: 0.0,
-        count: count.unwrap_or(1),
+    let blank = map(preceded(char('_'), opt(times)), |count| {
+        Item::floats(Point::Missing, NO_INCREMENT, count.unwrap_or(1))
     });
-    let stale = value((), tag("stale")).map(|()| Item {
-        first: Point::Float(stale_nan()),
-        increment: NO_INCREMENT,
-        count: 1,
-    });
-    let histogram = |i| delimited(tag("{{"), take_until("}}"), tag("}}")).parse(i);
+    let stale =
+        value((), tag("stale")).map(|()| Item::floats(Point::Float(stale_nan()), NO_INCREMENT, 1));
+    let histogram = |i| {
+        map_res(
+            delimited(tag("{{"), take_until("}}"), tag("}}")),
+            histogram::parse,
+        )
+        .parse(i)
+    };
     let histograms = map(
         (
             histogram,
-            opt((alt((char('+'), char('-'))), histogram)),
+            opt((alt((char('+'), char('-'))), histogram, times)),
             opt(times),
         ),
-        move |(_, _, count)| Item {
-            first: Point::Histogram,
-            increment: 0.0,
-            count: more(count),
+        move |((first, has_hint), series, count)| {
+            let (increment, count, has_hint) = match series {
+                Some(('-', (by, hinted), count)) => (Increment::Minus(by), Some(count), hinted),
+                Some((_, (by, hinted), count)) => (Increment::Plus(by), Some(count), hinted),
+                None => (Increment::Float(NO_INCREMENT), count, has_hint),
+            };
+            Item {
+                first: Point::Histogram {
+                    histogram: Arc::new(first),
+                    has_hint,
+                },
+                increment,
+                count: more(count),
+            }
         },
     );
     let signed = |i| {
@@ -166,11 +246,7 @@ fn item(rest: &str) -> IResult<&str, Item> {
                 Some((increment, count)) => (increment, Some(count)),
                 None => (NO_INCREMENT, count),
             };
-            Item {
-                first: Point::Float(first),
-                increment,
-                count: more(count),
-            }
+            Item::floats(Point::Float(first), increment, more(count))
         },
     );
     let (behind, item) = alt((blank, stale, histograms, floats)).parse(rest)?;
@@ -237,6 +313,16 @@ mod tests {
             ]
         );
         assert!(floats("a stale -Inf")[0].is_some_and(barograph_model::is_stale));
+        let (_, points) =
+            parse("a {{count:1 buckets:[1]}}+{{count:2 buckets:[2]}}x2").expect("valid");
+        let counts: Vec<f64> = points
+            .iter()
+            .filter_map(|point| match point {
+                Point::Histogram { histogram, .. } => Some(histogram.count),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(counts, [1.0, 3.0, 5.0]);
         assert_eq!(floats("a {{schema:1 sum:3}}x2"), [None, None, None]);
     }
 

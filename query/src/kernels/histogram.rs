@@ -1,0 +1,489 @@
+//! Functions over windows that hold histograms, alone or beside floats.
+
+use std::sync::Arc;
+
+use barograph_model::histogram::HistogramSum;
+use barograph_model::{CounterResetHint, FloatHistogram};
+
+use super::{Edges, Geometry, Input};
+use crate::annotations::{Annotation, HistogramOperation, Notes};
+use crate::ast::Span;
+use crate::error::QueryError;
+use crate::eval::Arena;
+use crate::eval::vector::{ABSENT, is_absent};
+use crate::functions::Window;
+use crate::parse::seconds_of_ms;
+
+/// The histograms of a series and the windows over them.
+pub(crate) struct HistogramWindows<'a> {
+    pub(crate) timestamps_ms: &'a [i64],
+    pub(crate) values: &'a [Arc<FloatHistogram>],
+    pub(crate) edges: &'a Edges,
+}
+
+/// Where remarks on a series go.
+pub(crate) struct Remarks<'a> {
+    /// The series' metric.
+    pub(crate) metric: &'a str,
+    /// What they point at.
+    pub(crate) span: Span,
+    pub(crate) notes: &'a mut Notes,
+}
+
+/// One window.
+struct Mixed<'a> {
+    float_times: &'a [i64],
+    floats: &'a [f64],
+    times: &'a [i64],
+    histograms: &'a [Arc<FloatHistogram>],
+    /// When the window ends.
+    end_ms: i64,
+    range_ms: i64,
+}
+
+/// What a window yields.
+enum Outcome {
+    /// What the kernel for floats found.
+    AsFloats,
+    Float(f64),
+    Histogram(Arc<FloatHistogram>),
+}
+
+use Outcome::{AsFloats, Float, Histogram};
+
+/// Corrects what a kernel for floats computed, at every step whose window holds histograms.
+pub(crate) fn run_mixed(
+    function: Window,
+    input: &Input<'_>,
+    histograms: &HistogramWindows<'_>,
+    arena: &Arena,
+    remarks: &mut Remarks<'_>,
+    out: &mut [f64],
+) -> Result<(), QueryError> {
+    for (step, slot) in out.iter_mut().enumerate() {
+        let (from, to) = histograms.edges.spans[step];
+        let (from, to) = (from as usize, to as usize);
+        if from >= to {
+            continue;
+        }
+        let (float_from, float_to) = input.edges.spans[step];
+        let (float_from, float_to) = (float_from as usize, float_to as usize);
+        let window = Mixed {
+            float_times: &input.timestamps_ms[float_from..float_to],
+            floats: &input.values[float_from..float_to],
+            times: &histograms.timestamps_ms[from..to],
+            histograms: &histograms.values[from..to],
+            end_ms: input.times.at_step(input.steps, step),
+            range_ms: input.range_ms,
+        };
+        match window.compute(function, remarks) {
+            AsFloats => {}
+            Float(value) => *slot = value,
+            Histogram(histogram) => *slot = arena.put(histogram)?,
+        }
+    }
+    Ok(())
+}
+
+impl Mixed<'_> {
+    fn compute(&self, function: Window, remarks: &mut Remarks<'_>) -> Outcome {
+        match function {
+            Window::Rate => self.extrapolated(true, true, remarks),
+            Window::Increase => self.extrapolated(true, false, remarks),
+            Window::Delta => self.extrapolated(false, false, remarks),
+            Window::Irate => self.instant(true, remarks),
+            Window::Idelta => self.instant(false, remarks),
+            Window::Resets => Float(self.count_pairs(
+                |before, after| after < before,
+                |before, after| after.detect_reset(before),
+            )),
+            Window::Changes => Float(self.count_pairs(
+                |before, after| before != after && !(before.is_nan() && after.is_nan()),
+                |before, after| !after.same_data(before),
+            )),
+            Window::Sum => self.only_histograms(remarks, sum),
+            Window::Avg => self.only_histograms(remarks, average),
+            Window::Count => Float((self.floats.len() + self.histograms.len()) as f64),
+            Window::Present => Float(1.0),
+            Window::First
+                if self.float_times.first() < self.times.first() && !self.floats.is_empty() =>
+            {
+                AsFloats
+            }
+            Window::First => Histogram(self.histograms[0].clone()),
+            Window::Last if self.float_times.last() > self.times.last() => AsFloats,
+            Window::Last => Histogram(self.histograms[self.histograms.len() - 1].clone()),
+            Window::TsOfFirst => time_of(self.float_times.first(), self.times.first(), i64::min),
+            Window::TsOfLast => time_of(self.float_times.last(), self.times.last(), i64::max),
+            Window::Deriv
+            | Window::PredictLinear
+            | Window::Min
+            | Window::Max
+            | Window::Stddev
+            | Window::Stdvar
+            | Window::Quantile
+            | Window::Mad
+            | Window::TsOfMin
+            | Window::TsOfMax
+            | Window::DoubleExponentialSmoothing => {
+                if !self.floats.is_empty() {
+                    remarks.add(Annotation::histogram_ignored_in_range);
+                }
+                AsFloats
+            }
+        }
+    }
+
+    /// What cannot be computed of floats and histograms together.
+    fn only_histograms(
+        &self,
+        remarks: &mut Remarks<'_>,
+        compute: fn(&[Arc<FloatHistogram>], &mut Remarks<'_>) -> Option<FloatHistogram>,
+    ) -> Outcome {
+        if !self.floats.is_empty() {
+            remarks.add(Annotation::mixed_floats_and_histograms);
+            return Float(ABSENT);
+        }
+        match compute(self.histograms, remarks) {
+            Some(histogram) => Histogram(Arc::new(histogram)),
+            None => Float(ABSENT),
+        }
+    }
+
+    /// `rate`, `increase` and `delta`, extrapolated to the edges of the window.
+    fn extrapolated(
+        &self,
+        is_counter: bool,
+        per_second: bool,
+        remarks: &mut Remarks<'_>,
+    ) -> Outcome {
+        if !self.floats.is_empty() {
+            remarks.add(Annotation::mixed_floats_and_histograms);
+            return Float(ABSENT);
+        }
+        if self.histograms.len() < 2 {
+            return Float(ABSENT);
+        }
+        let Some(mut result) = difference(self.histograms, is_counter, remarks) else {
+            return Float(ABSENT);
+        };
+        let geometry = Geometry::new(self.times, self.end_ms, self.range_ms);
+        let first = self.histograms[0].count;
+        let mut factor = if is_counter && result.count > 0.0 && first >= 0.0 {
+            geometry.factor_of_counter(first, result.count)
+        } else {
+            geometry.factor()
+        };
+        if per_second {
+            factor /= seconds_of_ms(self.range_ms);
+        }
+        result.multiply(factor);
+        Histogram(Arc::new(result))
+    }
+
+    /// `irate` and `idelta`: the difference of the last two samples, whatever they are.
+    fn instant(&self, is_counter: bool, remarks: &mut Remarks<'_>) -> Outcome {
+        let [.., last] = self.times else {
+            return AsFloats;
+        };
+        let newest_float = self.float_times.last();
+        let before_float = self
+            .float_times
+            .len()
+            .checked_sub(2)
+            .map(|at| self.float_times[at]);
+        let before = self.times.len().checked_sub(2).map(|at| self.times[at]);
+        if before_float > Some(*last) {
+            // The last two are floats.
+            return AsFloats;
+        }
+        let is_last = newest_float < Some(last);
+        if !(is_last && before >= newest_float.copied()) {
+            if self.floats.len() + self.histograms.len() > 1 {
+                remarks.add(Annotation::mixed_floats_and_histograms);
+            }
+            return Float(ABSENT);
+        }
+        let [.., before, last] = self.histograms else {
+            return Float(ABSENT);
+        };
+        let apart_ms = self.times[self.times.len() - 1] - self.times[self.times.len() - 2];
+        if apart_ms == 0 {
+            return Float(ABSENT);
+        }
+        let is_gauge = |one: &FloatHistogram| one.counter_reset_hint == CounterResetHint::Gauge;
+        if is_counter && (is_gauge(before) || is_gauge(last)) {
+            remarks.add(Annotation::not_a_counter);
+        }
+        if !is_counter && (!is_gauge(before) || !is_gauge(last)) {
+            remarks.add(Annotation::not_a_gauge);
+        }
+        let mut result = FloatHistogram::clone(last);
+        if !is_counter || !last.detect_reset(before) {
+            match result.subtract(before) {
+                Err(_) => {
+                    remarks.add(Annotation::mixed_schemas);
+                    return Float(ABSENT);
+                }
+                Ok(combined) => {
+                    remarks.reconciled(combined.bounds_reconciled, HistogramOperation::Subtraction);
+                }
+            }
+        }
+        result.counter_reset_hint = CounterResetHint::Gauge;
+        result.compact();
+        if is_counter {
+            result.divide(apart_ms as f64 / 1000.0);
+        }
+        Histogram(Arc::new(result))
+    }
+
+    /// How many neighbours differ so; a float and a histogram always do.
+    fn count_pairs(
+        &self,
+        floats: impl Fn(f64, f64) -> bool,
+        histograms: impl Fn(&FloatHistogram, &FloatHistogram) -> bool,
+    ) -> f64 {
+        enum Value<'a> {
+            Float(f64),
+            Histogram(&'a FloatHistogram),
+        }
+        let mut floats_left = self.float_times.iter().zip(self.floats).peekable();
+        let mut histograms_left = self.times.iter().zip(self.histograms).peekable();
+        let mut before: Option<Value<'_>> = None;
+        let mut count = 0.0;
+        loop {
+            let next = match (floats_left.peek(), histograms_left.peek()) {
+                (Some((float, _)), Some((own, _))) if float < own => floats_left.next(),
+                (Some(_), None) => floats_left.next(),
+                (None, None) => return count,
+                _ => None,
+            };
+            let value = match next {
+                Some((_, value)) => Value::Float(*value),
+                None => match histograms_left.next() {
+                    Some((_, histogram)) => Value::Histogram(histogram),
+                    None => return count,
+                },
+            };
+            let differs = match (&before, &value) {
+                (None, _) => false,
+                (Some(Value::Float(before)), Value::Float(after)) => floats(*before, *after),
+                (Some(Value::Histogram(before)), Value::Histogram(after)) => {
+                    histograms(before, after)
+                }
+                _ => true,
+            };
+            if differs {
+                count += 1.0;
+            }
+            before = Some(value);
+        }
+    }
+}
+
+impl Remarks<'_> {
+    fn add(&mut self, make: fn(&str, Span) -> Annotation) {
+        self.notes.add(make(self.metric, self.span));
+    }
+
+    pub(super) fn reconciled(&mut self, reconciled: bool, operation: HistogramOperation) {
+        if reconciled {
+            self.notes
+                .add(Annotation::bounds_reconciled(operation, self.span));
+        }
+    }
+}
+
+/// A time, in seconds, of those of a float and a histogram.
+fn time_of(float: Option<&i64>, own: Option<&i64>, pick: fn(i64, i64) -> i64) -> Outcome {
+    let time = match (float, own) {
+        (Some(float), Some(own)) => pick(*float, *own),
+        (Some(time), None) | (None, Some(time)) => *time,
+        (None, None) => return AsFloats,
+    };
+    Float(time as f64 / 1000.0)
+}
+
+/// The difference between the last and the first histogram, counter resets added back; `None` where
+/// they do not go together.
+fn difference(
+    points: &[Arc<FloatHistogram>],
+    is_counter: bool,
+    remarks: &mut Remarks<'_>,
+) -> Option<FloatHistogram> {
+    let (first, last) = (&points[0], &points[points.len() - 1]);
+    let is_gauge = |one: &FloatHistogram| one.counter_reset_hint == CounterResetHint::Gauge;
+    if is_counter && points.iter().any(|point| is_gauge(point)) {
+        remarks.add(Annotation::not_a_counter);
+    }
+    // What lies before a reset between the first two does not matter, nor does its layout.
+    let mut before = first.clone();
+    if is_counter && points[1].detect_reset(first) {
+        before = Arc::new(FloatHistogram {
+            schema: points[1].schema,
+            custom_bounds: points[1].custom_bounds.clone(),
+            ..FloatHistogram::default()
+        });
+    }
+    let is_custom = before.has_custom_bounds();
+    let between = &points[1..points.len() - 1];
+    let mixes = last.has_custom_bounds() != is_custom
+        || (is_counter
+            && between
+                .iter()
+                .any(|point| point.has_custom_bounds() != is_custom));
+    if mixes {
+        remarks.add(Annotation::mixed_schemas);
+        return None;
+    }
+    let mut schema = last.schema.min(before.schema);
+    if is_counter {
+        schema = between
+            .iter()
+            .fold(schema, |schema, point| schema.min(point.schema));
+    }
+    let mut result = FloatHistogram::clone(last);
+    result.reduce_resolution(schema);
+    // Whether hints contradict each other does not matter: resets are dealt with here.
+    let combined = result.subtract(&before).ok()?;
+    remarks.reconciled(combined.bounds_reconciled, HistogramOperation::Subtraction);
+    if is_counter {
+        for point in &points[1..] {
+            if point.detect_reset(&before) {
+                let combined = result.add(&before).ok()?;
+                remarks.reconciled(combined.bounds_reconciled, HistogramOperation::Addition);
+            }
+            before = point.clone();
+        }
+    } else if !is_gauge(first) || !is_gauge(last) {
+        remarks.add(Annotation::not_a_gauge);
+    }
+    result.counter_reset_hint = CounterResetHint::Gauge;
+    result.compact();
+    Some(result)
+}
+
+/// What of the hints and bounds of an aggregate is to be said.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    reset: bool,
+    no_reset: bool,
+    reconciled: bool,
+}
+
+impl Seen {
+    pub(crate) fn hint(&mut self, hint: CounterResetHint) {
+        self.reset |= hint == CounterResetHint::CounterReset;
+        self.no_reset |= hint == CounterResetHint::NotCounterReset;
+    }
+
+    pub(crate) fn reconciled(&mut self, reconciled: bool) {
+        self.reconciled |= reconciled;
+    }
+
+    pub(crate) fn note(self, span: Span, notes: &mut Notes) {
+        if self.reset && self.no_reset {
+            notes.add(Annotation::counter_reset_collision(
+                HistogramOperation::Aggregation,
+                span,
+            ));
+        }
+        if self.reconciled {
+            notes.add(Annotation::bounds_reconciled(
+                HistogramOperation::Aggregation,
+                span,
+            ));
+        }
+    }
+}
+
+fn sum(points: &[Arc<FloatHistogram>], remarks: &mut Remarks<'_>) -> Option<FloatHistogram> {
+    let mut total = HistogramSum::new(FloatHistogram::clone(&points[0]));
+    let mut seen = Seen::default();
+    seen.hint(points[0].counter_reset_hint);
+    for point in &points[1..] {
+        seen.hint(point.counter_reset_hint);
+        let Ok(combined) = total.add(point) else {
+            remarks.add(Annotation::mixed_schemas);
+            return None;
+        };
+        seen.reconciled(combined.bounds_reconciled);
+    }
+    seen.note(remarks.span, remarks.notes);
+    Some(total.finish())
+}
+
+fn average(points: &[Arc<FloatHistogram>], remarks: &mut Remarks<'_>) -> Option<FloatHistogram> {
+    let mut mean = HistogramMean::new(&points[0]);
+    let mut seen = Seen::default();
+    seen.hint(points[0].counter_reset_hint);
+    for point in &points[1..] {
+        seen.hint(point.counter_reset_hint);
+        let Ok(reconciled) = mean.add(point) else {
+            remarks.add(Annotation::mixed_schemas);
+            return None;
+        };
+        seen.reconciled(reconciled);
+    }
+    seen.note(remarks.span, remarks.notes);
+    Some(mean.finish())
+}
+
+/// A mean of histograms: the sum divided, or an incremental mean from where the sum would overflow.
+#[derive(Debug)]
+pub(crate) struct HistogramMean {
+    sum: HistogramSum,
+    count: f64,
+    incremental: bool,
+}
+
+impl HistogramMean {
+    pub(crate) fn new(first: &FloatHistogram) -> Self {
+        Self {
+            sum: HistogramSum::new(first.clone()),
+            count: 1.0,
+            incremental: false,
+        }
+    }
+
+    /// Takes one more; returns whether bounds were reconciled.
+    ///
+    /// # Errors
+    /// Exponential buckets and custom bounds do not go together.
+    pub(crate) fn add(
+        &mut self,
+        point: &FloatHistogram,
+    ) -> Result<bool, barograph_model::histogram::IncompatibleSchemas> {
+        self.count += 1.0;
+        let mut reconciled = false;
+        if !self.incremental {
+            let mut sum = self.sum.clone();
+            reconciled = sum.add(point)?.bounds_reconciled;
+            if !sum.total.has_overflow() {
+                self.sum = sum;
+                return Ok(reconciled);
+            }
+            self.incremental = true;
+            self.sum.divide(self.count - 1.0);
+        }
+        self.sum.multiply((self.count - 1.0) / self.count);
+        let mut share = point.clone();
+        share.divide(self.count);
+        Ok(self.sum.add(&share)?.bounds_reconciled || reconciled)
+    }
+
+    pub(crate) fn finish(mut self) -> FloatHistogram {
+        if !self.incremental {
+            self.sum.divide(self.count);
+        }
+        self.sum.finish()
+    }
+}
+
+/// Whether a row holds a float.
+pub(crate) fn has_float(values: &[f64]) -> bool {
+    values
+        .iter()
+        .any(|value| !is_absent(*value) && !crate::eval::is_histogram(*value))
+}
