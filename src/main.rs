@@ -5,6 +5,7 @@ mod app;
 mod check;
 mod cli;
 mod config;
+mod memory;
 mod metrics;
 mod server;
 mod tools;
@@ -13,10 +14,8 @@ use std::process::ExitCode;
 
 use cli::Invocation;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    memory::keep_small();
     match cli::parse(std::env::args()) {
         Ok(Invocation::Serve(settings)) => server::run(*settings),
         Ok(Invocation::CheckConfig(file)) => check::config(&file),
