@@ -56,6 +56,7 @@ mod view;
 mod wal;
 
 pub use batch::{Appended, Batch, Entry, GroupId, RejectReason, Rejected, SeriesRef};
+pub use block::report::{BlockReport, CodecShare, inspect_block};
 pub use db::Db;
 pub use error::{AppendError, CloseError, OpenError, ReadError, RegisterError, SelectError};
 pub use exemplars::{ExemplarsAppended, SeriesExemplars};

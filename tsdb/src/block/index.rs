@@ -148,6 +148,11 @@ impl BlockIndex {
         sections.try_for_each(|id| self.section(id).map(drop))
     }
 
+    /// Size of a section; 0 where it is absent.
+    pub(crate) fn section_bytes(&self, id: u32) -> u64 {
+        self.sections[id as usize - 1].length as u64
+    }
+
     /// How many timestamp columns there are.
     pub(crate) fn column_count(&self) -> Result<u32, Damaged> {
         self.count(section::COLUMNS)

@@ -2,6 +2,7 @@
 
 mod index;
 pub(crate) mod meta;
+pub(crate) mod report;
 pub(crate) mod writer;
 
 use std::collections::{BTreeSet, HashSet};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use barograph_model::{Labels, Matcher, TimeRange};
 
 use crate::assemble::{Assembly, ColumnKey};
-use crate::block::index::{BlockIndex, ColumnRef, Pages};
+use crate::block::index::{BlockIndex, ColumnRef, PageRef, Pages};
 use crate::block::meta::{Meta, MetaError};
 use crate::bytes::{Malformed, Reader};
 use crate::compact::merge::{InputColumns, InputPiece};
@@ -45,6 +46,17 @@ pub(crate) mod section {
     pub(crate) const COMPONENTS: u32 = 6;
     /// Layouts of histograms. Absent where there are none.
     pub(crate) const LAYOUTS: u32 = 7;
+
+    /// What they are called.
+    pub(crate) const NAMES: [(u32, &str); 7] = [
+        (TEXTS, "texts"),
+        (PAIRS, "pairs"),
+        (POSTINGS, "postings"),
+        (SERIES, "series"),
+        (COLUMNS, "columns"),
+        (COMPONENTS, "components"),
+        (LAYOUTS, "layouts"),
+    ];
 }
 
 /// A series of a block in a selection.
@@ -123,31 +135,47 @@ impl Block {
     pub(crate) fn verify(&self) -> Result<(), OpenError> {
         let check = || {
             self.index.verify()?;
-            let mut rows = Vec::new();
             for column in 0..self.index.column_count()? {
                 self.column(column)?;
-            }
-            let mut verify = |mut pages: Pages<'_>| {
-                while let Some(page) = pages.next(&mut rows)? {
-                    let bytes = self.data_at(page.offset, page.length)?;
-                    codec::verify(bytes).map_err(|error| in_data(page.offset, &error))?;
-                }
-                Ok(())
-            };
-            for series in 0..self.index.series_count()? {
-                verify(self.index.pages(series)?)?;
-                for (_, pages) in self.index.components(series)? {
-                    verify(pages)?;
-                }
             }
             self.layouts()?;
             Ok(())
         };
-        check().map_err(|error: Damaged| OpenError::Corrupt {
+        check().map_err(|error: Damaged| self.open_error(error))?;
+        self.each_page(|_, bytes| codec::verify(bytes).map(drop))
+    }
+
+    /// Calls `visit` with every page, as often as it is referred to.
+    fn each_page(
+        &self,
+        mut visit: impl FnMut(&PageRef, &[u8]) -> Result<(), Malformed>,
+    ) -> Result<(), OpenError> {
+        let mut rows = Vec::new();
+        let mut all = |mut pages: Pages<'_>| {
+            while let Some(page) = pages.next(&mut rows)? {
+                let bytes = self.data_at(page.offset, page.length)?;
+                visit(&page, bytes).map_err(|error| in_data(page.offset, &error))?;
+            }
+            Ok(())
+        };
+        let mut visit_all = || {
+            for series in 0..self.index.series_count()? {
+                all(self.index.pages(series)?)?;
+                for (_, pages) in self.index.components(series)? {
+                    all(pages)?;
+                }
+            }
+            Ok(())
+        };
+        visit_all().map_err(|error: Damaged| self.open_error(error))
+    }
+
+    fn open_error(&self, error: Damaged) -> OpenError {
+        OpenError::Corrupt {
             path: self.path.join(error.file),
             offset: error.offset,
             what: error.what,
-        })
+        }
     }
 
     /// From its oldest to its newest sample.

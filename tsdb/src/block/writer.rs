@@ -15,7 +15,8 @@ use crate::bytes::{put_signed, put_varint};
 use crate::compact::pace::Pace;
 use crate::component::ComponentKey;
 use crate::disk::{Disk, DiskFile};
-use crate::page::{codec, timestamps};
+use crate::page::codec::{self, Effort};
+use crate::page::timestamps;
 
 /// Bytes collected before they are written.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -33,8 +34,12 @@ pub(crate) struct BlockWriter {
     /// Columns by their bytes, so that each is stored once.
     known_columns: HashMap<Box<[u8]>, u32>,
     known_bytes: usize,
+    /// Pages by their bytes, likewise.
+    known_pages: HashMap<Box<[u8]>, u64>,
+    known_page_bytes: usize,
     /// The budget that writing takes from.
     pace: Option<Arc<Pace>>,
+    effort: Effort,
     /// The pages of each series, encoded.
     series: Vec<u8>,
     series_offsets: Vec<u32>,
@@ -54,6 +59,11 @@ pub(crate) struct BlockWriter {
 /// Bytes of columns that are recognised when they come again. One that was forgotten is stored once
 /// more, which costs space and nothing else.
 const KNOWN_COLUMNS_LIMIT_BYTES: usize = 64 << 20;
+
+/// The same for pages.
+const KNOWN_PAGES_LIMIT_BYTES: usize = 32 << 20;
+/// What remembering one costs beside its bytes.
+const KNOWN_OVERHEAD_BYTES: usize = 48;
 
 struct Column {
     offset: u64,
@@ -102,6 +112,13 @@ impl BlockWriter {
             columns: Vec::new(),
             known_columns: HashMap::new(),
             known_bytes: 0,
+            known_pages: HashMap::new(),
+            known_page_bytes: 0,
+            // What is compacted, at its own pace, is read less often than what is new.
+            effort: match pace {
+                Some(_) => Effort::Thorough,
+                None => Effort::Quick,
+            },
             pace,
             series: Vec::new(),
             series_offsets: vec![0],
@@ -212,8 +229,8 @@ impl BlockWriter {
         let mut page = Vec::new();
         for part in &parts {
             page.clear();
-            codec::encode(&part.values, &mut page);
-            let offset = self.put(&page)?;
+            codec::encode(&part.values, self.effort, &mut page);
+            let offset = self.put_page(&page)?;
             put_varint(entry, u64::from(part.column));
             put_varint(entry, offset);
             put_varint(entry, page.len() as u64);
@@ -228,6 +245,22 @@ impl BlockWriter {
             self.pages += 1;
         }
         Ok(samples)
+    }
+
+    /// The offset of a page, stored once however often it comes: buckets of a histogram that count
+    /// the same, constants.
+    fn put_page(&mut self, page: &[u8]) -> Result<u64, Failure> {
+        if let Some(offset) = self.known_pages.get(page) {
+            return Ok(*offset);
+        }
+        let offset = self.put(page)?;
+        if self.known_page_bytes > KNOWN_PAGES_LIMIT_BYTES {
+            self.known_pages.clear();
+            self.known_page_bytes = 0;
+        }
+        self.known_page_bytes += page.len() + KNOWN_OVERHEAD_BYTES;
+        self.known_pages.insert(page.into(), offset);
+        Ok(offset)
     }
 
     /// How many series so far.

@@ -32,48 +32,76 @@ pub(crate) fn pack(values: impl Iterator<Item = u64>, width: u8, out: &mut Vec<u
     }
 }
 
-/// Calls `each` with `count` values of `width` bits.
-#[inline]
-pub(crate) fn unpack(
+/// Values unpacked at once.
+const GROUP: usize = 8;
+/// Widths up to this fit one load of eight bytes wherever they begin in a byte.
+const LOAD_LIMIT: u8 = 57;
+
+/// Fills `values` with values of `width` bits.
+pub(crate) fn unpack_into(
     reader: &mut Reader<'_>,
-    count: usize,
     width: u8,
-    mut each: impl FnMut(u64),
+    values: &mut [i64],
 ) -> Result<(), Malformed> {
     if width > 64 {
         return Err(reader.fail("more than 64 bits per value"));
     }
-    let bytes = reader.take(packed_bytes(count, width))?;
+    let bytes = reader.take(packed_bytes(values.len(), width))?;
     if width == 0 {
-        (0..count).for_each(|_| each(0));
+        values.fill(0);
         return Ok(());
     }
-    let mask = u64::MAX >> (64 - width);
-    let mut at = 0usize;
-    // Whole loads while eight bytes are left, narrow enough for one load to hold a value.
-    let mut index = 0;
-    if width <= 56 {
-        while index < count {
-            let start = at / 8;
-            let Some(word) = bytes.get(start..start + 8) else {
-                break;
-            };
-            let mut array = [0; 8];
-            array.copy_from_slice(word);
-            each(u64::from_le_bytes(array) >> (at % 8) & mask);
-            at += usize::from(width);
-            index += 1;
-        }
+    if width > LOAD_LIMIT {
+        unpack_wide(bytes, width, values);
+        return Ok(());
     }
-    for _ in index..count {
-        let start = at / 8;
-        let mut array = [0; 16];
-        let rest = &bytes[start..bytes.len().min(start + 16)];
-        array[..rest.len()].copy_from_slice(rest);
-        each((u128::from_le_bytes(array) >> (at % 8)) as u64 & mask);
-        at += usize::from(width);
+    let step = usize::from(width);
+    // A group takes `width` bytes and reads up to eight further ones; the last groups get theirs
+    // from a copy.
+    let mut at = 0;
+    let mut groups = values.chunks_mut(GROUP);
+    for group in groups.by_ref() {
+        let Some(window) = bytes.get(at..at + step + 8) else {
+            let mut copy = [0; LOAD_LIMIT as usize + 8];
+            let left = &bytes[at.min(bytes.len())..];
+            let left = &left[..left.len().min(step)];
+            copy[..left.len()].copy_from_slice(left);
+            unpack_group(&copy, width, group);
+            at += step;
+            continue;
+        };
+        unpack_group(window, width, group);
+        at += step;
     }
     Ok(())
+}
+
+/// Unpacks up to eight values from the beginning of `window`, which goes on for eight bytes after
+/// them.
+#[inline]
+fn unpack_group(window: &[u8], width: u8, values: &mut [i64]) {
+    let mask = u64::MAX >> (64 - width);
+    let mut bit = 0;
+    for value in values {
+        let start = bit / 8;
+        let mut word = [0; 8];
+        word.copy_from_slice(&window[start..start + 8]);
+        *value = (u64::from_le_bytes(word) >> (bit % 8) & mask) as i64;
+        bit += usize::from(width);
+    }
+}
+
+fn unpack_wide(bytes: &[u8], width: u8, values: &mut [i64]) {
+    let mask = u64::MAX >> (64 - width);
+    let mut bit = 0;
+    for value in values {
+        let start = bit / 8;
+        let mut word = [0; 16];
+        let rest = &bytes[start..bytes.len().min(start + 16)];
+        word[..rest.len()].copy_from_slice(rest);
+        *value = ((u128::from_le_bytes(word) >> (bit % 8)) as u64 & mask) as i64;
+        bit += usize::from(width);
+    }
 }
 
 #[cfg(test)]
@@ -89,8 +117,9 @@ mod tests {
             let mut out = Vec::new();
             pack(values.iter().copied(), width, &mut out);
             prop_assert_eq!(out.len(), packed_bytes(values.len(), width));
-            let mut back = Vec::new();
-            unpack(&mut Reader::new(&out), values.len(), width, |v| back.push(v)).expect("just packed");
+            let mut back = vec![1; values.len()];
+            unpack_into(&mut Reader::new(&out), width, &mut back).expect("just packed");
+            let back: Vec<u64> = back.into_iter().map(|v| v as u64).collect();
             prop_assert_eq!(back, values);
         }
     }

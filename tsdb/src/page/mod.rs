@@ -2,6 +2,8 @@
 
 pub(crate) mod bits;
 pub(crate) mod codec;
+pub(crate) mod decimals;
+pub(crate) mod integers;
 pub(crate) mod slab;
 pub(crate) mod timestamps;
 pub(crate) mod token;
