@@ -3,6 +3,7 @@
 //! Operations run in Prometheus's order, so that results have the same bits.
 
 mod extended;
+mod extended_histogram;
 mod extremes;
 mod histogram;
 mod mean;
@@ -15,6 +16,7 @@ use crate::functions::Window;
 use crate::plan::{Steps, Times};
 
 pub(crate) use extended::{extend, interpolate, run_extended};
+pub(crate) use extended_histogram::{run_mixed_extended, smoothed_histogram_at};
 pub(crate) use histogram::{HistogramMean, HistogramWindows, Remarks, Seen, has_float, run_mixed};
 pub(crate) use order::quantile;
 pub(crate) use rate::Geometry;

@@ -158,6 +158,8 @@ pub(crate) struct SelectorPlan {
     pub(crate) times: Times,
     /// `anchored` or `smoothed`.
     pub(crate) extension: Option<Extension>,
+    /// Where it stands.
+    pub(crate) span: Span,
     /// Of histograms only count and sum are asked for.
     pub(crate) totals_only: bool,
 }

@@ -3,11 +3,13 @@
 use barograph_model::TimeRange;
 use barograph_tsdb::Column;
 
+use super::select::held;
 use super::vector::{ABSENT, is_absent};
 use super::{Evaluator, Sink};
+use crate::annotations::{Annotation, Notes};
 use crate::ast::Extension;
 use crate::error::QueryError;
-use crate::kernels;
+use crate::kernels::{self, Remarks};
 use crate::plan::{SelectorPlan, Steps, Times};
 
 impl Evaluator<'_> {
@@ -42,18 +44,16 @@ impl Evaluator<'_> {
             end_ms: last_ms,
         };
         let selection = self.select(plan, range)?;
+        let transient = self.transient;
+        let mut notes = Notes::default();
         let mut column = Column::default();
         let (mut timestamps_ms, mut values) = (Vec::new(), Vec::new());
         let mut out = vec![ABSENT; steps.count];
         for index in 0..selection.len() {
             self.read(&selection, index, plan, range, &mut column)?;
-            if !column.histograms.is_empty() {
-                return Err(QueryError::NotBuilt(
-                    "smoothed over native histograms is understood but not built in this version"
-                        .to_owned(),
-                ));
-            }
-            self.limits.hold(column.values.len())?;
+            let held = held(&column);
+            self.limits.hold(held)?;
+            let mark = self.arena.mark();
             timestamps_ms.clear();
             values.clear();
             for (t, value) in column.timestamps_ms.iter().zip(&column.values) {
@@ -69,11 +69,47 @@ impl Evaluator<'_> {
                 let at_ms = plan.times.at_step(steps, step);
                 *slot = smoothed_at(&timestamps_ms[span.clone()], &values[span], at_ms);
             }
+            if !column.histograms.is_empty() {
+                let histograms = &column.histograms;
+                let own = kernels::Edges::new(&histograms.timestamps_ms, reach, reach_ms, steps);
+                self.queryable_samples += own.total_samples;
+                let mut remarks = Remarks {
+                    metric: selection.labels(index).metric_name(),
+                    span: plan.span,
+                    notes: &mut notes,
+                };
+                for (step, slot) in out.iter_mut().enumerate() {
+                    let range = |(from, to): (u32, u32)| from as usize..to as usize;
+                    let span = range(own.spans[step]);
+                    if span.is_empty() {
+                        continue;
+                    }
+                    if !range(edges.spans[step]).is_empty() {
+                        remarks.add(Annotation::mixed_floats_and_histograms);
+                        *slot = ABSENT;
+                        continue;
+                    }
+                    let found = kernels::smoothed_histogram_at(
+                        &histograms.timestamps_ms[span.clone()],
+                        &histograms.values[span],
+                        plan.times.at_step(steps, step),
+                        &mut remarks,
+                    );
+                    *slot = match found {
+                        Some(histogram) => self.arena.put(histogram)?,
+                        None => ABSENT,
+                    };
+                }
+            }
             if out.iter().any(|value| !is_absent(*value)) {
                 sink(selection.labels(index), false, &mut out)?;
             }
-            self.limits.release(column.values.len());
+            if transient {
+                self.arena.forget_since(mark);
+            }
+            self.limits.release(held);
         }
+        self.annotations.merge(notes);
         Ok(())
     }
 }

@@ -76,6 +76,7 @@ impl Evaluator<'_> {
             times: plan.times,
             extension: None,
             totals_only: false,
+            span: crate::ast::Span::default(),
         };
         let limits = self.limits.clone();
         self.stream_picks(

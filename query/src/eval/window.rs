@@ -88,12 +88,6 @@ impl Evaluator<'_> {
             };
             match plan.source.extension() {
                 Some(extension) => {
-                    if windows.histograms.is_some() {
-                        return Err(QueryError::NotBuilt(format!(
-                            "{} over native histograms is understood but not built in this version",
-                            extension.as_str()
-                        )));
-                    }
                     kernels::run_extended(plan.function, extension, &input, &mut out);
                 }
                 None => kernels::run(plan.function, &input, &mut out),
@@ -104,14 +98,17 @@ impl Evaluator<'_> {
                     span: plan.first_span,
                     notes: &mut notes,
                 };
-                kernels::run_mixed(
-                    plan.function,
-                    &input,
-                    histograms,
-                    &arena,
-                    &mut remarks,
-                    &mut out,
-                )?;
+                let (function, remarks) = (plan.function, &mut remarks);
+                match plan.source.extension() {
+                    None => {
+                        kernels::run_mixed(
+                            function, &input, histograms, &arena, remarks, &mut out,
+                        )?;
+                    }
+                    Some(extension) => kernels::run_mixed_extended(
+                        function, extension, &input, histograms, &arena, remarks, &mut out,
+                    )?,
+                }
             }
             if out.iter().all(|value| is_absent(*value)) {
                 return Ok(());

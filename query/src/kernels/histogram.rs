@@ -31,18 +31,18 @@ pub(crate) struct Remarks<'a> {
 }
 
 /// One window.
-struct Mixed<'a> {
-    float_times: &'a [i64],
-    floats: &'a [f64],
-    times: &'a [i64],
-    histograms: &'a [Arc<FloatHistogram>],
+pub(super) struct Mixed<'a> {
+    pub(super) float_times: &'a [i64],
+    pub(super) floats: &'a [f64],
+    pub(super) times: &'a [i64],
+    pub(super) histograms: &'a [Arc<FloatHistogram>],
     /// When the window ends.
-    end_ms: i64,
+    pub(super) end_ms: i64,
     range_ms: i64,
 }
 
 /// What a window yields.
-enum Outcome {
+pub(super) enum Outcome {
     /// What the kernel for floats found.
     AsFloats,
     Float(f64),
@@ -61,20 +61,8 @@ pub(crate) fn run_mixed(
     out: &mut [f64],
 ) -> Result<(), QueryError> {
     for (step, slot) in out.iter_mut().enumerate() {
-        let (from, to) = histograms.edges.spans[step];
-        let (from, to) = (from as usize, to as usize);
-        if from >= to {
+        let Some(window) = Mixed::at(input, histograms, step) else {
             continue;
-        }
-        let (float_from, float_to) = input.edges.spans[step];
-        let (float_from, float_to) = (float_from as usize, float_to as usize);
-        let window = Mixed {
-            float_times: &input.timestamps_ms[float_from..float_to],
-            floats: &input.values[float_from..float_to],
-            times: &histograms.timestamps_ms[from..to],
-            histograms: &histograms.values[from..to],
-            end_ms: input.times.at_step(input.steps, step),
-            range_ms: input.range_ms,
         };
         match window.compute(function, remarks) {
             AsFloats => {}
@@ -85,8 +73,61 @@ pub(crate) fn run_mixed(
     Ok(())
 }
 
-impl Mixed<'_> {
-    fn compute(&self, function: Window, remarks: &mut Remarks<'_>) -> Outcome {
+impl<'a> Mixed<'a> {
+    /// The window of a step; `None` where it holds no histogram.
+    pub(super) fn at(
+        input: &Input<'a>,
+        histograms: &HistogramWindows<'a>,
+        step: usize,
+    ) -> Option<Self> {
+        let range = |(from, to): (u32, u32)| from as usize..to as usize;
+        let own = range(histograms.edges.spans[step]);
+        if own.is_empty() {
+            return None;
+        }
+        let floats = range(input.edges.spans[step]);
+        Some(Self {
+            float_times: &input.timestamps_ms[floats.clone()],
+            floats: &input.values[floats],
+            times: &histograms.timestamps_ms[own.clone()],
+            histograms: &histograms.values[own],
+            end_ms: input.times.at_step(input.steps, step),
+            range_ms: input.range_ms,
+        })
+    }
+
+    /// When the window begins.
+    pub(super) fn begin_ms(&self) -> i64 {
+        self.end_ms.saturating_sub(self.range_ms)
+    }
+
+    /// The window from the newest sample at or before its begin on; `None` where nothing lies
+    /// behind that.
+    pub(super) fn anchored(&self) -> Option<Self> {
+        let begin_ms = self.begin_ms();
+        let mut float = self.float_times.partition_point(|t| *t <= begin_ms);
+        let mut own = self.times.partition_point(|t| *t <= begin_ms);
+        if float == self.floats.len() && own == self.histograms.len() {
+            return None;
+        }
+        let before = |times: &[i64], at: usize| at.checked_sub(1).map(|at| times[at]);
+        let (float_ms, own_ms) = (before(self.float_times, float), before(self.times, own));
+        if float_ms >= own_ms {
+            float = float.saturating_sub(1);
+        } else {
+            own -= 1;
+        }
+        Some(Self {
+            float_times: &self.float_times[float..],
+            floats: &self.floats[float..],
+            times: &self.times[own..],
+            histograms: &self.histograms[own..],
+            end_ms: self.end_ms,
+            range_ms: self.range_ms,
+        })
+    }
+
+    pub(super) fn compute(&self, function: Window, remarks: &mut Remarks<'_>) -> Outcome {
         match function {
             Window::Rate => self.extrapolated(true, true, remarks),
             Window::Increase => self.extrapolated(true, false, remarks),
@@ -283,7 +324,7 @@ impl Mixed<'_> {
 }
 
 impl Remarks<'_> {
-    fn add(&mut self, make: fn(&str, Span) -> Annotation) {
+    pub(crate) fn add(&mut self, make: fn(&str, Span) -> Annotation) {
         self.notes.add(make(self.metric, self.span));
     }
 

@@ -198,7 +198,7 @@ impl Builder {
             NodeKind::Aggregate(aggregate) => self.aggregate(aggregate, node.span),
             NodeKind::Call(call) => self.vector_call(call, node.span),
             NodeKind::Selector(selector) => {
-                let selector = self.selector(selector)?;
+                let selector = self.selector(selector, node.span)?;
                 Ok(Part {
                     invariant: selector.times.at_ms.is_some(),
                     plan: VectorPlan::Selector(selector),
@@ -486,7 +486,7 @@ impl Builder {
     }
 
     fn range(&self, range: &RangeSelector) -> Plan<Part<WindowSource>> {
-        let selector = self.selector(&range.selector)?;
+        let selector = self.selector(&range.selector, range.selector_span)?;
         Ok(Part {
             invariant: selector.times.at_ms.is_some(),
             plan: WindowSource::Selector {
@@ -516,11 +516,12 @@ impl Builder {
         })
     }
 
-    fn selector(&self, selector: &Selector) -> Plan<SelectorPlan> {
+    fn selector(&self, selector: &Selector, span: Span) -> Plan<SelectorPlan> {
         Ok(SelectorPlan {
             matchers: selector.matchers.clone(),
             times: self.times(&selector.modifiers)?,
             extension: selector.extension,
+            span,
             totals_only: self.around.get().totals && !self.around.get().buckets,
         })
     }
