@@ -28,6 +28,7 @@ use crate::app::App;
 use crate::metrics::measure;
 use error::{ApiError, ErrorKind};
 
+pub(crate) use json::{ValueWriter, push_labels, push_list, push_string};
 pub(crate) use time::{parse_rfc3339, rfc3339};
 
 /// Every route of the server, below the prefix.

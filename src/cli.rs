@@ -23,6 +23,8 @@ pub(crate) enum Invocation {
     CheckConfig(std::path::PathBuf),
     /// Check rule files.
     CheckRules(Vec<std::path::PathBuf>),
+    /// Ask a server or a data directory.
+    Query(Box<crate::tools::Query>),
     /// Run unit tests of rules.
     TestRules(Box<crate::tools::RulesTest>),
     /// Run PromQL test scripts.
@@ -56,6 +58,10 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Invoc
             None => Invocation::CheckConfig(table::CONFIG_FILE.into()),
         }),
         Some(("test", test)) => tools::test(test).map_err(|text| Stop {
+            text: format!("barograph: {text}"),
+            asked_for: false,
+        }),
+        Some(("query", query)) => tools::query(query).map_err(|text| Stop {
             text: format!("barograph: {text}"),
             asked_for: false,
         }),
@@ -93,6 +99,7 @@ fn command() -> Command {
         .version(VERSION)
         .args_conflicts_with_subcommands(true)
         .subcommand(check)
+        .subcommand(tools::query_command())
         .subcommand(tools::test_command());
     for flag in FLAGS {
         command = command.arg(argument(flag));

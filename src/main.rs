@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Ok(Invocation::Serve(settings)) => server::run(*settings),
         Ok(Invocation::CheckConfig(file)) => check::config(&file),
         Ok(Invocation::CheckRules(files)) => check::rules(&files),
+        Ok(Invocation::Query(query)) => tools::query(&query),
         Ok(Invocation::TestRules(test)) => tools::test_rules(&test),
         Ok(Invocation::TestPromql(test)) => tools::test_promql(&test),
         Err(stop) if stop.asked_for => {

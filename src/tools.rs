@@ -1,17 +1,19 @@
 //! Subcommands that do one thing and end: tests of rules and scripts, queries from the shell.
 
 mod junit;
+mod query;
 mod test_file;
 mod test_promql;
 mod test_rules;
 
 /// A time as the API takes it: seconds since 1970, or RFC 3339. Returns milliseconds.
-fn parse_time_ms(text: &str) -> Option<i64> {
+pub(crate) fn parse_time_ms(text: &str) -> Option<i64> {
     match text.parse::<f64>() {
         Ok(seconds) if seconds.is_finite() => Some((seconds * 1000.0).round() as i64),
         _ => crate::api::parse_rfc3339(text),
     }
 }
 
+pub(crate) use query::{Format, Query, Question, Source, run as query};
 pub(crate) use test_promql::{PromqlTest, run as test_promql};
 pub(crate) use test_rules::{RulesTest, run as test_rules};

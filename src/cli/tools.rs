@@ -1,14 +1,177 @@
-//! The command lines of tests.
+//! The command lines of queries and tests.
 
 use std::path::PathBuf;
 
 use barograph_model::Pattern;
+use barograph_model::duration::parse_duration_ms;
 use barograph_query::script::RunOptions;
 use barograph_query::{EngineOptions, ParseOptions};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::Invocation;
-use crate::tools::{PromqlTest, RulesTest};
+use crate::tools::{Format, PromqlTest, Query, Question, RulesTest, Source};
+
+/// `query instant`, `query range`, `query series` and `query labels`.
+pub(super) fn query_command() -> Command {
+    let source = || {
+        Arg::new("source")
+            .required(true)
+            .value_name("URL|DIRECTORY")
+            .help("A server with Prometheus's HTTP API, or a data directory no server has open")
+    };
+    let expression = || Arg::new("expr").required(true).value_name("EXPRESSION");
+    let time = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .value_name("TIME")
+            .help(help)
+            .allow_negative_numbers(true)
+    };
+    let bounds = |command: Command| {
+        command
+            .arg(time(
+                "start",
+                "From this time on: seconds since 1970 or RFC 3339",
+            ))
+            .arg(time("end", "Up to this time"))
+    };
+    let common = |command: Command| {
+        command
+            .arg(
+                Arg::new("format")
+                    .long("format")
+                    .short('o')
+                    .value_name("FORMAT")
+                    .value_parser(["table", "json"])
+                    .default_value("table")
+                    .help("How the answer is shown"),
+            )
+            .arg(
+                Arg::new("header")
+                    .long("header")
+                    .value_name("NAME: VALUE")
+                    .help("A header for requests to the server; may be repeated")
+                    .action(ArgAction::Append),
+            )
+    };
+    let selectors = || {
+        Arg::new("match")
+            .long("match")
+            .value_name("SELECTOR")
+            .help("Only series that the selector finds; may be repeated")
+            .action(ArgAction::Append)
+    };
+    let instant = Command::new("instant")
+        .about("The value of an expression at one time")
+        .arg(source())
+        .arg(expression())
+        .arg(time(
+            "time",
+            "At this time: seconds since 1970 or RFC 3339; now without it",
+        ));
+    let range = Command::new("range")
+        .about("The values of an expression over time")
+        .arg(source())
+        .arg(expression())
+        .arg(
+            Arg::new("step")
+                .long("step")
+                .value_name("DURATION")
+                .help("Distance of values"),
+        )
+        .arg(
+            Arg::new("plot")
+                .long("plot")
+                .help("Draws them in the terminal")
+                .action(ArgAction::SetTrue),
+        );
+    let series = Command::new("series")
+        .about("The series that selectors find")
+        .arg(source())
+        .arg(selectors().required(true));
+    let labels = Command::new("labels")
+        .about("The names of labels, or the values of one")
+        .arg(source())
+        .arg(Arg::new("name").value_name("NAME"))
+        .arg(selectors());
+    Command::new("query")
+        .about("Asks a server or a data directory, and exits")
+        .subcommand_required(true)
+        .subcommand(common(instant))
+        .subcommand(common(bounds(range)))
+        .subcommand(common(bounds(series)))
+        .subcommand(common(bounds(labels)))
+}
+
+/// What a `query` command line asks for.
+///
+/// # Errors
+/// A time or duration that is none.
+pub(super) fn query(matches: &ArgMatches) -> Result<Invocation, String> {
+    let Some((kind, given)) = matches.subcommand() else {
+        return Err("query instant, range, series or labels?".to_owned());
+    };
+    let text = |name: &str| given.get_one::<String>(name).cloned();
+    let texts = |name: &str| -> Vec<String> {
+        let texts = given.get_many::<String>(name).into_iter().flatten();
+        texts.cloned().collect()
+    };
+    let time = |name: &str| {
+        let read = |text: String| {
+            crate::tools::parse_time_ms(&text).ok_or_else(|| {
+                format!(
+                    "--{name}={text}: no time: write seconds since 1970 or 2006-01-02T15:04:05Z"
+                )
+            })
+        };
+        text(name).map(read).transpose()
+    };
+    let question = match kind {
+        "instant" => Question::Instant {
+            expr: text("expr").unwrap_or_default(),
+            time_ms: time("time")?,
+        },
+        "range" => Question::Range {
+            expr: text("expr").unwrap_or_default(),
+            start_ms: time("start")?,
+            end_ms: time("end")?,
+            step_ms: text("step").map(|text| step_ms(&text)).transpose()?,
+        },
+        "series" => Question::Series {
+            selectors: texts("match"),
+            start_ms: time("start")?,
+            end_ms: time("end")?,
+        },
+        _ => Question::Labels {
+            name: text("name"),
+            selectors: texts("match"),
+            start_ms: time("start")?,
+            end_ms: time("end")?,
+        },
+    };
+    Ok(Invocation::Query(Box::new(Query {
+        source: Source::new(&text("source").unwrap_or_default()),
+        question,
+        format: match text("format").as_deref() {
+            Some("json") => Format::Json,
+            _ => Format::Table,
+        },
+        plot: kind == "range" && given.get_flag("plot"),
+        headers: texts("header"),
+    })))
+}
+
+fn step_ms(text: &str) -> Result<i64, String> {
+    let seconds: Option<f64> = text.parse().ok();
+    let step_ms = match seconds {
+        Some(seconds) => (seconds * 1000.0) as i64,
+        None => parse_duration_ms(text).map_err(|error| format!("--step={text}: {error}"))?,
+    };
+    if step_ms <= 0 {
+        return Err(format!("--step={text}: it must be above 0"));
+    }
+    Ok(step_ms)
+}
 
 /// `test promql` and `test rules`.
 pub(super) fn test_command() -> Command {

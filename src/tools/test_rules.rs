@@ -459,10 +459,8 @@ fn exponential(value: f64) -> String {
 fn go_duration(ms: i64) -> String {
     let (seconds, rest_ms) = (ms / 1000, ms % 1000);
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let mut fraction = String::new();
-    if rest_ms != 0 {
-        fraction = format!(".{rest_ms:03}").trim_end_matches('0').to_owned();
-    }
+    let fraction = format!(".{rest_ms:03}");
+    let fraction = fraction.trim_end_matches('0').trim_end_matches('.');
     match (hours, minutes) {
         (0, 0) => format!("{seconds}{fraction}s"),
         (0, _) => format!("{minutes}m{seconds}{fraction}s"),

@@ -1,9 +1,9 @@
-//! `barograph test`: verdicts, texts and exit codes.
+//! `barograph test` and `barograph query`: verdicts, answers, texts and exit codes.
 
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::server::binary;
+use crate::harness::server::{Setup, binary};
 
 const RULES: &str = "groups:
 - name: g
@@ -131,4 +131,49 @@ fn scripts_of_queries_pass_and_fail() {
     assert_eq!(code, 1);
     assert!(out.contains("bad.test:4: a\n"), "{out}");
     assert!(out.contains("bad.test: 1 of 1 queries failed\n"), "{out}");
+}
+
+#[test]
+fn a_server_and_its_directory_answer_alike() {
+    let server = Setup::new().start();
+    let url = server.url().to_owned();
+    let ask = |source: &str, arguments: &[&str]| {
+        let mut all = vec!["query", arguments[0], source];
+        all.extend(&arguments[1..]);
+        run(Path::new("."), &all)
+    };
+    let (code, out, err) = ask(&url, &["instant", "vector(1) + 1", "--time=5"]);
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "{}  2\n", ""));
+    let (code, out, _) = ask(&url, &["instant", "1 + 1", "--time=5", "-ojson"]);
+    let want =
+        "{\"status\":\"success\",\"data\":{\"resultType\":\"scalar\",\"result\":[5,\"2\"]}}\n";
+    assert_eq!((code, out.as_str()), (0, want));
+    let (code, out, err) = ask(&url, &["instant", "sum("]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(
+        err.contains("bad_data") && err.contains("unclosed left parenthesis"),
+        "{err}"
+    );
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let (code, out, _) = ask(path, &["instant", "1 + 1", "--time=5", "-ojson"]);
+    assert_eq!((code, out.as_str()), (0, want));
+    let range = ["range", "time()", "--start=0", "--end=20", "--step=10s"];
+    let (_, of_server, _) = ask(&url, &range);
+    let (_, of_directory, _) = ask(path, &range);
+    assert_eq!(of_server, of_directory);
+    assert_eq!(
+        of_server,
+        "{}\n  1970-01-01T00:00:00Z  0\n  1970-01-01T00:00:10Z  10\n  1970-01-01T00:00:20Z  20\n"
+    );
+    let (code, out, _) = ask(
+        path,
+        &["range", "time()", "--start=0", "--end=20", "--plot"],
+    );
+    assert_eq!(code, 0);
+    assert!(out.contains("━━ {}"), "{out}");
+    let (code, _, err) = ask("no/such/directory", &["instant", "1"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("no such directory"), "{err}");
 }

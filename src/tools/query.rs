@@ -1,0 +1,184 @@
+//! `barograph query`: questions from the shell, to a server or to a data directory.
+
+mod local;
+mod plot;
+mod remote;
+mod show;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use barograph_model::{Clock, SystemClock};
+use serde_json::Value;
+
+/// Who is asked.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// A server that speaks Prometheus's HTTP API; its URL without `/api/v1`.
+    Server(String),
+    /// A data directory that no server has open.
+    Directory(PathBuf),
+}
+
+impl Source {
+    /// From the command line: what begins like a URL is one.
+    pub(crate) fn new(text: &str) -> Self {
+        if text.starts_with("http://") || text.starts_with("https://") {
+            Self::Server(text.trim_end_matches('/').to_owned())
+        } else {
+            Self::Directory(text.into())
+        }
+    }
+}
+
+/// What is asked. Times in milliseconds since the Unix epoch; now where absent.
+#[derive(Clone, Debug)]
+pub(crate) enum Question {
+    /// The value of an expression at a time.
+    Instant { expr: String, time_ms: Option<i64> },
+    /// Its values over time; an hour up to now where no bounds are given, in steps that make at
+    /// most 250 of it.
+    Range {
+        expr: String,
+        start_ms: Option<i64>,
+        end_ms: Option<i64>,
+        step_ms: Option<i64>,
+    },
+    /// The series that selectors find.
+    Series {
+        selectors: Vec<String>,
+        start_ms: Option<i64>,
+        end_ms: Option<i64>,
+    },
+    /// The names of labels, or the values of one.
+    Labels {
+        name: Option<String>,
+        selectors: Vec<String>,
+        start_ms: Option<i64>,
+        end_ms: Option<i64>,
+    },
+}
+
+/// How the answer is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// As the HTTP API replies.
+    Json,
+}
+
+/// A question, whom to ask and how to show the answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Query {
+    pub(crate) source: Source,
+    pub(crate) question: Question,
+    pub(crate) format: Format,
+    /// Draw the values over time in the terminal.
+    pub(crate) plot: bool,
+    /// Headers of requests to a server, as `Name: value`.
+    pub(crate) headers: Vec<String>,
+}
+
+/// Asks and shows: success where there is an answer, even an empty one.
+pub(crate) fn run(query: &Query) -> ExitCode {
+    let asked = match &query.source {
+        Source::Server(url) => remote::ask(url, &query.headers, &query.question),
+        Source::Directory(path) => local::ask(path, &query.question),
+    };
+    let reply = match asked.and_then(|text| Reply::read(&text).map(|reply| (text, reply))) {
+        Ok((text, reply)) => {
+            if query.format == Format::Json {
+                println!("{text}");
+                return ExitCode::SUCCESS;
+            }
+            reply
+        }
+        Err(error) => {
+            eprintln!("barograph: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    for text in &reply.notes {
+        eprintln!("{text}");
+    }
+    if query.plot {
+        match plot::draw(&reply.data) {
+            Some(picture) => print!("{picture}"),
+            None => eprintln!("barograph: nothing to plot: no series has values in this range"),
+        }
+    } else {
+        print!("{}", show::table(&reply.data));
+    }
+    ExitCode::SUCCESS
+}
+
+/// What the API replied.
+struct Reply {
+    data: Value,
+    /// Warnings and infos.
+    notes: Vec<String>,
+}
+
+impl Reply {
+    /// # Errors
+    /// The text is no reply, or says that something failed.
+    fn read(text: &str) -> Result<Self, String> {
+        let mut reply: Value = serde_json::from_str(text).map_err(|_| {
+            "the answer is no JSON: is this the address of a server with Prometheus's HTTP API?"
+                .to_owned()
+        })?;
+        if reply["status"] != "success" {
+            let error = reply["error"].as_str().unwrap_or("no reason given");
+            let kind = reply["errorType"].as_str().unwrap_or("error");
+            return Err(format!("{kind}: {error}"));
+        }
+        let notes = ["warnings", "infos"]
+            .iter()
+            .filter_map(|name| reply[*name].as_array())
+            .flatten()
+            .filter_map(|text| text.as_str().map(str::to_owned))
+            .collect();
+        Ok(Self {
+            data: reply["data"].take(),
+            notes,
+        })
+    }
+}
+
+/// Bounds and step of a range, filled in.
+fn range(start_ms: Option<i64>, end_ms: Option<i64>, step_ms: Option<i64>) -> (i64, i64, i64) {
+    const HOUR_MS: i64 = 3_600_000;
+    const STEPS: i64 = 250;
+    let end_ms = end_ms.unwrap_or_else(|| SystemClock.now_ms());
+    let start_ms = start_ms.unwrap_or(end_ms - HOUR_MS);
+    let step_ms = step_ms.unwrap_or_else(|| ((end_ms - start_ms) / STEPS / 1000 * 1000).max(1000));
+    (start_ms, end_ms, step_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_that_say_no_are_errors() {
+        let text = r#"{"status":"error","errorType":"bad_data","error":"no"}"#;
+        assert_eq!(Reply::read(text).err().as_deref(), Some("bad_data: no"));
+        assert!(Reply::read("<html>").is_err());
+        let text = r#"{"status":"success","data":["a"],"warnings":["w"]}"#;
+        let reply = Reply::read(text).expect("a success");
+        assert_eq!(
+            (reply.data[0].as_str(), reply.notes),
+            (Some("a"), vec!["w".to_owned()])
+        );
+    }
+
+    #[test]
+    fn a_range_is_filled_in() {
+        assert_eq!(
+            range(Some(0), Some(3_600_000), None),
+            (0, 3_600_000, 14_000)
+        );
+        assert_eq!(range(Some(0), Some(10_000), None), (0, 10_000, 1000));
+    }
+}

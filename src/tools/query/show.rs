@@ -1,0 +1,116 @@
+//! Answers as text for people.
+
+use std::fmt::Write as _;
+
+use barograph_model::Labels;
+use serde_json::Value;
+
+/// The `data` of a reply as lines.
+pub(super) fn table(data: &Value) -> String {
+    let result = &data["result"];
+    match data["resultType"].as_str() {
+        Some("vector") => vector(result),
+        Some("matrix") => matrix(result),
+        Some("scalar") => format!("{}\n", text(&result[1])),
+        Some("string") => format!("{:?}\n", text(&result[1])),
+        // Lists of labels or of label sets.
+        _ => list(data),
+    }
+}
+
+fn vector(result: &Value) -> String {
+    let rows: Vec<(String, String)> = elements(result)
+        .map(|element| {
+            let value = match element.get("value") {
+                Some(pair) => text(&pair[1]),
+                None => element["histogram"][1].to_string(),
+            };
+            (metric(&element["metric"]), value)
+        })
+        .collect();
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max();
+    let mut out = String::new();
+    for (name, value) in rows {
+        let _ = writeln!(out, "{name:<width$}  {value}", width = width.unwrap_or(0));
+    }
+    out
+}
+
+fn matrix(result: &Value) -> String {
+    let mut out = String::new();
+    for element in elements(result) {
+        let _ = writeln!(out, "{}", metric(&element["metric"]));
+        for pair in elements(&element["values"]) {
+            let time_ms = (pair[0].as_f64().unwrap_or(0.0) * 1000.0).round() as i64;
+            let _ = writeln!(
+                out,
+                "  {}  {}",
+                crate::api::rfc3339(time_ms),
+                text(&pair[1])
+            );
+        }
+        for pair in elements(&element["histograms"]) {
+            let time_ms = (pair[0].as_f64().unwrap_or(0.0) * 1000.0).round() as i64;
+            let _ = writeln!(out, "  {}  {}", crate::api::rfc3339(time_ms), pair[1]);
+        }
+    }
+    out
+}
+
+fn list(data: &Value) -> String {
+    let mut out = String::new();
+    for element in elements(data) {
+        let line = match element {
+            Value::Object(_) => metric(element),
+            _ => text(element),
+        };
+        let _ = writeln!(out, "{line}");
+    }
+    out
+}
+
+pub(super) fn elements(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// A series as PromQL selects it: `up{job="a"}`.
+pub(super) fn metric(labels: &Value) -> String {
+    let pairs = labels.as_object().into_iter().flatten();
+    let labels = Labels::from_pairs(pairs.map(|(name, value)| (name, text(value))));
+    let name = labels.metric_name();
+    if !barograph_model::labels::is_legacy_metric_name(name) {
+        return labels.to_string();
+    }
+    let rest = labels.without(|label| label == barograph_model::METRIC_NAME);
+    if rest.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name}{rest}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_lined_up() {
+        let data = serde_json::json!({"resultType": "vector", "result": [
+            {"metric": {"__name__": "up", "job": "a"}, "value": [1, "1"]},
+            {"metric": {}, "value": [1, "NaN"]},
+        ]});
+        assert_eq!(table(&data), "up{job=\"a\"}  1\n{}           NaN\n");
+        let data = serde_json::json!({"resultType": "matrix", "result": [
+            {"metric": {"__name__": "up"}, "values": [[0, "1"], [1.5, "2"]]},
+        ]});
+        assert_eq!(
+            table(&data),
+            "up\n  1970-01-01T00:00:00Z  1\n  1970-01-01T00:00:01.5Z  2\n"
+        );
+        assert_eq!(table(&serde_json::json!(["a", "b"])), "a\nb\n");
+    }
+}
