@@ -63,6 +63,55 @@ impl StoredBlock {
         }
     }
 
+    /// The span it was made for; its end is exclusive.
+    pub(crate) fn span(&self) -> (i64, i64) {
+        match self {
+            Self::Own(block) => (block.meta.start_ms, block.meta.end_ms),
+            Self::Foreign(block) => (block.meta.min_ms, block.meta.max_ms),
+        }
+    }
+
+    /// Whether others may have samples of its span too. Where Prometheus stopped within a span, its
+    /// last block ends there and the head goes on.
+    pub(crate) fn is_part(&self) -> bool {
+        match self {
+            Self::Own(block) => block.meta.part,
+            Self::Foreign(_) => true,
+        }
+    }
+
+    /// How often its samples were compacted.
+    pub(crate) fn level(&self) -> u64 {
+        match self {
+            Self::Own(block) => block.meta.level,
+            Self::Foreign(block) => block.meta.level,
+        }
+    }
+
+    /// When it was made, milliseconds since the epoch.
+    pub(crate) fn made_ms(&self) -> i64 {
+        match self {
+            Self::Own(block) => block.meta.made_ms,
+            Self::Foreign(block) => block.meta.ulid.time_ms(),
+        }
+    }
+
+    /// How many samples it has; none known to be more where it does not tell.
+    pub(crate) fn samples(&self) -> Option<u64> {
+        match self {
+            Self::Own(block) => Some(block.meta.samples),
+            Self::Foreign(_) => None,
+        }
+    }
+
+    /// Compaction leaves it alone before this instant.
+    pub(crate) fn untouched_until_ms(&self) -> i64 {
+        match self {
+            Self::Own(_) => i64::MIN,
+            Self::Foreign(block) => block.untouched_until_ms,
+        }
+    }
+
     /// Size of its files.
     pub(crate) fn size_bytes(&self) -> u64 {
         match self {

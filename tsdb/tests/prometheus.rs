@@ -245,6 +245,39 @@ fn what_is_exported_is_read_in_place() {
     }
 }
 
+#[test]
+fn compaction_makes_blocks_ours() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (own, foreign) = (
+        directory.path().join("own"),
+        directory.path().join("prometheus"),
+    );
+    let db = open(&own);
+    fill(&db);
+    let samples = export(&db, &foreign);
+    let is_foreign = |entry: std::io::Result<fs::DirEntry>| {
+        let path = entry.expect("an entry").path();
+        path.join("meta.json").exists()
+    };
+    let count = || {
+        let entries = fs::read_dir(&foreign).expect("the directory");
+        entries.map(is_foreign).filter(|foreign| *foreign).count()
+    };
+    let reader = open(&foreign);
+    let want = content(&reader, &[], TimeRange::ALL);
+    assert_eq!(count(), 3);
+    assert!(reader.compact() > 0);
+    assert_eq!(count(), 0, "all are ours now");
+    assert_eq!(content(&reader, &[], TimeRange::ALL), want);
+    // And back: nothing was lost on the way.
+    let again = directory.path().join("again");
+    assert_eq!(export(&reader, &again), samples);
+    drop(reader);
+    assert_eq!(content(&open(&foreign), &[], TimeRange::ALL), want);
+    let back = without_hints(&content(&open(&again), &[], TimeRange::ALL));
+    assert_eq!(back, without_hints(&want));
+}
+
 fn flip_every_byte(block: &Path, file: &str, db_directory: &Path, want: &Content) {
     let path = block.join(file);
     let bytes = fs::read(&path).expect("the file");

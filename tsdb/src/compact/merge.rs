@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::block::writer::{BlockWriter, Piece};
@@ -11,6 +11,8 @@ use crate::component::ComponentKey;
 use crate::layout::Layout;
 use crate::merge::{Samples, Tie};
 use crate::page::codec::PAGE_SAMPLES;
+use crate::prometheus::input::ForeignInput;
+use crate::view::StoredBlock;
 
 type Failure = (PathBuf, io::Error);
 
@@ -24,6 +26,8 @@ const JOINED_LIMIT: usize = 16 * 1024;
 pub(crate) enum Input {
     /// One of ours.
     Own(Arc<Block>),
+    /// One of Prometheus.
+    Foreign(Arc<ForeignInput>),
 }
 
 /// Samples of a series that share a timestamp column.
@@ -66,34 +70,53 @@ impl InputColumns {
 }
 
 impl Input {
+    /// Prepares reading a block.
+    pub(crate) fn of(block: &StoredBlock) -> Result<Self, Failure> {
+        match block {
+            StoredBlock::Own(block) => Ok(Self::Own(block.clone())),
+            StoredBlock::Foreign(block) => match ForeignInput::open(block.clone()) {
+                Ok(input) => Ok(Self::Foreign(Arc::new(input))),
+                Err(error) => Err(damage(&block.path, &error)),
+            },
+        }
+    }
+
     fn failure(&self, error: &Damaged) -> Failure {
-        let Self::Own(block) = self;
-        let what = format!("damaged at byte {}: {}", error.offset, error.what);
-        let error = io::Error::new(io::ErrorKind::InvalidData, what);
-        (block.path.clone(), error)
+        match self {
+            Self::Own(block) => damage(&block.path, error),
+            Self::Foreign(input) => damage(&input.block.path, error),
+        }
     }
 
     /// How many label pairs it has; they are numbered in order of (name, value).
     fn pair_count(&self) -> Result<u32, Damaged> {
-        let Self::Own(block) = self;
-        block.pair_count()
+        match self {
+            Self::Own(block) => block.pair_count(),
+            Self::Foreign(input) => input.pair_count(),
+        }
     }
 
     fn pair(&self, number: u32) -> Result<(String, String), Damaged> {
-        let Self::Own(block) = self;
-        block.pair_texts(number)
+        match self {
+            Self::Own(block) => block.pair_texts(number),
+            Self::Foreign(input) => input.pair(number),
+        }
     }
 
     /// How many series it has, numbered in order of their labels.
     fn series_count(&self) -> Result<u32, Damaged> {
-        let Self::Own(block) = self;
-        block.series_count()
+        match self {
+            Self::Own(block) => block.series_count(),
+            Self::Foreign(input) => Ok(input.series_count()),
+        }
     }
 
     /// The pairs of a series, ascending.
     fn pairs_of(&self, series: u32) -> Result<Vec<u32>, Damaged> {
-        let Self::Own(block) = self;
-        block.pairs_of(series)
+        match self {
+            Self::Own(block) => block.pairs_of(series),
+            Self::Foreign(input) => input.pairs_of(series),
+        }
     }
 
     /// The samples of a series, oldest first. Returns how many bytes were read.
@@ -104,21 +127,33 @@ impl Input {
         columns: &mut InputColumns,
         pieces: &mut Vec<InputPiece>,
     ) -> Result<u64, Damaged> {
-        let Self::Own(block) = self;
-        block.read_pieces(series, component, columns, pieces)
+        match self {
+            Self::Own(block) => block.read_pieces(series, component, columns, pieces),
+            Self::Foreign(input) => input.read(series, component, pieces),
+        }
     }
 
     /// The components of a series, in order.
     fn component_keys(&self, series: u32) -> Result<Vec<ComponentKey>, Damaged> {
-        let Self::Own(block) = self;
-        block.component_keys(series)
+        match self {
+            Self::Own(block) => block.component_keys(series),
+            Self::Foreign(input) => input.component_keys(series),
+        }
     }
 
     /// The layouts that its histograms have.
     fn layouts(&self) -> Result<Vec<Layout>, Damaged> {
-        let Self::Own(block) = self;
-        block.layouts()
+        match self {
+            Self::Own(block) => block.layouts(),
+            Self::Foreign(input) => input.layouts(),
+        }
     }
+}
+
+fn damage(path: &Path, error: &Damaged) -> Failure {
+    let what = format!("damaged at byte {}: {}", error.offset, error.what);
+    let error = io::Error::new(io::ErrorKind::InvalidData, what);
+    (path.to_owned(), error)
 }
 
 /// One input and where the merge is in it.
@@ -470,7 +505,6 @@ mod tests {
     use crate::block::meta::Meta;
     use crate::disk::{Disk, SystemDisk};
     use barograph_model::TimeRange;
-    use std::path::Path;
 
     type Samples = Vec<(i64, u64)>;
 

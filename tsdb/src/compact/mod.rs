@@ -101,20 +101,21 @@ impl Inner {
         done
     }
 
-    fn next_merge(&self) -> Option<Vec<Arc<Block>>> {
+    fn next_merge(&self) -> Option<Vec<StoredBlock>> {
         let view = self.view.load_full();
+        let now_ms = self.clock.now_ms();
         let candidates: Vec<Candidate> = view
             .blocks
             .iter()
-            .filter_map(StoredBlock::own)
+            .filter(|block| block.untouched_until_ms() <= now_ms)
             .map(|block| Candidate {
-                uid: block.meta.uid,
-                start_ms: block.meta.start_ms,
-                end_ms: block.meta.end_ms,
+                uid: block.uid(),
+                start_ms: block.span().0,
+                end_ms: block.span().1,
                 bytes: block.size_bytes(),
-                made_ms: block.meta.made_ms,
-                part: block.meta.part,
-                foreign: false,
+                made_ms: block.made_ms(),
+                part: block.is_part(),
+                foreign: block.own().is_none(),
             })
             .collect();
         let retention_ms = self.retention().time_ms;
@@ -126,29 +127,28 @@ impl Inner {
                 i64::MAX
             },
             head_start_ms: view.head_start_ms,
-            now_ms: self.clock.now_ms(),
+            now_ms,
         };
         let set = plan(&candidates, rules, |set| self.is_to_wait(set))?;
         let find = |c: &Candidate| {
-            let mut own = view.blocks.iter().filter_map(StoredBlock::own);
-            let found = own.find(|block| block.meta.uid == c.uid);
+            let found = view.blocks.iter().find(|block| block.uid() == c.uid);
             found.cloned()
         };
         // In the order of the view, which settles ties.
         let mut blocks: Vec<_> = set.iter().filter_map(find).collect();
-        blocks.sort_by_key(|block| (block.meta.times.start_ms, block.meta.uid));
+        blocks.sort_by_key(|block| (block.range().start_ms, block.uid()));
         Some(blocks)
     }
 
     /// Merges blocks into one that takes their place.
     pub(crate) fn merge_blocks(
         &self,
-        blocks: &[Arc<Block>],
+        blocks: &[StoredBlock],
         overlapping: bool,
     ) -> Result<(), Failure> {
         let figures = &self.compaction_figures;
         let began = Instant::now();
-        let bytes: u64 = blocks.iter().map(|block| block.size_bytes()).sum();
+        let bytes: u64 = blocks.iter().map(StoredBlock::size_bytes).sum();
         self.check_space(bytes)?;
         figures.running.store(1, Ordering::Relaxed);
         let merged = self.write_merged(blocks);
@@ -178,8 +178,8 @@ impl Inner {
         Ok(())
     }
 
-    fn write_merged(&self, blocks: &[Arc<Block>]) -> Result<Option<Block>, Failure> {
-        let inputs = blocks.iter().cloned().map(Input::Own).collect();
+    fn write_merged(&self, blocks: &[StoredBlock]) -> Result<Option<Block>, Failure> {
+        let inputs = blocks.iter().map(Input::of).collect::<Result<_, _>>()?;
         let merge = Merge::begin(inputs)?;
         let directory = self.options.path.join("blocks");
         let uid = self.new_uid();
@@ -205,31 +205,37 @@ impl Inner {
             return Ok(None);
         }
         let head_start_ms = self.view.load().head_start_ms;
-        let metas = || blocks.iter().map(|block| &block.meta);
-        let end_ms = metas().map(|m| m.end_ms).max().unwrap_or_default();
+        let spans = || blocks.iter().map(StoredBlock::span);
+        let end_ms = spans().map(|(_, end)| end).max().unwrap_or_default();
         let path = writer.finish(
             &pairs,
             Meta {
                 uid,
-                start_ms: metas().map(|m| m.start_ms).min().unwrap_or_default(),
+                start_ms: spans().map(|(start, _)| start).min().unwrap_or_default(),
                 end_ms,
-                times: blocks[0].meta.times,
+                times: blocks[0].range(),
                 samples: 0,
                 series: 0,
                 pages: 0,
                 data_bytes: 0,
                 index_bytes: 0,
-                part: end_ms > head_start_ms && metas().any(|m| m.part),
-                level: metas().map(|m| m.level).max().unwrap_or_default() + 1,
+                part: end_ms > head_start_ms && blocks.iter().any(StoredBlock::is_part),
+                level: blocks
+                    .iter()
+                    .map(StoredBlock::level)
+                    .max()
+                    .unwrap_or_default()
+                    + 1,
                 made_ms: self.clock.now_ms(),
-                parents: metas().map(|m| m.uid).collect(),
+                parents: blocks.iter().map(StoredBlock::uid).collect(),
             },
         )?;
         let block = Block::open(&self.disk, &path).and_then(|block| {
             block.verify()?;
             Ok(block)
         });
-        let given: u64 = metas().map(|m| m.samples).sum();
+        let given: Option<u64> = blocks.iter().map(StoredBlock::samples).sum();
+        let given = given.unwrap_or(u64::MAX);
         match block {
             Ok(block) if block.meta.samples + merged.duplicates <= given => Ok(Some(block)),
             unusable => {
@@ -245,8 +251,8 @@ impl Inner {
     }
 
     /// Puts a block where others were, and removes these.
-    fn replace(&self, old: &[Arc<Block>], new: Option<Arc<Block>>) {
-        let is_old = |block: &StoredBlock| old.iter().any(|o| o.meta.uid == block.uid());
+    fn replace(&self, old: &[StoredBlock], new: Option<Arc<Block>>) {
+        let is_old = |block: &StoredBlock| old.iter().any(|o| o.uid() == block.uid());
         // The retention may have removed all of them meanwhile.
         let mut late = None;
         self.exchange_view(i64::MIN, |view| {
@@ -260,8 +266,7 @@ impl Inner {
                 ..view_of(kept.chain(placed).collect())
             }
         });
-        let old = old.iter().cloned().map(StoredBlock::Own);
-        for block in old.chain(late) {
+        for block in old.iter().chain(&late) {
             if let Err(error) = self.remove_directory(block.path(), block.uid()) {
                 tracing::warn!(path = %block.path().display(), %error,
                     "cannot remove a block that was compacted; the next start removes it");
@@ -312,13 +317,10 @@ impl Inner {
         failed.get(&key).is_some_and(|at| Instant::now() < at.next)
     }
 
-    fn remember(&self, set: &[Arc<Block>], succeeded: bool) {
-        let mut key: Vec<_> = set
-            .iter()
-            .map(|b| (b.meta.start_ms, b.meta.end_ms, b.meta.uid))
-            .collect();
+    fn remember(&self, set: &[StoredBlock], succeeded: bool) {
+        let mut key: Vec<_> = set.iter().map(|b| (b.span(), b.uid())).collect();
         key.sort_unstable();
-        let key: Vec<u64> = key.into_iter().map(|(_, _, uid)| uid).collect();
+        let key: Vec<u64> = key.into_iter().map(|(_, uid)| uid).collect();
         let failed = self.compaction.failed.lock();
         let mut failed = failed.unwrap_or_else(PoisonError::into_inner);
         if succeeded {
@@ -337,12 +339,9 @@ impl Inner {
     }
 }
 
-fn overlaps(set: &[Arc<Block>]) -> bool {
+fn overlaps(set: &[StoredBlock]) -> bool {
     let mut end_ms = i64::MIN;
-    let mut spans: Vec<_> = set
-        .iter()
-        .map(|b| (b.meta.start_ms, b.meta.end_ms))
-        .collect();
+    let mut spans: Vec<_> = set.iter().map(StoredBlock::span).collect();
     spans.sort_unstable();
     spans.iter().any(|(start, end)| {
         let overlap = *start < end_ms;

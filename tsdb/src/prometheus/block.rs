@@ -1,6 +1,6 @@
 //! A block that Prometheus wrote, read in place.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use barograph_model::{Labels, Matcher, TimeRange};
 use super::Damage;
 use super::beside::Beside;
 use super::chunk::{ChunkFiles, ChunkSamples, OpenChunks, encoding};
+use super::import::untouched_until_ms;
 use super::index::{ChunkMeta, Index, Series};
 use super::meta::{Meta, Ulid};
 use super::tombstones::Tombstones;
@@ -25,6 +26,8 @@ use crate::view::{StoredBlock, View};
 pub(crate) struct ForeignBlock {
     pub(crate) meta: Meta,
     pub(crate) path: PathBuf,
+    /// Compaction leaves it alone before this instant.
+    pub(crate) untouched_until_ms: i64,
     index: Index,
     chunks: ChunkFiles,
     tombstones: Tombstones,
@@ -70,6 +73,7 @@ impl ForeignBlock {
         Ok(Self {
             meta,
             path: path.to_owned(),
+            untouched_until_ms: i64::MIN,
             index,
             chunks,
             tombstones,
@@ -260,6 +264,54 @@ impl ForeignBlock {
         Ok(())
     }
 
+    /// References of all series, in order of their labels.
+    pub(crate) fn references(&self) -> Result<Vec<u32>, Damage> {
+        let all = select::Index::everything(&self.index)?.to_vec();
+        let mut series = Series::default();
+        let mut labels = Vec::with_capacity(all.len());
+        let mut last = None;
+        let mut sorted = true;
+        for reference in all {
+            self.index.series(reference, &mut series)?;
+            let here = self.index.labels(&series)?;
+            sorted &= last.as_ref().is_none_or(|last| *last < here);
+            last = Some(here);
+            labels.push(reference);
+        }
+        if sorted {
+            return Ok(labels);
+        }
+        let mut order = Vec::with_capacity(labels.len());
+        for reference in labels {
+            self.index.series(reference, &mut series)?;
+            order.push((self.index.labels(&series)?, reference));
+        }
+        order.sort();
+        Ok(order.into_iter().map(|(_, reference)| reference).collect())
+    }
+
+    /// Whether some of its samples may be histograms.
+    pub(crate) fn may_have_histograms(&self) -> bool {
+        // Older versions count samples only.
+        self.meta.histogram_samples > 0 || self.meta.float_samples != self.meta.samples
+    }
+
+    pub(crate) fn pair_count(&self) -> Result<u32, Damage> {
+        self.index.pair_count()
+    }
+
+    pub(crate) fn pair(&self, number: u32) -> Result<(&str, &str), Damage> {
+        self.index.pair(number)
+    }
+
+    pub(crate) fn pairs_of(
+        &self,
+        reference: u32,
+        known: &mut HashMap<(u32, u32), u32>,
+    ) -> Result<Vec<u32>, Damage> {
+        self.index.pairs_of(reference, known)
+    }
+
     /// Reads everything there is, for its checksums and to see whether it decodes; calls `done`
     /// after each series.
     pub(crate) fn verify(&self, mut done: impl FnMut()) -> Result<(), Damage> {
@@ -318,9 +370,25 @@ pub(crate) fn open_beside(
         source,
     })?;
     let (mut found, mut unreadable) = (Vec::new(), 0);
+    let untouched_until_ms = untouched_until_ms(disk, root);
+    // Compaction was interrupted before it removed what it had made ours.
+    let ours = view.blocks.iter().filter_map(StoredBlock::own);
+    let ours: BTreeSet<u64> = ours.flat_map(|block| block.meta.parents.clone()).collect();
     for name in names.iter().filter(|name| Ulid::parse(name).is_some()) {
         match ForeignBlock::open(disk, &root.join(name)) {
-            Ok(block) => found.push(Arc::new(block)),
+            Ok(block) if ours.contains(&(block.meta.ulid.0 as u64)) => {
+                let grave = root.join("blocks").join(format!("tmp-{name}"));
+                let removed = disk
+                    .rename(&block.path, &grave)
+                    .and_then(|()| disk.remove_dir_all(&grave));
+                if let Err(error) = removed {
+                    tracing::warn!(path = %block.path.display(), %error, "cannot remove a block that was compacted");
+                }
+            }
+            Ok(mut block) => {
+                block.untouched_until_ms = untouched_until_ms;
+                found.push(Arc::new(block));
+            }
             Err(error) => {
                 unreadable += 1;
                 tracing::error!(%error,
@@ -350,7 +418,7 @@ pub(crate) fn open_beside(
 }
 
 /// Whether chunks of an encoding hold floats, or are damaged.
-fn is_float(encoding: u8) -> bool {
+pub(super) fn is_float(encoding: u8) -> bool {
     !matches!(
         encoding,
         encoding::HISTOGRAM

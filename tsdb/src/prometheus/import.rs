@@ -30,6 +30,10 @@ const DAMAGE_REPORTED_LIMIT: u64 = 100;
 /// Span of Prometheus's youngest blocks.
 pub(crate) const BLOCK_SPAN_MS: i64 = 2 * 3_600_000;
 
+/// So long after a directory was taken over its blocks are read but not compacted into ours, so that
+/// Prometheus can have it back.
+const TRIAL_MS: i64 = 24 * 3_600_000;
+
 /// What an import did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Imported {
@@ -73,6 +77,7 @@ pub(crate) fn import_log(
     Marker {
         log: state,
         until_ms,
+        taken_over_ms: now_ms,
     }
     .write(disk, root)?;
     tracing::info!(
@@ -85,6 +90,14 @@ pub(crate) fn import_log(
         "the log of Prometheus is taken over"
     );
     Ok(Some(imported))
+}
+
+/// Before this instant compaction leaves the blocks of a directory alone.
+pub(super) fn untouched_until_ms(disk: &Arc<dyn Disk>, root: &Path) -> i64 {
+    let marker = Marker::read(disk, root);
+    marker.map_or(i64::MIN, |marker| {
+        marker.taken_over_ms.saturating_add(TRIAL_MS)
+    })
 }
 
 /// Files of Prometheus's logs.
@@ -178,6 +191,7 @@ fn prepare(disk: &Arc<dyn Disk>, root: &Path) -> Result<i64, Failure> {
 struct Marker {
     log: String,
     until_ms: i64,
+    taken_over_ms: i64,
 }
 
 impl Marker {
@@ -187,11 +201,12 @@ impl Marker {
         Some(Self {
             log: lines.next()?.to_owned(),
             until_ms: lines.next()?.parse().ok()?,
+            taken_over_ms: lines.next()?.parse().ok()?,
         })
     }
 
     fn write(&self, disk: &Arc<dyn Disk>, root: &Path) -> Result<(), Failure> {
-        let text = format!("{}\n{}\n", self.log, self.until_ms);
+        let text = format!("{}\n{}\n{}\n", self.log, self.until_ms, self.taken_over_ms);
         let (path, temporary) = (root.join(MARKER), root.join(format!("{MARKER}.tmp")));
         match disk.remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

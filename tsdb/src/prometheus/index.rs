@@ -1,6 +1,6 @@
 //! A block's index, versions 1 to 3, read in place.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -174,6 +174,50 @@ impl Index {
         Ok(Labels::from_sorted(pairs.into_iter()))
     }
 
+    /// How many label pairs there are, the empty one aside.
+    pub(super) fn pair_count(&self) -> Result<u32, Damage> {
+        let pairs = self.pairs()?;
+        Ok((pairs.entries.len() - pairs.of("").len()) as u32)
+    }
+
+    /// A label pair by its number in order of (name, value).
+    pub(super) fn pair(&self, number: u32) -> Result<(&str, &str), Damage> {
+        // The empty name comes first.
+        let pair = self.entry(self.pairs()?.of("").len() + number as usize)?;
+        Ok((pair.name, pair.value))
+    }
+
+    /// The numbers of a series' label pairs; `known` remembers them by their symbols.
+    pub(super) fn pairs_of(
+        &self,
+        reference: u32,
+        known: &mut HashMap<(u32, u32), u32>,
+    ) -> Result<Vec<u32>, Damage> {
+        let mut series = Series::default();
+        self.series(reference, &mut series)?;
+        let mut numbers = Vec::with_capacity(series.labels.len());
+        for symbols in series.labels {
+            let number = match known.get(&symbols) {
+                Some(number) => *number,
+                None => {
+                    let (name, value) = (self.symbol(symbols.0)?, self.symbol(symbols.1)?);
+                    if value.is_empty() {
+                        continue;
+                    }
+                    let Some(at) = self.find_entry(name, value)? else {
+                        let what = format!("a series has {name}={value}, which has no postings");
+                        return Err(Damage::new(FILE, 0, &what));
+                    };
+                    let number = (at - self.pairs()?.of("").len()) as u32;
+                    known.insert(symbols, number);
+                    number
+                }
+            };
+            numbers.push(number);
+        }
+        Ok(numbers)
+    }
+
     /// Calls `each` with every label name but the empty one.
     pub(super) fn names(&self) -> Result<impl Iterator<Item = &str>, Damage> {
         let names = self.pairs()?.names.iter();
@@ -247,6 +291,11 @@ impl Index {
     }
 
     fn find(&self, name: &str, value: &str) -> Result<Option<u64>, Damage> {
+        let at = self.find_entry(name, value)?;
+        at.map(|at| Ok(self.entry(at)?.postings_at)).transpose()
+    }
+
+    fn find_entry(&self, name: &str, value: &str) -> Result<Option<usize>, Damage> {
         let range = self.pairs()?.of(name);
         let (mut low, mut high) = (range.start, range.end);
         while low < high {
@@ -255,7 +304,7 @@ impl Index {
             match pair.value.cmp(value) {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => return Ok(Some(pair.postings_at)),
+                std::cmp::Ordering::Equal => return Ok(Some(middle)),
             }
         }
         Ok(None)

@@ -21,6 +21,11 @@ impl Ulid {
         Self(time << 80 | chance & ((1 << 80) - 1))
     }
 
+    /// When it was made.
+    pub(crate) fn time_ms(self) -> i64 {
+        (self.0 >> 80) as i64
+    }
+
     /// Reads the written form.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.len() != LENGTH {

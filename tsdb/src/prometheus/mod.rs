@@ -16,6 +16,7 @@ mod histogram_encoder;
 mod histograms;
 pub(crate) mod import;
 mod index;
+pub(crate) mod input;
 mod log;
 pub(crate) mod meta;
 mod record;
