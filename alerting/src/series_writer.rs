@@ -46,6 +46,7 @@ impl<'a> Writer<'a> {
     ) -> HashMap<Labels, SeriesRef> {
         let mut after = HashMap::with_capacity(rows.len());
         let mut batch = Batch::new(self.group);
+        batch.in_order_from_here();
         let mut written = Vec::with_capacity(rows.len());
         for (labels, value) in rows {
             let known = before.remove(&labels);
@@ -83,6 +84,7 @@ impl<'a> Writer<'a> {
     /// Registers series anew that left memory since they were written last.
     fn write_again(&mut self, retired: Vec<(Labels, f64)>, after: &mut HashMap<Labels, SeriesRef>) {
         let mut batch = Batch::new(self.group);
+        batch.in_order_from_here();
         let mut names = Vec::with_capacity(retired.len());
         for (labels, value) in retired {
             after.remove(&labels);
@@ -140,6 +142,8 @@ fn reason_text(reason: RejectReason) -> &'static str {
         RejectReason::OutOfOrder => "out of order sample",
         RejectReason::DuplicateTimestamp => "duplicate sample for timestamp",
         RejectReason::TooOld => "too old sample",
-        RejectReason::RetiredSeries | RejectReason::TooManyBuckets => reason.as_str(),
+        RejectReason::RetiredSeries
+        | RejectReason::TooManyBuckets
+        | RejectReason::OutOfOrderFull => reason.as_str(),
     }
 }

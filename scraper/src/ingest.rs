@@ -432,7 +432,9 @@ impl Ingest<'_> {
             let own = rejected.index < samples;
             match rejected.reason {
                 RejectReason::DuplicateTimestamp if own => dropped.duplicates += 1,
-                RejectReason::OutOfOrder if own => dropped.out_of_order += 1,
+                RejectReason::OutOfOrder | RejectReason::OutOfOrderFull if own => {
+                    dropped.out_of_order += 1;
+                }
                 RejectReason::TooOld if own => dropped.out_of_bounds += 1,
                 RejectReason::RetiredSeries if own => {
                     retired.push((scratch.rows[rejected.index], entry));
@@ -451,6 +453,7 @@ impl Ingest<'_> {
                 }
                 RejectReason::DuplicateTimestamp
                 | RejectReason::OutOfOrder
+                | RejectReason::OutOfOrderFull
                 | RejectReason::TooOld
                 | RejectReason::TooManyBuckets => {}
             }

@@ -4,48 +4,27 @@
 //! The other path sorts out exporter timestamps, new series, series that another group made, and
 //! several samples of one series.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::BuildHasherDefault;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use barograph_model::Metadata;
-use rapidhash::fast::RapidHasher;
 
-use crate::batch::{Appended, Batch, Entry, RejectReason, Rejected, SeriesRef};
+use crate::batch::{Appended, Batch, Entry, RejectReason, SeriesRef};
 use crate::catalog::{Catalog, Location, UNPLACED};
 use crate::chunk::Chunk;
 use crate::error::AppendError;
 use crate::exemplars::{self, ExemplarsAppended};
 use crate::expand::Rows;
 use crate::head::{Group, GroupState, Head};
+use crate::out_of_order::Arrival;
+use crate::sort_out::{Claims, Mover, Queue, Queued};
 use crate::track::{Row, Track};
 use crate::wal::record::{Join, RecordBuilder, kind};
 use crate::wal::writer::Wal;
 
 /// A track without new rows for so many of its intervals may take in series of other instants.
 const IDLE_INTERVALS: i64 = 3;
-
-type FastHash = BuildHasherDefault<RapidHasher<'static>>;
-
-/// Rows by the index of their track.
-type Claims = HashMap<u32, Row, FastHash>;
-
-/// A sample of the slow path.
-#[derive(Clone, Copy)]
-struct Item {
-    index: usize,
-    entry: Entry,
-    /// Whether it is part of the sample of that index, which came before.
-    component: bool,
-}
-
-/// A series that needs another track.
-struct Mover {
-    series: SeriesRef,
-    bits: u64,
-    from: Option<(u32, usize)>,
-}
 
 /// What an append does, decided before the log is written and done afterwards.
 #[derive(Default)]
@@ -54,6 +33,8 @@ struct Plan {
     new_tracks: Vec<(u32, Box<Track>)>,
     joins: Vec<(u32, Vec<Mover>)>,
     rows: Vec<(u32, Row)>,
+    /// Out of order, by series and time.
+    late: Vec<Arrival>,
 }
 
 impl Head {
@@ -65,7 +46,7 @@ impl Head {
         let mut appended = Appended::default();
         let rows = self.expand(batch, &mut appended.rejected);
         if !rows.entries.is_empty() && !self.append_row(wal, &group, &rows, &mut appended)? {
-            self.append_any(wal, &group, &rows, &mut appended)?;
+            self.append_any(wal, &group, batch, &rows, &mut appended)?;
             appended.rejected.sort_by_key(|r| r.index);
             // A sample is refused with any of its components.
             appended.rejected.dedup_by_key(|r| r.index);
@@ -233,87 +214,76 @@ impl Head {
         &self,
         wal: &Wal,
         handle: &Arc<Group>,
+        batch: &Batch,
         rows: &Rows<'_>,
         appended: &mut Appended,
     ) -> Result<(), AppendError> {
-        for left in rounds(rows) {
-            self.append_items(wal, handle, rows, left, appended)?;
-        }
-        Ok(())
-    }
-
-    /// Stores samples of different series.
-    fn append_items(
-        &self,
-        wal: &Wal,
-        handle: &Arc<Group>,
-        rows: &Rows<'_>,
-        mut left: Vec<Item>,
-        appended: &mut Appended,
-    ) -> Result<(), AppendError> {
+        let (queued, mut left) = Queued::new(batch, rows);
         while !left.is_empty() {
-            let mut by_group: BTreeMap<u32, Vec<Item>> = BTreeMap::new();
+            let mut by_group: BTreeMap<u32, Vec<Queue>> = BTreeMap::new();
             {
                 let catalog = self.catalog();
-                for item in left.drain(..) {
-                    match catalog.locate(item.entry.series) {
-                        Some(at) => by_group.entry(at.group).or_default().push(item),
-                        None => appended.rejected.push(Rejected {
-                            index: item.index,
-                            reason: RejectReason::RetiredSeries,
-                        }),
+                for queue in left.drain(..) {
+                    match catalog.locate(queue.series) {
+                        Some(at) => by_group.entry(at.group).or_default().push(queue),
+                        None => queued.retired(queue, &mut appended.rejected),
                     }
                 }
             }
-            for (number, items) in by_group {
+            for (number, queues) in by_group {
                 let group = if number == handle.number {
                     Some(handle.clone())
                 } else {
                     self.group(number)
                 };
-                match group {
-                    Some(group) => {
-                        let round = self.append_round(wal, &group, rows, &items, appended)?;
-                        left.extend(round);
+                if let Some(group) = group {
+                    let round = self.append_round(wal, &group, &queued, queues, appended)?;
+                    left.extend(round);
+                } else {
+                    for queue in queues {
+                        queued.retired(queue, &mut appended.rejected);
                     }
-                    None => appended.rejected.extend(items.iter().map(|item| Rejected {
-                        index: item.index,
-                        reason: RejectReason::RetiredSeries,
-                    })),
                 }
             }
-            // Stable: a sample comes before its components.
-            left.sort_by_key(|item| item.index);
+            left.sort_unstable_by_key(|queue| queue.next);
         }
         Ok(())
     }
 
-    /// Stores at most one sample per series of a group; returns the others.
+    /// Stores at most one sample in order per series of a group, and those out of order that come
+    /// before the next one in order; returns the others.
     fn append_round(
         &self,
         wal: &Wal,
         group: &Group,
-        rows: &Rows<'_>,
-        items: &[Item],
+        queued: &Queued<'_>,
+        queues: Vec<Queue>,
         appended: &mut Appended,
-    ) -> Result<Vec<Item>, AppendError> {
+    ) -> Result<Vec<Queue>, AppendError> {
         let mut writer = group.writer();
-        let mut later = Vec::new();
-        let mut verdict = Appended::default();
-        let mut plan;
+        let (mut plan, later, mut rejected, admission);
         {
             let state = group.read();
             let catalog = self.catalog();
-            plan = self.plan(group, &state, &catalog, items, &mut verdict, &mut later);
+            let sorted = self.sort_out(group, &state, &catalog, queued, queues);
+            (later, rejected) = (sorted.later, sorted.rejected);
+            plan = self.place(&state, sorted.claims, sorted.movers, sorted.fresh);
+            plan.late = sorted.late;
             writer.record.clear();
-            rows.log_layouts(&mut writer.record);
+            queued.rows.log_layouts(&mut writer.record);
             encode(group, &state, &catalog, &mut plan, &mut writer.record);
+            admission = (!plan.late.is_empty()).then(|| self.late.admit());
+            if let Some(admission) = &admission {
+                writer.record.operation(kind::LATE, |out| {
+                    admission.encode(&catalog, group.number, &plan.late, out);
+                });
+            }
         }
         let mut written = None;
         if !writer.record.is_empty() {
             match wal.append(&mut writer.record) {
                 Ok(record) => {
-                    rows.layouts_logged();
+                    queued.rows.layouts_logged();
                     written = Some(record);
                 }
                 Err(error) => {
@@ -324,109 +294,15 @@ impl Head {
                 }
             }
         }
+        if let Some(admission) = admission {
+            admission.insert(&plan.late, &self.layouts);
+        }
         self.carry_out(group, plan);
         if let Some(written) = written {
             wal.settle(written).map_err(log_error)?;
         }
-        appended.accepted += verdict.accepted;
-        appended.rejected.append(&mut verdict.rejected);
+        appended.rejected.append(&mut rejected);
         Ok(later)
-    }
-
-    fn plan(
-        &self,
-        group: &Group,
-        state: &GroupState,
-        catalog: &Catalog,
-        items: &[Item],
-        verdict: &mut Appended,
-        later: &mut Vec<Item>,
-    ) -> Plan {
-        let floor_ms = self.floor_ms.load(Ordering::Acquire);
-        let mut claims: Claims = Claims::default();
-        let mut movers: BTreeMap<i64, Vec<Mover>> = BTreeMap::new();
-        let mut fresh: Vec<(i64, Mover)> = Vec::new();
-        let mut seen: HashSet<u32, FastHash> =
-            HashSet::with_capacity_and_hasher(items.len(), FastHash::default());
-        let mut postponed = None;
-        for item in items {
-            if item.component {
-                if postponed == Some(item.index) {
-                    later.push(*item);
-                    continue;
-                }
-                if verdict.rejected.last().map(|r| r.index) == Some(item.index) {
-                    continue;
-                }
-            }
-            let Entry {
-                series,
-                timestamp_ms,
-                value,
-            } = item.entry;
-            let mut reject = |reason| {
-                verdict.rejected.push(Rejected {
-                    index: item.index,
-                    reason,
-                });
-            };
-            let location = match catalog.locate(series) {
-                None => {
-                    reject(RejectReason::RetiredSeries);
-                    continue;
-                }
-                Some(at) if at.group != group.number || !seen.insert(series.slot) => {
-                    postponed = Some(item.index);
-                    later.push(*item);
-                    continue;
-                }
-                Some(at) => at,
-            };
-            let bits = value.to_bits();
-            let position = location.position as usize;
-            let track = state.track(location.track);
-            if let Some(last_ms) = track.and_then(|t| t.last_sample_ms(position)) {
-                let same = track.is_some_and(|t| t.last_bits(position) == bits);
-                if timestamp_ms == last_ms && same {
-                    verdict.accepted += usize::from(!item.component);
-                    continue;
-                }
-                if timestamp_ms <= last_ms {
-                    reject(if timestamp_ms == last_ms {
-                        RejectReason::DuplicateTimestamp
-                    } else {
-                        RejectReason::OutOfOrder
-                    });
-                    continue;
-                }
-            }
-            // The least instant is what a track without rows has as its newest.
-            if timestamp_ms < floor_ms || timestamp_ms == i64::MIN {
-                reject(RejectReason::TooOld);
-                continue;
-            }
-            verdict.accepted += usize::from(!item.component);
-            let Some(track) = track else {
-                let from = None;
-                fresh.push((timestamp_ms, Mover { series, bits, from }));
-                continue;
-            };
-            if timestamp_ms > track.last_ms {
-                let claim = claims.entry(location.track).or_insert_with(|| {
-                    let mut row = Row::default();
-                    row.reset(timestamp_ms, track.ids.len());
-                    row
-                });
-                if claim.timestamp_ms == timestamp_ms {
-                    claim.set(position, bits);
-                    continue;
-                }
-            }
-            let from = Some((location.track, position));
-            let mover = Mover { series, bits, from };
-            movers.entry(timestamp_ms).or_default().push(mover);
-        }
-        self.place(state, claims, movers, fresh)
     }
 
     /// Finds tracks for the series that need one.
@@ -590,37 +466,12 @@ impl Head {
                 RejectReason::TooOld => &figures.too_old,
                 RejectReason::RetiredSeries => &figures.retired,
                 RejectReason::TooManyBuckets => &figures.too_many_buckets,
+                // Counted where it is decided.
+                RejectReason::OutOfOrderFull => continue,
             };
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
-}
-
-/// The samples in the order in which they are stored: the first of every series, the second of
-/// every series, and so on.
-fn rounds(rows: &Rows<'_>) -> Vec<Vec<Item>> {
-    let mut rounds: Vec<Vec<Item>> = vec![Vec::with_capacity(rows.entries.len())];
-    let mut counts: HashMap<SeriesRef, usize, _> =
-        HashMap::with_capacity_and_hasher(rows.entries.len(), FastHash::default());
-    let mut round = 0;
-    for (at, entry) in rows.entries.iter().enumerate() {
-        let component = rows.is_component(at);
-        // A component goes where its sample goes.
-        if !component {
-            let count = counts.entry(entry.series).or_default();
-            round = *count;
-            *count += 1;
-        }
-        if round == rounds.len() {
-            rounds.push(Vec::new());
-        }
-        rounds[round].push(Item {
-            index: rows.owner(at),
-            entry: *entry,
-            component,
-        });
-    }
-    rounds
 }
 
 /// Adds series to a track and ends their membership elsewhere.

@@ -127,6 +127,22 @@ impl<'a> Assembly<'a> {
         (ColumnKey::Interned(number), column)
     }
 
+    /// Adds samples whose timestamps are no column of a track or block.
+    pub(crate) fn extend(&mut self, samples: &Samples<u64>) {
+        if samples.timestamps_ms.is_empty() {
+            return;
+        }
+        let (key, column) = self.interned(samples.timestamps_ms.clone());
+        self.runs.push(key, &column, 0, column.len() as u32);
+        let values = samples.values.iter();
+        self.values.extend(values.map(|bits| f64::from_bits(*bits)));
+    }
+
+    /// Which of several samples of one instant counts.
+    pub(crate) fn tie(&self) -> Tie {
+        self.tie
+    }
+
     /// Where values and rows go.
     pub(crate) fn parts(&mut self) -> (&mut Vec<f64>, &mut Runs) {
         (self.values, &mut self.runs)

@@ -89,6 +89,8 @@ pub struct Batch {
     group: GroupId,
     entries: Vec<Entry>,
     pub(crate) extras: Extras,
+    /// Entries from here on are taken only in order.
+    in_order_from: usize,
 }
 
 impl Batch {
@@ -98,6 +100,7 @@ impl Batch {
             group,
             entries: Vec::new(),
             extras: Extras::default(),
+            in_order_from: usize::MAX,
         }
     }
 
@@ -177,10 +180,23 @@ impl Batch {
         self.extras.list.push(Extra { entry, kind });
     }
 
+    /// Samples added from now on, until the batch is emptied, are rejected where they are out of
+    /// order, even inside the window: what a writer derives from its own clock (staleness markers,
+    /// results of rules) is wrong rather than late then.
+    pub fn in_order_from_here(&mut self) {
+        self.in_order_from = self.entries.len();
+    }
+
+    /// Whether the entry is taken only in order.
+    pub(crate) fn is_in_order_only(&self, index: usize) -> bool {
+        index >= self.in_order_from
+    }
+
     /// Empties the batch, keeping its memory.
     pub fn clear(&mut self) {
         self.entries.clear();
         self.extras.clear();
+        self.in_order_from = usize::MAX;
     }
 
     /// Empties the batch and gives it to another group, keeping its memory.
@@ -248,6 +264,8 @@ pub enum RejectReason {
     RetiredSeries,
     /// The store holds as many histogram buckets and start timestamps in memory as it may.
     TooManyBuckets,
+    /// Out of order while the memory for that is full. It can be appended again later.
+    OutOfOrderFull,
 }
 
 impl RejectReason {
@@ -259,6 +277,7 @@ impl RejectReason {
             Self::TooOld => "too_old",
             Self::RetiredSeries => "retired_series",
             Self::TooManyBuckets => "too_many_buckets",
+            Self::OutOfOrderFull => "out_of_order_full",
         }
     }
 }

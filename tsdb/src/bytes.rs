@@ -63,6 +63,11 @@ impl<'a> Reader<'a> {
         self.at == self.bytes.len()
     }
 
+    /// How many bytes are left.
+    pub(crate) fn left(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
     pub(crate) fn fail(&self, what: &'static str) -> Malformed {
         Malformed {
             offset: self.at,

@@ -152,6 +152,10 @@ fn write_file(disk: &Arc<dyn Disk>, path: &Path, head: &Head, number: u64) -> io
     if let Some(body) = head.families.dump() {
         sink.operation(kind::FAMILIES, |out| out.extend_from_slice(&body));
     }
+    head.late.checkpoint(head, |write| {
+        sink.operation(kind::LATE, |out| write(out));
+        sink.spill()
+    })?;
     sink.operation(kind::END, |_| {});
     sink.flush()?;
     sink.file.sync_data()?;

@@ -435,10 +435,7 @@ impl Head {
                     .drain(..)
                     .filter(|series| catalog.locate(*series).is_some());
                 let slots: RoaringBitmap = here.map(|series| series.slot).collect();
-                self.figures
-                    .series_removed
-                    .fetch_add(slots.len(), Ordering::Relaxed);
-                catalog.retire(&slots);
+                self.retire(&mut catalog, &slots);
             }
             let mut state = group.write();
             for index in emptied.drain(..) {
@@ -461,10 +458,8 @@ impl Head {
                 .iter()
                 .filter(|slot| catalog.location_of_slot(*slot).track != UNPLACED);
             slots -= placed.collect::<RoaringBitmap>();
-            self.figures
-                .series_removed
-                .fetch_add(slots.len(), Ordering::Relaxed);
-            catalog.retire(&slots);
+            slots -= self.late.slots();
+            self.retire(&mut catalog, &slots);
         }
         self.layouts.forget_before(until_ms);
         self.drop_empty_groups();

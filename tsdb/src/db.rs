@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use barograph_instrument::Registry;
-use barograph_model::{Clock, Labels, Metadata, SystemClock};
+use barograph_model::{Clock, Labels, Metadata, SystemClock, TimeRange};
 
 use crate::batch::{Appended, Batch, GroupId, SeriesRef};
 use crate::compact::{self, Compaction, pace::Pace};
@@ -164,7 +164,22 @@ impl Db {
     /// An immutable view of everything appended before the call.
     pub fn snapshot(&self) -> Snapshot {
         let inner = self.inner();
-        Snapshot::new(inner.head.clone(), inner.view.load_full())
+        // Late samples first: those that become a part meanwhile are in the view then.
+        let late = inner.head.late.views();
+        Snapshot::new(inner.head.clone(), inner.view.load_full(), late)
+    }
+
+    /// Sets how much older than the newest sample of the store a sample may be that is older than
+    /// its series' newest, milliseconds; 0 takes none from now on.
+    pub fn set_out_of_order_window(&self, window_ms: i64) {
+        self.inner().head.late.set_window(window_ms);
+    }
+
+    /// A number that grows whenever samples that are not the newest of their series appear inside
+    /// `range`, late or imported: what was computed from the range before is out of date then. It
+    /// may grow without that.
+    pub fn past_generation(&self, range: TimeRange) -> u64 {
+        self.inner().head.late.generation(range)
     }
 
     /// Figures about the store; at most `top` rows per list.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use barograph_model::Labels;
+use roaring::RoaringBitmap;
 
 use crate::batch::{GroupId, SeriesRef};
 use crate::catalog::{Catalog, Location};
@@ -18,6 +19,7 @@ use crate::error::RegisterError;
 use crate::exemplars::Exemplars;
 use crate::families::Families;
 use crate::layouts::Layouts;
+use crate::out_of_order::OutOfOrder;
 use crate::page::slab::Slab;
 use crate::track::{Row, Track};
 use crate::wal::record::RecordBuilder;
@@ -49,6 +51,8 @@ pub(crate) struct Head {
     pub(crate) layouts: Layouts,
     pub(crate) exemplars: Exemplars,
     pub(crate) families: Families,
+    /// Samples out of order.
+    pub(crate) late: OutOfOrder,
     pub(crate) figures: HeadFigures,
 }
 
@@ -181,6 +185,7 @@ impl Head {
             layouts: Layouts::default(),
             exemplars: Exemplars::new(0),
             families: Families::default(),
+            late: OutOfOrder::default(),
             figures: HeadFigures::default(),
         }
     }
@@ -318,6 +323,15 @@ impl Head {
         group.registered.fetch_add(1, Ordering::Relaxed);
         self.figures.series_created.fetch_add(1, Ordering::Relaxed);
         Ok(catalog.insert(labels, group.number, None))
+    }
+
+    /// Removes series from the catalog.
+    pub(crate) fn retire(&self, catalog: &mut Catalog, slots: &RoaringBitmap) {
+        self.late.orphan(catalog, slots);
+        self.figures
+            .series_removed
+            .fetch_add(slots.len(), Ordering::Relaxed);
+        catalog.retire(slots);
     }
 
     /// A new track with a number and mark of its own.

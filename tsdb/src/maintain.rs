@@ -24,6 +24,7 @@ impl Inner {
             .unwrap_or_else(PoisonError::into_inner);
         // Failures are counted and logged where they happen; the next round tries again.
         self.flush_chunks(&mut state).ok();
+        let spilled = self.spill().is_ok_and(|some| some);
         let mut cut = false;
         if cut_always || state.cut_sought.elapsed() >= CUT_INTERVAL {
             state.cut_sought = Instant::now();
@@ -34,7 +35,7 @@ impl Inner {
         let due = state.checkpointed.elapsed() >= self.options.checkpoint_interval;
         let asked = &self.wal.figures.checkpoint_asked;
         let is_asked = asked.swap(false, Ordering::Relaxed);
-        if (cut || dropped || due || is_asked) && self.checkpoint(&mut state).is_err() {
+        if (cut || spilled || dropped || due || is_asked) && self.checkpoint(&mut state).is_err() {
             asked.fetch_or(is_asked, Ordering::Relaxed);
         }
     }

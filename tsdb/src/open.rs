@@ -1,5 +1,6 @@
 //! Opening a directory: lock, blocks, head files, checkpoint, log.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::options::Options;
 use crate::prometheus;
 use crate::quarantine::{PIECE_LIMIT_BYTES, Quarantine};
 use crate::replay::{Replay, ReplayOutcome};
+use crate::view::StoredBlock;
 use crate::wal::header::HeaderError;
 use crate::wal::reader::{Damage, read_segment};
 use crate::wal::record::{kind, operations};
@@ -60,13 +62,20 @@ pub(crate) fn open(
     let head = Arc::new(Head::new(options.series_limit));
     head.exemplars.set_limit(options.exemplars_limit);
     head.floor_ms.store(view.head_start_ms, Ordering::Relaxed);
+    head.late.configure(
+        clock.clone(),
+        options.out_of_order_buffer_bytes,
+        options.block_span_ms,
+    );
+    head.late.set_window(options.out_of_order_window_ms);
+    let done = view.blocks.iter().map(StoredBlock::uid).collect();
     let source = Source {
         disk: &disk,
         root: &root,
         quarantine: &quarantine,
         figures: &figures,
     };
-    let next_number = replay(&source, &head, found)?;
+    let next_number = replay(&source, &head, found, done)?;
     // Blocks have what is older; a crash may have come between writing one and dropping it here.
     head.drop_before(view.head_start_ms);
     let wal = Wal::new(
@@ -94,7 +103,12 @@ fn open_head_files(
 }
 
 /// Rebuilds the head; returns the number of the next log segment.
-fn replay(from: &Source<'_>, head: &Head, found: Found) -> Result<u64, OpenError> {
+fn replay(
+    from: &Source<'_>,
+    head: &Head,
+    found: Found,
+    done: HashSet<u64>,
+) -> Result<u64, OpenError> {
     let began = std::time::Instant::now();
     let directory = from.root.join("wal");
     let names = from
@@ -109,7 +123,7 @@ fn replay(from: &Source<'_>, head: &Head, found: Found) -> Result<u64, OpenError
     let next_number = newest.map_or(1, |number| number + 1);
     let mut loader = Loader {
         from,
-        replay: Replay::new(head, found.chunks),
+        replay: Replay::new(head, found.chunks, done),
         torn: None,
     };
     loader.replay.damaged = found.damaged > 0;

@@ -34,6 +34,15 @@ pub struct Options {
     pub checkpoint_interval: Duration,
     /// Bytes that compaction may read and write per second; 0 sets no limit.
     pub compaction_bytes_per_second: u64,
+    /// How much older than the newest sample of the store a sample may be that is older than its
+    /// series' newest, milliseconds; 0 takes none.
+    /// [`Db::set_out_of_order_window`](crate::Db::set_out_of_order_window) changes it.
+    pub out_of_order_window_ms: i64,
+    /// Most bytes of samples out of order in memory. Half of it is written to blocks meanwhile; what
+    /// comes while both halves are full is rejected.
+    pub out_of_order_buffer_bytes: usize,
+    /// How long samples out of order stay in memory before they are written to blocks.
+    pub out_of_order_spill_interval: Duration,
 }
 
 impl Options {
@@ -52,6 +61,9 @@ impl Options {
             maintenance_interval: Duration::from_secs(5),
             checkpoint_interval: Duration::from_mins(5),
             compaction_bytes_per_second: 64 << 20,
+            out_of_order_window_ms: 24 * 3_600_000,
+            out_of_order_buffer_bytes: 64 << 20,
+            out_of_order_spill_interval: Duration::from_hours(1),
         }
     }
 }

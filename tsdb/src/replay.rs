@@ -1,6 +1,6 @@
 //! Rebuilding the head from a checkpoint and the log after it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
@@ -10,6 +10,7 @@ use crate::bytes::{Malformed, Reader};
 use crate::catalog::Location;
 use crate::chunk::Chunk;
 use crate::head::{Group, Head};
+use crate::out_of_order;
 use crate::track::{DEAD, Logged, ROWS_LIMIT, Row, Track};
 use crate::wal::record::{Counters, Join, Name, kind, operations};
 
@@ -23,6 +24,8 @@ pub(crate) struct Replay<'a> {
     row: Row,
     /// Whether something was lost: names may be among it.
     pub(crate) damaged: bool,
+    /// Blocks there are: late samples that became one are not restored.
+    done: HashSet<u64>,
     /// What happened.
     pub(crate) outcome: ReplayOutcome,
 }
@@ -41,7 +44,7 @@ pub(crate) struct ReplayOutcome {
 }
 
 impl<'a> Replay<'a> {
-    pub(crate) fn new(head: &'a Head, stored: Vec<Arc<Chunk>>) -> Self {
+    pub(crate) fn new(head: &'a Head, stored: Vec<Arc<Chunk>>, done: HashSet<u64>) -> Self {
         let mut by_track: HashMap<u32, Vec<Arc<Chunk>>> = HashMap::new();
         for chunk in stored {
             // Were the record lost that names the track, its number must not be used again.
@@ -59,6 +62,7 @@ impl<'a> Replay<'a> {
             stored: by_track,
             row: Row::default(),
             damaged: false,
+            done,
             outcome: ReplayOutcome::default(),
         }
     }
@@ -124,6 +128,7 @@ impl<'a> Replay<'a> {
         catalog.finish_restore();
         let newest_ms = self.head.max_ms.load(std::sync::atomic::Ordering::Relaxed);
         self.head.layouts.restored(newest_ms);
+        self.head.late.finish_restore();
         self.outcome
     }
 
@@ -182,6 +187,12 @@ impl<'a> Replay<'a> {
                 self.head.exemplars.replay(&mut reader, &catalog)
             }
             kind::FAMILIES => self.head.families.replay(&mut reader),
+            kind::LATE => {
+                let restored = out_of_order::restore(self.head, &self.done, &mut reader)?;
+                self.outcome.samples += restored.samples;
+                self.outcome.rows_lost += restored.lost;
+                Ok(())
+            }
             kind::END => {
                 self.outcome.ended = true;
                 Ok(())
@@ -281,7 +292,13 @@ impl<'a> Replay<'a> {
             let series = if *series == DEAD {
                 DEAD
             } else {
-                known_series(&mut catalog, *series, name.as_ref(), group.number)
+                known_series(
+                    self.head,
+                    &mut catalog,
+                    *series,
+                    name.as_ref(),
+                    group.number,
+                )
             };
             if series != DEAD {
                 let old = catalog.locate(series);
@@ -402,7 +419,8 @@ fn best_cover(mut chunks: Vec<Arc<Chunk>>) -> Vec<Arc<Chunk>> {
 
 /// The series of a join: one that is there, one to be made, or a dead position where the record
 /// that named it is lost.
-fn known_series(
+pub(crate) fn known_series(
+    head: &Head,
     catalog: &mut crate::catalog::Catalog,
     series: SeriesRef,
     name: Option<&Name>,
@@ -422,6 +440,7 @@ fn known_series(
         gone.extend(catalog.find(labels).map(|old| old.slot));
     }
     if !gone.is_empty() {
+        head.late.orphan(catalog, &gone);
         catalog.retire(&gone);
     }
     match name {

@@ -20,6 +20,7 @@ use crate::head_select::{self, HeadSelection, HeadSeries, PairTexts};
 use crate::histogram::{HistogramColumn, Part};
 use crate::layout::Layout;
 use crate::merge::Tie;
+use crate::out_of_order::{LateColumn, LateView, select as late};
 use crate::prometheus::block::ForeignBlock;
 use crate::view::{StoredBlock, View};
 
@@ -32,6 +33,8 @@ pub struct Snapshot {
     view: Arc<View>,
     /// Committed rows of every track.
     marks: Arc<[u32]>,
+    /// Samples out of order that are in memory.
+    late: Arc<[LateView]>,
 }
 
 /// The series of one selection, in order of their labels.
@@ -50,6 +53,7 @@ struct Picked {
     labels: OnceLock<Labels>,
     head: Option<HeadSeries>,
     blocks: Vec<BlockSeries>,
+    late: Vec<LateColumn>,
 }
 
 impl Picked {
@@ -83,9 +87,14 @@ pub struct Column {
 }
 
 impl Snapshot {
-    pub(crate) fn new(head: Arc<Head>, view: Arc<View>) -> Self {
+    pub(crate) fn new(head: Arc<Head>, view: Arc<View>, late: Vec<LateView>) -> Self {
         let marks = head.marks().rows.as_slice().into();
-        Self { head, view, marks }
+        Self {
+            head,
+            view,
+            marks,
+            late: late.into(),
+        }
     }
 
     /// The series that fit every matcher and may have samples in `range`.
@@ -103,8 +112,12 @@ impl Snapshot {
         for (number, block) in self.view.blocks.iter().enumerate() {
             if block.range().overlaps(&range) {
                 let found = block.select(number as u32, matchers, range)?;
-                series = merge(&texts, series, found);
+                series = merge(&texts, series, found, |one| &mut one.blocks);
             }
+        }
+        if !self.late.is_empty() {
+            let found = late::select(&self.head, &self.late, matchers, range);
+            series = merge(&texts, series, found, |one| &mut one.late);
         }
         Ok(Selection {
             snapshot: self.clone(),
@@ -125,6 +138,9 @@ impl Snapshot {
         range: TimeRange,
     ) -> Result<Vec<String>, SelectError> {
         let mut names = BTreeSet::new();
+        for (labels, _) in late::select(&self.head, &self.late, matchers, range) {
+            names.extend(labels.iter().map(|(name, _)| name.to_owned()));
+        }
         if self.head_overlaps(range) {
             let index = HeadIndex::new(&self.head);
             let slots = self.head_slots(&index, matchers, range);
@@ -156,6 +172,11 @@ impl Snapshot {
         range: TimeRange,
     ) -> Result<Vec<String>, SelectError> {
         let mut values = BTreeSet::new();
+        for (labels, _) in late::select(&self.head, &self.late, matchers, range) {
+            if labels.has(name) {
+                values.insert(labels.get(name).to_owned());
+            }
+        }
         if self.head_overlaps(range) {
             let index = HeadIndex::new(&self.head);
             let slots = self.head_slots(&index, matchers, range);
@@ -306,6 +327,13 @@ impl Selection {
                 self.read_head(series, TimeRange { start_ms, ..range }, &mut assembly)?;
             }
         }
+        late::read(
+            &self.snapshot.late,
+            &series.late,
+            None,
+            range,
+            &mut assembly,
+        )?;
         column.timestamps_ms = assembly.finish();
         Ok(())
     }
@@ -315,6 +343,7 @@ impl Selection {
         let series = &self.series[index];
         let blocks = &self.snapshot.view.blocks;
         series.head.as_ref().is_some_and(|s| !s.parts.is_empty())
+            || series.late.iter().any(|column| column.key.is_some())
             || series
                 .blocks
                 .iter()
@@ -331,19 +360,21 @@ impl Selection {
         let mut part = Part::default();
         let assembly = Assembly::new(&mut part.values, &self.timestamps);
         let mut assembly = assembly.with_tie(Tie::Place);
-        let series = &self.series[index];
-        for at in &series.blocks {
+        let picked = &self.series[index];
+        for at in &picked.blocks {
             let block = &self.snapshot.view.blocks[at.block as usize];
             if block.range().overlaps(&range) {
                 block.read_component(*at, key, range, &mut assembly)?;
             }
         }
-        if let Some(series) = series.head.as_ref().and_then(|s| s.part(key)) {
+        if let Some(series) = picked.head.as_ref().and_then(|s| s.part(key)) {
             let start_ms = range.start_ms.max(self.snapshot.view.head_start_ms);
             if start_ms <= range.end_ms {
                 self.read_head(series, TimeRange { start_ms, ..range }, &mut assembly)?;
             }
         }
+        let late = &self.snapshot.late;
+        late::read(late, &picked.late, Some(key), range, &mut assembly)?;
         part.timestamps_ms = assembly.finish();
         Ok(part)
     }
@@ -465,8 +496,13 @@ fn damaged_head(track: u32, error: crate::bytes::Malformed) -> ReadError {
     }
 }
 
-/// Joins two lists of series in label order.
-fn merge(texts: &PairTexts, a: Vec<Picked>, b: Vec<(Labels, BlockSeries)>) -> Vec<Picked> {
+/// Adds to series in label order others, in label order too: to their list of such.
+fn merge<T>(
+    texts: &PairTexts,
+    a: Vec<Picked>,
+    b: Vec<(Labels, T)>,
+    list: impl Fn(&mut Picked) -> &mut Vec<T>,
+) -> Vec<Picked> {
     let mut merged = Vec::with_capacity(a.len().max(b.len()));
     let (mut a, mut b) = (a.into_iter().peekable(), b.into_iter().peekable());
     loop {
@@ -483,7 +519,10 @@ fn merge(texts: &PairTexts, a: Vec<Picked>, b: Vec<(Labels, BlockSeries)>) -> Ve
             let one = one.get_or_insert_with(Picked::default);
             // Known already, or good to have.
             one.labels.get_or_init(|| labels);
-            one.blocks.push(series);
+            list(one).push(series);
+            while let Some((_, series)) = b.next_if(|(own, _)| one.labels.get() == Some(own)) {
+                list(one).push(series);
+            }
         }
         merged.extend(one);
     }

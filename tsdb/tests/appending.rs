@@ -117,7 +117,7 @@ fn a_batch_may_hold_years_of_one_series() {
     let appended = db.append(&batch).expect("appends");
     assert_eq!(appended.accepted as i64, COUNT + COUNT / 100);
     let reasons: Vec<_> = appended.rejected.iter().map(|r| r.reason).collect();
-    assert_eq!(reasons, [RejectReason::OutOfOrder; 2]);
+    assert_eq!(reasons, [RejectReason::TooOld; 2]);
     let stored = samples(&db);
     let minutes = (0..COUNT).map(|t| t * 60_000);
     assert!(stored[0].1.timestamps_ms.iter().copied().eq(minutes));

@@ -40,8 +40,10 @@ pub(crate) mod kind {
     pub(crate) const EXEMPLARS: u8 = 10;
     /// What metric families say of themselves.
     pub(crate) const FAMILIES: u8 = 11;
+    /// Samples out of order.
+    pub(crate) const LATE: u8 = 12;
     /// The greatest kind there is.
-    pub(crate) const LAST: u8 = FAMILIES;
+    pub(crate) const LAST: u8 = LATE;
 }
 
 /// Bytes that begin a marker's body.
@@ -162,8 +164,7 @@ impl Join {
             put_varint(out, u64::from(field));
         }
         put_varint(out, self.series.len() as u64);
-        // A text is written where it first occurs; later it is a number. Targets repeat theirs.
-        let mut known: HashMap<&str, u64> = HashMap::new();
+        let mut texts = Texts::default();
         for (series, name) in &self.series {
             if *series == DEAD {
                 out.push(0);
@@ -176,26 +177,10 @@ impl Join {
             });
             put_varint(out, u64::from(series.slot));
             put_varint(out, u64::from(series.generation));
-            let labels = match name {
-                None => continue,
-                Some(Name::Component(belongs)) => {
-                    belongs.write(out);
-                    continue;
-                }
-                Some(Name::Labels(labels)) => labels,
-            };
-            put_varint(out, labels.len() as u64);
-            for (name, value) in labels {
-                for text in [name, value] {
-                    let next = known.len() as u64 + 1;
-                    if let Some(number) = known.get(text) {
-                        put_varint(out, *number);
-                    } else {
-                        known.insert(text, next);
-                        out.push(0);
-                        put_text(out, text);
-                    }
-                }
+            match name {
+                None => {}
+                Some(Name::Component(belongs)) => belongs.write(out),
+                Some(Name::Labels(labels)) => put_labels(out, &mut texts, labels),
             }
         }
     }
@@ -209,7 +194,7 @@ impl Join {
             series: Vec::new(),
         };
         let count = reader.count(1)?;
-        let mut known: Vec<&str> = Vec::new();
+        let mut texts: Vec<&str> = Vec::new();
         for _ in 0..count {
             let form = reader.u8()?;
             if form == 0 {
@@ -222,18 +207,7 @@ impl Join {
             };
             let name = match form {
                 1 => None,
-                2 => {
-                    let pairs = reader.count(2)?;
-                    let mut list: Vec<(&str, &str)> = Vec::with_capacity(pairs);
-                    for _ in 0..pairs {
-                        let name = read_known(reader, &mut known)?;
-                        list.push((name, read_known(reader, &mut known)?));
-                    }
-                    if !list.is_sorted_by(|a, b| a.0 < b.0) || list.iter().any(|p| p.1.is_empty()) {
-                        return Err(reader.fail("labels out of order"));
-                    }
-                    Some(Name::Labels(Labels::from_sorted(list.into_iter())))
-                }
+                2 => Some(Name::Labels(read_labels(reader, &mut texts)?)),
                 3 => Some(Name::Component(Belongs::read(reader)?)),
                 _ => return Err(reader.fail("an unknown form of series")),
             };
@@ -241,6 +215,47 @@ impl Join {
         }
         Ok(join)
     }
+}
+
+/// Numbers of the texts of an operation. A text is written where it first occurs; later it is a
+/// number. Targets repeat theirs.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    known: HashMap<Box<str>, u64>,
+}
+
+/// Appends labels.
+pub(crate) fn put_labels(out: &mut Vec<u8>, texts: &mut Texts, labels: &Labels) {
+    put_varint(out, labels.len() as u64);
+    for (name, value) in labels {
+        for text in [name, value] {
+            let next = texts.known.len() as u64 + 1;
+            if let Some(number) = texts.known.get(text) {
+                put_varint(out, *number);
+            } else {
+                texts.known.insert(text.into(), next);
+                out.push(0);
+                put_text(out, text);
+            }
+        }
+    }
+}
+
+/// Reads labels; `texts` are those of the operation so far.
+pub(crate) fn read_labels<'a>(
+    reader: &mut Reader<'a>,
+    texts: &mut Vec<&'a str>,
+) -> Result<Labels, Malformed> {
+    let pairs = reader.count(2)?;
+    let mut list: Vec<(&str, &str)> = Vec::with_capacity(pairs);
+    for _ in 0..pairs {
+        let name = read_known(reader, texts)?;
+        list.push((name, read_known(reader, texts)?));
+    }
+    if !list.is_sorted_by(|a, b| a.0 < b.0) || list.iter().any(|p| p.1.is_empty()) {
+        return Err(reader.fail("labels out of order"));
+    }
+    Ok(Labels::from_sorted(list.into_iter()))
 }
 
 fn read_known<'a>(reader: &mut Reader<'a>, known: &mut Vec<&'a str>) -> Result<&'a str, Malformed> {
