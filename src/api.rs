@@ -1,6 +1,7 @@
 //! The HTTP API: routes, and one module per group of them. The only place with JSON replies.
 
 mod error;
+mod exemplars;
 mod federate;
 mod json;
 mod lifecycle;
@@ -61,6 +62,10 @@ fn v1() -> Router<Arc<App>> {
     let routes = Router::new()
         .route("/query", get(query::instant).post(query::instant))
         .route("/query_range", get(query::range).post(query::range))
+        .route(
+            "/query_exemplars",
+            get(exemplars::query_exemplars).post(exemplars::query_exemplars),
+        )
         .route("/format_query", get(query::format).post(query::format))
         .route("/series", get(series::series).post(series::series))
         .route(

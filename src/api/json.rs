@@ -3,7 +3,7 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use barograph_model::{Labels, Sample, number};
+use barograph_model::{FloatHistogram, Labels, Sample, number};
 use barograph_query::{Series, Value, VectorSample};
 use bytes::Bytes;
 use http::HeaderName;
@@ -67,6 +67,37 @@ pub(crate) fn push_sample(out: &mut String, sample: Sample) {
     out.push_str(",\"");
     number::push_json(out, sample.value);
     out.push_str("\"]");
+}
+
+/// Appends `[seconds,{histogram}]`; buckets without observations are left out.
+pub(crate) fn push_histogram_sample(
+    out: &mut String,
+    timestamp_ms: i64,
+    histogram: &FloatHistogram,
+) {
+    let push_text = |out: &mut String, number| {
+        out.push('"');
+        number::push_json(out, number);
+        out.push('"');
+    };
+    out.push('[');
+    push_timestamp(out, timestamp_ms);
+    out.push_str(",{\"count\":");
+    push_text(out, histogram.count);
+    out.push_str(",\"sum\":");
+    push_text(out, histogram.sum);
+    let mut first = true;
+    for bucket in histogram.buckets().filter(|bucket| bucket.count != 0.0) {
+        out.push_str(if first { ",\"buckets\":[[" } else { ",[" });
+        first = false;
+        out.push((b'0' + bucket.boundaries_code()) as char);
+        for number in [bucket.lower, bucket.upper, bucket.count] {
+            out.push(',');
+            push_text(out, number);
+        }
+        out.push(']');
+    }
+    out.push_str(if first { "}]" } else { "]}]" });
 }
 
 /// Appends a number: a JSON number has no NaN and no infinity, so those become 0.
@@ -290,8 +321,13 @@ fn push_element(
     separate(out, first);
     out.push_str("{\"metric\":");
     push_labels(out, &element.labels);
-    out.push_str(",\"value\":");
-    push_sample(out, element.sample);
+    if let Some(histogram) = &element.histogram {
+        out.push_str(",\"histogram\":");
+        push_histogram_sample(out, element.sample.timestamp_ms, histogram);
+    } else {
+        out.push_str(",\"value\":");
+        push_sample(out, element.sample);
+    }
     out.push('}');
     false
 }
@@ -305,17 +341,33 @@ fn push_some_of_series(
     first: &mut bool,
 ) -> bool {
     if let Some((series, written)) = current.take() {
-        let end = series.samples.len().min(written + SAMPLES_PER_STEP);
-        for (index, sample) in series.samples[written..end].iter().enumerate() {
-            if written + index > 0 {
-                out.push(',');
+        // Samples are counted through: floats, then histograms.
+        let floats = series.samples.len();
+        let all = floats + series.histograms.len();
+        let mut end = written;
+        let limit = out.len() + PIECE_BYTES;
+        while end < all.min(written + SAMPLES_PER_STEP) && out.len() < limit {
+            out.push_str(match end {
+                0 if floats > 0 => ",\"values\":[",
+                _ if end == floats => match end {
+                    0 => ",\"histograms\":[",
+                    _ => "],\"histograms\":[",
+                },
+                _ => ",",
+            });
+            match series.samples.get(end) {
+                Some(sample) => push_sample(out, *sample),
+                None => {
+                    let sample = &series.histograms[end - floats];
+                    push_histogram_sample(out, sample.timestamp_ms, &sample.histogram);
+                }
             }
-            push_sample(out, *sample);
+            end += 1;
         }
-        if end < series.samples.len() {
+        if end < all {
             *current = Some((series, end));
         } else {
-            out.push_str("]}");
+            out.push_str(if all > 0 { "]}" } else { "}" });
         }
         return false;
     }
@@ -325,7 +377,6 @@ fn push_some_of_series(
     separate(out, first);
     out.push_str("{\"metric\":");
     push_labels(out, &series.labels);
-    out.push_str(",\"values\":[");
     *current = Some((series, 0));
     false
 }
