@@ -48,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) routing: Option<RoutingConfig>,
     /// How much is kept, where the file says.
     pub(crate) retention: Option<Retention>,
+    /// Most exemplars kept.
+    pub(crate) exemplars_limit: usize,
     /// The configuration as YAML, defaults filled in, secrets hidden.
     pub(crate) shown: String,
     /// What is accepted and not served.

@@ -9,6 +9,7 @@ use barograph_tsdb::{Appended, Db, Entry, GroupId, RegisterError, RejectReason, 
 use crate::cache::{Hit, Known, SeriesCache};
 use crate::config::ScrapeConfig;
 use crate::error::ScrapeError;
+use crate::exemplars::ExemplarMemory;
 use crate::family::FamilyCache;
 use crate::metrics::ScrapeMetrics;
 use crate::parse::{
@@ -46,6 +47,7 @@ pub(crate) struct TargetMemory {
     pub(crate) cache: SeriesCache,
     /// Its metadata.
     pub(crate) families: Arc<Mutex<FamilyCache>>,
+    exemplars: ExemplarMemory,
     report: Vec<(Labels, Option<SeriesRef>)>,
     builder: LabelsBuilder,
 }
@@ -57,6 +59,7 @@ impl TargetMemory {
             group,
             cache: SeriesCache::new(),
             families,
+            exemplars: ExemplarMemory::default(),
             report: Vec::new(),
             builder: LabelsBuilder::new(),
         }
@@ -294,6 +297,10 @@ impl Ingest<'_> {
                 continue;
             }
             scratch.batch.push(series, timestamp_ms, line.value);
+            if let Some(text) = line.exemplar {
+                let batch = &mut scratch.batch;
+                memory.exemplars.add(batch, series, text, timestamp_ms);
+            }
             scratch.rows.push(Row {
                 slot,
                 offset: line.offset as u32,
@@ -327,6 +334,7 @@ impl Ingest<'_> {
         let batch = &mut scratch.batch;
         batch.clear();
         scratch.rows.clear();
+        memory.exemplars.forget();
         let flushed = memory
             .cache
             .fail(|series| batch.push(series, self.timestamp_ms, stale_nan()));

@@ -16,6 +16,7 @@ struct Bench {
     metrics: ScrapeMetrics,
     memory: TargetMemory,
     pool: ScratchPool,
+    dialect: Dialect,
     _directory: tempfile::TempDir,
 }
 
@@ -32,6 +33,7 @@ impl Bench {
             target: Labels::from_pairs([("instance", "host:1"), ("job", "job")]),
             metrics: ScrapeMetrics::new(&registry),
             pool: ScratchPool::default(),
+            dialect: Dialect::Text,
             _directory: directory,
         }
     }
@@ -49,7 +51,7 @@ impl Bench {
         };
         let page = Page {
             body: body.as_bytes(),
-            dialect: Dialect::Text,
+            dialect: bench.dialect,
         };
         let mut scratch = bench.pool.take(bench.memory.group);
         let outcome = ingest.run(&mut bench.memory, &mut scratch, Ok(page), 0);
@@ -94,6 +96,31 @@ fn thousand_lines(scrape: u64) -> String {
         }
     }
     page
+}
+
+#[test]
+fn exemplars_are_stored_once() {
+    let now_ms = SystemClock.now_ms();
+    let mut bench = Bench::new();
+    bench.dialect = Dialect::OpenMetrics;
+    let page = |trace: &str| {
+        format!(
+            "# TYPE h histogram\nh_bucket{{le=\"1.0\"}} 1 # {{trace_id=\"{trace}\"}} 0.5\nh_bucket{{le=\"+Inf\"}} 2\nh_sum 1\nh_count 2\n# EOF\n"
+        )
+    };
+    for (scrape, trace) in ["a", "a", "b"].iter().enumerate() {
+        let outcome = bench.run(&page(trace), now_ms + scrape as i64);
+        assert_eq!(outcome.error, None);
+    }
+    let sets = [vec![barograph_model::Matcher::equal("le", "1.0")]];
+    let found = bench.db.snapshot().exemplars(&sets, TimeRange::ALL);
+    assert_eq!(found.len(), 1);
+    let got: Vec<_> = found[0]
+        .exemplars
+        .iter()
+        .map(|e| (e.labels.get("trace_id"), e.timestamp_ms - now_ms))
+        .collect();
+    assert_eq!(got, [("a", 0), ("b", 2)]);
 }
 
 #[test]

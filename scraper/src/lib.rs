@@ -8,6 +8,7 @@ mod cache;
 mod config;
 mod discovery;
 mod error;
+mod exemplars;
 mod family;
 mod fetch;
 mod ingest;

@@ -15,6 +15,7 @@ mod oracle;
 mod tests;
 
 pub(crate) use error::ParseError;
+pub(crate) use number::parse_float;
 pub(crate) use open_metrics::OpenMetricsParser;
 pub(crate) use series::{read_labels, unescape};
 pub(crate) use text::TextParser;
@@ -50,6 +51,8 @@ pub(crate) struct SampleLine<'a> {
     pub(crate) value: f64,
     /// The timestamp, where one is written.
     pub(crate) timestamp_ms: Option<i64>,
+    /// Its exemplar, from the brace to the end of the line: well-formed, but not read.
+    pub(crate) exemplar: Option<&'a [u8]>,
 }
 
 /// A line about a family.

@@ -1,5 +1,9 @@
+use std::sync::Arc;
+
 use super::*;
+use barograph_model::histogram::Span;
 use barograph_model::stale_nan;
+use barograph_query::HistogramSample;
 
 fn written(value: Value) -> String {
     let mut writer = ValueWriter::new(value, "", "}".into());
@@ -103,6 +107,54 @@ fn values_are_written_as_prometheus_does() {
     ] {
         assert_eq!(written(value), want);
     }
+}
+
+#[test]
+fn histograms_have_their_own_key() {
+    let histogram = Arc::new(FloatHistogram {
+        schema: 0,
+        zero_threshold: 0.5,
+        zero_count: 1.0,
+        count: 4.0,
+        sum: 3.5,
+        positive_spans: vec![Span {
+            offset: 1,
+            length: 2,
+        }],
+        positive_buckets: vec![3.0, 0.0],
+        ..FloatHistogram::default()
+    });
+    let text = r#"{"count":"4","sum":"3.5","buckets":[[3,"-0.5","0.5","1"],[0,"1","2","3"]]}"#;
+    let vector = Value::Vector(vec![VectorSample {
+        labels: Labels::empty(),
+        sample: sample(2, f64::NAN),
+        histogram: Some(histogram.clone()),
+    }]);
+    let want = format!(
+        r#"{{"resultType":"vector","result":[{{"metric":{{}},"histogram":[0.002,{text}]}}]}}"#
+    );
+    assert_eq!(written(vector), want);
+    let at = |timestamp_ms| HistogramSample {
+        timestamp_ms,
+        histogram: histogram.clone(),
+    };
+    let series = |samples, histograms| Series {
+        labels: Labels::empty(),
+        samples,
+        histograms,
+    };
+    let matrix = Value::Matrix(vec![
+        series(vec![sample(0, 1.0)], vec![at(1000), at(2000)]),
+        series(vec![], vec![at(1000)]),
+    ]);
+    let want = format!(
+        r#"{{"resultType":"matrix","result":[{{"metric":{{}},"values":[[0,"1"]],"histograms":[[1,{text}],[2,{text}]]}},{{"metric":{{}},"histograms":[[1,{text}]]}}]}}"#
+    );
+    assert_eq!(written(matrix), want);
+    let empty = FloatHistogram::default();
+    let mut out = String::new();
+    push_histogram_sample(&mut out, 0, &empty);
+    assert_eq!(out, r#"[0,{"count":"0","sum":"0"}]"#);
 }
 
 #[test]

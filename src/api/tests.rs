@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use barograph_model::histogram::Span;
+use barograph_model::{Clock, Exemplar, Histogram, IntegerHistogram, Labels, SystemClock};
 use barograph_query::Cancel;
+use barograph_tsdb::Batch;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -732,4 +735,55 @@ async fn federation_writes_the_latest_samples() {
     assert_eq!(page, want);
     assert_eq!(server.get("/federate?match[]=x{").await.0, 400);
     assert_eq!(server.get("/federate").await.1, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exemplars_and_histograms_are_replied() {
+    let server = Server::new().await;
+    let db = &server.core().db;
+    let group = db.open_group();
+    let labels = Labels::from_pairs([("__name__", "latency"), ("job", "a")]);
+    let series = db.register(group, &labels).expect("registered");
+    let mut batch = Batch::new(group);
+    let now_ms = SystemClock.now_ms();
+    let histogram = Histogram::Integer(IntegerHistogram {
+        count: 2,
+        sum: 3.0,
+        positive_spans: vec![Span {
+            offset: 1,
+            length: 1,
+        }],
+        positive_buckets: vec![2],
+        ..IntegerHistogram::default()
+    });
+    batch
+        .push_histogram(series, now_ms, &histogram)
+        .expect("valid");
+    let exemplar = Exemplar {
+        labels: Labels::from_pairs([("trace_id", "x")]),
+        value: 1.5,
+        timestamp_ms: 1_600_096_945_479,
+    };
+    batch.push_exemplar(series, exemplar);
+    db.append(&batch).expect("appended");
+    assert_eq!(
+        server
+            .data("/api/v1/query_exemplars?query=rate(latency[5m])")
+            .await,
+        json!([{
+            "seriesLabels": {"__name__": "latency", "job": "a"},
+            "exemplars": [{"labels": {"trace_id": "x"}, "value": "1.5", "timestamp": 1_600_096_945.479}]
+        }])
+    );
+    let none = "/api/v1/query_exemplars?query=latency&start=1&end=2";
+    assert_eq!(server.data(none).await, json!([]));
+    let (status, error) = server
+        .json("/api/v1/query_exemplars?query=latency&start=2&end=1")
+        .await;
+    assert_eq!((status, &error["errorType"]), (400, &json!("bad_data")));
+    let result = server.data("/api/v1/query?query=latency").await;
+    assert_eq!(
+        result["result"][0]["histogram"][1],
+        json!({"count": "2", "sum": "3", "buckets": [[0, "1", "2", "2"]]})
+    );
 }

@@ -346,8 +346,8 @@ fn notices(values: &Values) -> Result<Vec<String>, String> {
                 "--enable-feature={feature} is accepted but not built: it has no effect"
             ));
         } else if !FEATURES.contains(&feature) && !FEATURES_ALWAYS_ON.contains(&feature) {
-            let known = FEATURES.iter().chain(FEATURES_NOT_BUILT).copied();
-            let advice = match table::closest(feature, known) {
+            let known = [FEATURES, FEATURES_NOT_BUILT, FEATURES_ALWAYS_ON].concat();
+            let advice = match table::closest(feature, known.into_iter()) {
                 Some(name) => format!(" (did you mean {name}?)"),
                 None => String::new(),
             };

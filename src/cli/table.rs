@@ -431,7 +431,6 @@ pub(crate) const FEATURES_NOT_BUILT: &[&str] = &[
     "concurrent-rule-eval",
     "created-timestamp-zero-ingestion",
     "delayed-compaction",
-    "exemplar-storage",
     "fast-startup",
     "histograms-st-encoding",
     "memory-snapshot-on-shutdown",
@@ -452,6 +451,7 @@ pub(crate) const FEATURES_NOT_BUILT: &[&str] = &[
 /// Features that need no switch any more, accepted without a word.
 pub(crate) const FEATURES_ALWAYS_ON: &[&str] = &[
     "auto-reload-config",
+    "exemplar-storage",
     "extra-scrape-metrics",
     "native-histograms",
     "ooo-native-histograms",

@@ -229,7 +229,13 @@ section! {
         /// Its time series.
         tsdb: Tsdb,
         /// Its exemplars.
-        exemplars: Opaque,
+        exemplars: Exemplars,
+    }
+
+    /// The store's exemplars.
+    Exemplars {
+        /// How many are kept; 0 or less: none.
+        max_exemplars: i64,
     }
 
     /// The store's time series.

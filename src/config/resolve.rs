@@ -22,6 +22,8 @@ const SCRAPE_INTERVAL: DurationMs = DurationMs(60_000);
 const SCRAPE_TIMEOUT: DurationMs = DurationMs(10_000);
 const EVALUATION_INTERVAL: DurationMs = DurationMs(60_000);
 const FILE_REFRESH_INTERVAL_MS: i64 = 300_000;
+/// Prometheus's default.
+const EXEMPLARS_LIMIT: usize = 100_000;
 
 /// A file being resolved: its text for excerpts, its directory for the paths in it.
 pub(super) struct Source<'a> {
@@ -123,6 +125,10 @@ pub(super) fn config(
     let (alertmanagers, alert_relabel) =
         alerting::resolve(&source, file.alerting.as_mut(), &mut notices)?;
     let retention = storage(&source, file.storage.as_ref(), &mut notices)?;
+    let exemplars = file.storage.as_ref().and_then(|s| s.exemplars.as_ref());
+    let exemplars_limit = exemplars
+        .and_then(|exemplars| exemplars.max_exemplars)
+        .map_or(EXEMPLARS_LIMIT, |limit| limit.max(0) as usize);
     for (name, section) in [
         ("remote_write", &file.remote_write),
         ("remote_read", &file.remote_read),
@@ -147,6 +153,7 @@ pub(super) fn config(
         alert_relabel,
         routing: None,
         retention,
+        exemplars_limit,
         shown: shown::yaml(&file),
         notices,
         files,
@@ -685,7 +692,6 @@ fn storage(
     };
     let tsdb = storage.tsdb.clone().unwrap_or_default();
     for (name, used) in [
-        ("exemplars", storage.exemplars.is_some()),
         (
             "tsdb.out_of_order_time_window",
             tsdb.out_of_order_time_window

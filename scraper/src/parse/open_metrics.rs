@@ -1,6 +1,6 @@
 //! OpenMetrics 1.0 as Prometheus reads it: single blanks, seconds, `# EOF` at the end.
 //!
-//! Exemplars are checked and passed over.
+//! Exemplars are checked and handed out as text.
 
 use barograph_model::MetricKind;
 
@@ -127,8 +127,11 @@ impl<'a> OpenMetricsParser<'a> {
             timestamp_ms = Some((seconds * 1000.0) as i64);
             at = end;
         }
+        let mut exemplar = None;
         if body[at..].starts_with(b" # {") {
-            at = self.exemplar(at + 3)?;
+            let end = self.exemplar(at + 3)?;
+            exemplar = Some(&body[at + 3..end]);
+            at = end;
         }
         match body.get(at) {
             Some(b'\n') => self.at = at + 1,
@@ -140,6 +143,7 @@ impl<'a> OpenMetricsParser<'a> {
             offset: start,
             value,
             timestamp_ms,
+            exemplar,
         })))
     }
 

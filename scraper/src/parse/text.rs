@@ -135,6 +135,7 @@ impl<'a> TextParser<'a> {
             offset: start,
             value,
             timestamp_ms,
+            exemplar: None,
         })))
     }
 
