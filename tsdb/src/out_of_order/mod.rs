@@ -252,8 +252,17 @@ impl OutOfOrder {
     /// Notes who the series were that leave memory.
     pub(crate) fn orphan(&self, catalog: &Catalog, slots: &RoaringBitmap) {
         let lists = self.lists();
+        let mut slots = slots.clone();
+        if lists.frozen.is_empty() && lists.active.read().is_empty() {
+            return;
+        }
+        // Components are found from their series.
+        for slot in slots.clone() {
+            let components = catalog.components().of(slot).iter();
+            slots.extend(components.map(|(_, series)| series.slot));
+        }
         for buffers in lists.frozen.iter().chain([&lists.active]) {
-            let here = buffers.read().slots() & slots;
+            let here = buffers.read().slots() & &slots;
             for slot in here {
                 buffers.orphan(catalog.reference(slot), || orphan_of(catalog, slot));
             }
