@@ -209,6 +209,7 @@ pub(crate) async fn start(
 ) -> Result<Core, StartError> {
     let (settings, registry) = (&app.settings, &app.registry);
     let mut options = Options::new(&settings.data_path);
+    options.wal_sync = settings.wal_sync;
     let retention = settings.retention(config.retention);
     options.retention_ms = retention.time_ms;
     options.retention_bytes = retention.size_bytes;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use barograph_model::Pattern;
 use barograph_model::duration::{format_duration_ms, parse_duration_ms};
 use barograph_tsdb::Retention;
+use barograph_tsdb::WalSync;
 use clap::ArgMatches;
 
 use super::size::{format_size_bytes, parse_size_bytes};
@@ -14,6 +15,8 @@ use super::table::{
     self, FEATURES, FEATURES_ALWAYS_ON, FEATURES_NOT_BUILT, FLAGS, Flag, Kind, Support,
 };
 
+/// Longest interval between two syncs of the log: a minute of samples is much to lose.
+const WAL_SYNC_LIMIT_MS: i64 = 60_000;
 /// Prometheus's default retention, where nothing says otherwise.
 const DEFAULT_RETENTION: &str = "15d";
 
@@ -42,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) cors_origin: Pattern,
     /// The data directory.
     pub(crate) data_path: PathBuf,
+    /// When the store's log is made durable.
+    pub(crate) wal_sync: WalSync,
     /// How long samples are kept, where the command line says.
     pub(crate) retention_ms: Option<i64>,
     /// Most bytes of the data directory; 0 sets no limit.
@@ -110,6 +115,7 @@ impl Settings {
             cors_origin: Pattern::new(values.text("web.cors.origin"))
                 .map_err(|error| format!("--web.cors.origin: {error}"))?,
             data_path: values.text("storage.tsdb.path").into(),
+            wal_sync: wal_sync(values.text("storage.tsdb.wal-sync"))?,
             retention_ms: values
                 .given("storage.tsdb.retention.time")
                 .map(|_| values.duration_ms("storage.tsdb.retention.time")),
@@ -243,6 +249,22 @@ impl Values {
             (_, None) => flag.default.to_owned(),
         };
         FLAGS.iter().map(|flag| (flag.name, shown(flag))).collect()
+    }
+}
+
+/// When the store's log is made durable: `always`, `off`, or so often.
+fn wal_sync(text: &str) -> Result<WalSync, String> {
+    match text {
+        "always" => Ok(WalSync::Always),
+        "off" => Ok(WalSync::Never),
+        _ => match parse_duration_ms(text) {
+            Ok(every_ms @ 1..=WAL_SYNC_LIMIT_MS) => Ok(WalSync::Interval(Duration::from_millis(
+                every_ms.unsigned_abs(),
+            ))),
+            _ => Err(format!(
+                "--storage.tsdb.wal-sync must be always, off, or a duration of at most 1m, not {text:?}"
+            )),
+        },
     }
 }
 

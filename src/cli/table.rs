@@ -264,6 +264,12 @@ pub(crate) const FLAGS: &[Flag] = &[
         Kind::Size,
         "0B",
     ),
+    built(
+        "storage.tsdb.wal-sync",
+        Kind::Text,
+        "200ms",
+        "When samples survive a power cut: always (before each is acknowledged), a duration (so often), off (when the system likes). The end of the process they survive in every case.",
+    ),
     moot("storage.tsdb.wal-segment-size", Kind::Size, "0B"),
     moot(
         "storage.tsdb.allow-overlapping-compaction",

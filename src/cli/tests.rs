@@ -22,6 +22,7 @@ fn every_flag_of_the_table_parses_and_shows_what_was_given() {
                 "log.level" => "warn",
                 "log.format" => "json",
                 "web.external-url" => "http://example.org/x",
+                "storage.tsdb.wal-sync" => "off",
                 _ => "some",
             },
             Kind::Duration => "90s",
@@ -119,8 +120,32 @@ fn the_external_url_prefixes_routes_unless_a_prefix_is_given() {
 }
 
 #[test]
+fn the_log_is_synced_as_told() {
+    use barograph_tsdb::WalSync;
+    let of = |text: &str| settings(&[&format!("--storage.tsdb.wal-sync={text}")]).wal_sync;
+    assert_eq!(
+        settings(&[]).wal_sync,
+        WalSync::Interval(std::time::Duration::from_millis(200))
+    );
+    assert_eq!(of("always"), WalSync::Always);
+    assert_eq!(of("off"), WalSync::Never);
+    assert_eq!(
+        of("1s"),
+        WalSync::Interval(std::time::Duration::from_secs(1))
+    );
+}
+
+#[test]
 fn what_does_not_fit_is_named() {
     for (argument, want) in [
+        (
+            "--storage.tsdb.wal-sync=0s",
+            "--storage.tsdb.wal-sync must be always, off, or a duration",
+        ),
+        (
+            "--storage.tsdb.wal-sync=sometimes",
+            "--storage.tsdb.wal-sync must be always, off, or a duration",
+        ),
         (
             "--storage.tsdb.retention=5d",
             "unknown flag --storage.tsdb.retention",
