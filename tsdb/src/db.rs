@@ -18,6 +18,7 @@ use crate::head_file::HeadFiles;
 use crate::metrics::{self, Figures};
 use crate::options::{Options, WalSync};
 use crate::quarantine::Quarantine;
+use crate::reserve::Reserve;
 use crate::retention::Retention;
 use crate::snapshot::Snapshot;
 use crate::stats::{self, Stats};
@@ -68,6 +69,7 @@ impl<T: Clock + std::fmt::Debug> ClockDebug for T {}
 #[derive(Debug)]
 pub(crate) struct Maintenance {
     pub(crate) head_files: HeadFiles,
+    pub(crate) reserve: Reserve,
     pub(crate) checkpointed: Instant,
     pub(crate) cut_sought: Instant,
 }
@@ -134,6 +136,11 @@ impl Db {
         if *closed {
             return Err(AppendError::Closed);
         }
+        // Also where all of it is stored already, but perhaps not durably.
+        inner
+            .wal
+            .check_sure()
+            .map_err(|(path, source)| AppendError::Log { path, source })?;
         inner.head.append(&inner.wal, batch)
     }
 
@@ -274,6 +281,7 @@ impl Inner {
         lock: Lock,
     ) -> Self {
         let pace = Arc::new(Pace::new(options.compaction_bytes_per_second));
+        let reserve = Reserve::new(disk.clone(), &options.path, options.reserve_bytes);
         Self {
             retention: Mutex::new(Retention {
                 time_ms: options.retention_ms,
@@ -294,6 +302,7 @@ impl Inner {
             quarantine,
             maintenance: Mutex::new(Maintenance {
                 head_files,
+                reserve,
                 checkpointed: Instant::now(),
                 cut_sought: Instant::now(),
             }),

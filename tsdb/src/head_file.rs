@@ -135,8 +135,13 @@ impl HeadFiles {
             .and_then(|()| self.disk.map(&current.path, end));
         let region = match written {
             Ok(mapping) => Arc::new(mapping.0),
-            // The end has not moved: the next attempt overwrites, nothing beyond it is mapped.
-            Err(error) => return Err((current.path.clone(), error)),
+            // What the system did not write, if only the header, it will not write with the next
+            // sync either: a new file has it all. Nothing beyond the end of this one is mapped.
+            Err(error) => {
+                let path = current.path.clone();
+                self.current = None;
+                return Err((path, error));
+            }
         };
         current.offset = end;
         let number = self.next_number - 1;

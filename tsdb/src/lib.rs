@@ -47,6 +47,7 @@ mod postings;
 mod prometheus;
 mod quarantine;
 mod replay;
+mod reserve;
 mod retention;
 mod select;
 mod snapshot;

@@ -22,11 +22,12 @@ impl Inner {
             .maintenance
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let is_tidying = self.release_reserve(&mut state);
         // Failures are counted and logged where they happen; the next round tries again.
         self.flush_chunks(&mut state).ok();
         let spilled = self.spill().is_ok_and(|some| some);
         let mut cut = false;
-        if cut_always || state.cut_sought.elapsed() >= CUT_INTERVAL {
+        if cut_always || is_tidying || state.cut_sought.elapsed() >= CUT_INTERVAL {
             state.cut_sought = Instant::now();
             cut = self.cut_blocks(&mut state).is_ok_and(|count| count > 0);
             self.retain();
@@ -35,8 +36,31 @@ impl Inner {
         let due = state.checkpointed.elapsed() >= self.options.checkpoint_interval;
         let asked = &self.wal.figures.checkpoint_asked;
         let is_asked = asked.swap(false, Ordering::Relaxed);
-        if (cut || spilled || dropped || due || is_asked) && self.checkpoint(&mut state).is_err() {
+        let wanted = cut || spilled || dropped || due || is_asked || is_tidying;
+        if wanted && self.checkpoint(&mut state).is_err() {
             asked.fetch_or(is_asked, Ordering::Relaxed);
+        }
+        self.take_reserve(&mut state);
+    }
+
+    /// Where the disk is full: gives up the reserve, so that what is past the retention and the log
+    /// that a checkpoint covers can go. Until there is room for a reserve again no sample is
+    /// stored, or the room would be used up at once.
+    fn release_reserve(&self, state: &mut Maintenance) -> bool {
+        if !self.wal.is_full() || !state.reserve.release() {
+            return false;
+        }
+        self.wal.hold(true);
+        tracing::warn!(path = %self.options.path.display(), bytes = self.options.reserve_bytes,
+            "the disk is full: reserved space is used to remove what may go");
+        true
+    }
+
+    fn take_reserve(&self, state: &mut Maintenance) {
+        let was_released = state.reserve.is_released;
+        if state.reserve.take() && was_released {
+            self.wal.hold(false);
+            tracing::info!("there is room on the disk again: the reserve is restored");
         }
     }
 
@@ -95,7 +119,9 @@ impl Inner {
     pub(crate) fn checkpoint(&self, state: &mut Maintenance) -> Result<(), (PathBuf, io::Error)> {
         let directory = self.wal_directory();
         let began = Instant::now();
+        let mut syncs_failed = 0;
         let written = self.wal.rotate().and_then(|number| {
+            syncs_failed = self.wal.syncs_failed();
             checkpoint::write(&self.disk, &directory, &self.head, number, || {
                 self.flush_chunks(state)
             })
@@ -104,6 +130,7 @@ impl Inner {
         match written {
             Ok(before) => {
                 self.figures.checkpoints.fetch_add(1, Ordering::Relaxed);
+                self.wal.restored(syncs_failed);
                 let removed = self.wal.remove_before(before).map_err(|e| (directory, e))?;
                 if removed > 0 {
                     self.figures.wal_truncations.fetch_add(1, Ordering::Relaxed);

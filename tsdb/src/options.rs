@@ -25,6 +25,8 @@ pub struct Options {
     pub wal_sync: WalSync,
     /// Size of a log segment, bytes, reserved when it is begun.
     pub wal_segment_bytes: u64,
+    /// Space set aside for tidying up when the disk is full, bytes; 0 sets none aside.
+    pub reserve_bytes: u64,
     /// Span of a block cut from the head, milliseconds.
     pub block_span_ms: i64,
     /// How often the background thread looks for work; zero starts none, and
@@ -57,6 +59,7 @@ impl Options {
             exemplars_limit: 100_000,
             wal_sync: WalSync::Interval(Duration::from_millis(200)),
             wal_segment_bytes: 64 << 20,
+            reserve_bytes: 64 << 20,
             block_span_ms: 2 * 3_600_000,
             maintenance_interval: Duration::from_secs(5),
             checkpoint_interval: Duration::from_mins(5),

@@ -205,6 +205,12 @@ fn a_failed_sync_does_not_part_the_log_from_memory() {
         batch.push(series, START_MS + row * 1000, (row * row) as f64);
         disk.refuses_sync.store(row == 2, Ordering::Relaxed);
         assert_eq!(db.append(&batch).is_err(), row == 2);
+        if row == 2 {
+            disk.refuses_sync.store(false, Ordering::Relaxed);
+            db.append(&batch)
+                .expect_err("what it builds on may be lost");
+            db.maintain();
+        }
     }
     drop(db);
     let db = open(options, &disk);

@@ -41,6 +41,11 @@ pub(crate) struct Wal {
     segment_bytes: u64,
     always_sync: bool,
     dirty: AtomicBool,
+    /// Whether space was made for something else: nothing is tried until that is done.
+    held: AtomicBool,
+    /// Whether a sync failed since the last checkpoint: what it should have made durable may be
+    /// lost, and with it what later records build on.
+    unsure: AtomicBool,
     /// Held while syncing, so that whoever comes second knows that the first is done.
     syncing: Mutex<()>,
     state: Mutex<State>,
@@ -134,6 +139,8 @@ impl Wal {
             segment_bytes: segment_bytes.max(1 << 16),
             always_sync: sync == WalSync::Always,
             dirty: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+            unsure: AtomicBool::new(false),
             syncing: Mutex::new(()),
             state: Mutex::new(State {
                 segment: None,
@@ -161,7 +168,7 @@ impl Wal {
         }
         let mut state = self.lock();
         if let Some(failure) = &state.failure
-            && failure.at.elapsed() < RETRY_AFTER
+            && (failure.at.elapsed() < RETRY_AFTER || self.held.load(Ordering::Relaxed))
         {
             let error = io::Error::new(failure.kind, failure.text.clone());
             return Err((failure.path.clone(), error));
@@ -206,9 +213,36 @@ impl Wal {
     /// Makes a written record durable, where that is wanted before it is acknowledged.
     pub(crate) fn settle(&self, written: Written) -> Result<(), (PathBuf, io::Error)> {
         match written.0 {
-            Some((file, path)) => self.sync_file(&file).map_err(|error| (path, error)),
+            Some((file, path)) => {
+                self.sync_file(&file).map_err(|error| (path, error))?;
+                self.check_sure()
+            }
             None => Ok(()),
         }
+    }
+
+    /// Where every record is made durable before it is acknowledged: an error while one before is
+    /// not, since records build on those before them.
+    pub(crate) fn check_sure(&self) -> Result<(), (PathBuf, io::Error)> {
+        if self.always_sync && self.unsure.load(Ordering::Acquire) {
+            let text = "an earlier record could not be made durable; the next checkpoint does it";
+            return Err((self.directory.clone(), io::Error::other(text)));
+        }
+        Ok(())
+    }
+
+    /// A checkpoint holds everything that was written before it began: call it with what
+    /// [`Self::syncs_failed`] was then.
+    pub(crate) fn restored(&self, syncs_failed: u64) {
+        // One that failed in between is not in it.
+        if self.syncs_failed() == syncs_failed {
+            self.unsure.store(false, Ordering::Release);
+        }
+    }
+
+    /// Times a sync failed.
+    pub(crate) fn syncs_failed(&self) -> u64 {
+        self.figures.syncs_failed.load(Ordering::Acquire)
     }
 
     /// As [`Self::sync`], and waits for a sync that another thread began.
@@ -256,6 +290,21 @@ impl Wal {
         };
         self.sync_now()?;
         Ok(number)
+    }
+
+    /// Whether the last write failed for lack of space.
+    pub(crate) fn is_full(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        let state = self.lock();
+        state
+            .failure
+            .as_ref()
+            .is_some_and(|f| full.contains(&f.kind))
+    }
+
+    /// After a failure, whether to try again.
+    pub(crate) fn hold(&self, hold: bool) {
+        self.held.store(hold, Ordering::Relaxed);
     }
 
     /// Makes the next segment where the present one is half full. Reserving space takes a while,
@@ -404,7 +453,8 @@ impl Wal {
         file.sync_data().inspect_err(|error| {
             // What the system dropped from its cache now exists in our memory only: a new segment
             // and a checkpoint bring it to disk again.
-            self.figures.syncs_failed.fetch_add(1, Ordering::Relaxed);
+            self.figures.syncs_failed.fetch_add(1, Ordering::AcqRel);
+            self.unsure.store(true, Ordering::Release);
             self.figures.rotate_asked.store(true, Ordering::Relaxed);
             self.figures.checkpoint_asked.store(true, Ordering::Relaxed);
             tracing::error!(%error, "cannot make the log durable");
