@@ -1,5 +1,6 @@
 //! The HTTP API: routes, and one module per group of them. The only place with JSON replies.
 
+mod ast;
 mod error;
 mod exemplars;
 mod federate;
@@ -67,6 +68,7 @@ fn v1() -> Router<Arc<App>> {
             get(exemplars::query_exemplars).post(exemplars::query_exemplars),
         )
         .route("/format_query", get(query::format).post(query::format))
+        .route("/parse_query", get(query::tree).post(query::tree))
         .route("/series", get(series::series).post(series::series))
         .route(
             "/labels",

@@ -70,6 +70,12 @@ pub(super) async fn format(State(app): State<Arc<App>>, params: Params) -> Resul
     Ok(Reply::of(&expr.pretty()))
 }
 
+/// `/parse_query`: an expression as a tree.
+pub(super) async fn tree(State(app): State<Arc<App>>, params: Params) -> Result<Reply, ApiError> {
+    let expr = parse(&app, &params)?;
+    Ok(Reply::of(&super::ast::tree(expr.root())))
+}
+
 /// Runs `job` on the query pool; stops it when the caller goes away. What panics in it becomes an
 /// error of this one request.
 pub(super) async fn on_pool<T: Send + 'static>(

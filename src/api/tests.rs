@@ -708,6 +708,28 @@ async fn queries_are_answered_in_prometheus_s_shape() {
             .await,
         format!("  {name}\n-\n  {name}")
     );
+    let tree = server
+        .data("/api/v1/parse_query?query=sum by(job)(rate(up{a!='b'}[5m] offset 1m))>bool 1")
+        .await;
+    assert_eq!(tree["op"], ">");
+    assert_eq!(tree["bool"], true);
+    assert_eq!(tree["matching"], Value::Null);
+    assert_eq!(tree["rhs"], json!({"type": "numberLiteral", "val": "1"}));
+    assert_eq!(tree["lhs"]["grouping"], json!(["job"]));
+    let call = &tree["lhs"]["expr"];
+    assert_eq!(call["func"]["argTypes"], json!(["matrix"]));
+    assert_eq!(
+        call["args"][0],
+        json!({
+            "type": "matrixSelector", "name": "up", "range": 300_000, "rangeExpr": null,
+            "offset": 60_000, "offsetExpr": null, "anchored": false, "smoothed": false,
+            "startOrEnd": null, "timestamp": null,
+            "matchers": [
+                {"name": "a", "value": "b", "type": "!="},
+                {"name": "__name__", "value": "up", "type": "="},
+            ],
+        })
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -132,7 +132,8 @@ pub enum DurationOp {
 }
 
 impl DurationOp {
-    fn as_str(self) -> &'static str {
+    /// As PromQL writes it.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Add => "+",
             Self::Sub => "-",
