@@ -230,6 +230,7 @@ pub(crate) async fn start(
             max_samples: settings.query_max_samples,
             default_step_ms: config.evaluation_interval_ms,
             delayed_name_removal: settings.has_feature("promql-delayed-name-removal"),
+            use_start_timestamps: settings.has_feature("use-start-timestamps"),
         },
         registry,
     );

@@ -22,6 +22,8 @@ pub(crate) struct Annotation {
     text: String,
     span: Span,
     monotonicity: Option<Monotonicity>,
+    /// How often it was made, where that is said.
+    occurrences: Option<u64>,
 }
 
 /// What was done with histograms.
@@ -67,6 +69,7 @@ impl Annotation {
             text,
             span,
             monotonicity: None,
+            occurrences: None,
         }
     }
 
@@ -129,6 +132,16 @@ impl Annotation {
     pub(crate) fn mixed_floats_and_histograms(metric: &str, span: Span) -> Self {
         let text = format!("encountered a mix of histograms and floats for metric name {metric:?}");
         Self::warning(&text, span)
+    }
+
+    pub(crate) fn start_overlap(metric: &str, span: Span, occurrences: u64) -> Self {
+        let text = format!(
+            "sample has start time that overlaps with previous sample timestamp for metric {metric:?}"
+        );
+        Self {
+            occurrences: Some(occurrences),
+            ..Self::warning(&text, span)
+        }
     }
 
     pub(crate) fn mixed_in_aggregation(span: Span) -> Self {
@@ -244,6 +257,9 @@ impl Annotation {
                 crate::eval::rfc3339(m.last_ms),
             );
         }
+        if let Some(occurrences) = self.occurrences.filter(|count| *count > 1) {
+            let _ = write!(text, " ({occurrences} occurrences)");
+        }
         format!("{text} ({})", position_text(query, self.span.start))
     }
 }
@@ -272,6 +288,9 @@ impl Annotations {
             self.all.push(new);
             return;
         };
+        if let (Some(have), Some(new)) = (&mut have.occurrences, new.occurrences) {
+            *have += new;
+        }
         match (&mut have.monotonicity, new.monotonicity) {
             (Some(have), Some(new)) => {
                 have.first_ms = have.first_ms.min(new.first_ms);

@@ -30,6 +30,8 @@ pub struct EngineOptions {
     /// Drop metric names when a query ends instead of where they lose their meaning (feature flag
     /// `promql-delayed-name-removal`).
     pub delayed_name_removal: bool,
+    /// Counters began when their start timestamps say so (feature flag `use-start-timestamps`).
+    pub use_start_timestamps: bool,
 }
 
 impl Default for EngineOptions {
@@ -40,6 +42,7 @@ impl Default for EngineOptions {
             max_samples: 50_000_000,
             default_step_ms: 60_000,
             delayed_name_removal: false,
+            use_start_timestamps: false,
         }
     }
 }
@@ -230,6 +233,7 @@ impl Engine {
             self.options.delayed_name_removal,
             limits,
         );
+        evaluator.use_start_timestamps = self.options.use_start_timestamps;
         let value = evaluate(&mut evaluator, &root);
         self.metrics
             .evaluated(evaluating.elapsed(), evaluator.queryable_samples);

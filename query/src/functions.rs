@@ -58,8 +58,7 @@ pub(crate) enum Kind {
     MaxOf,
     MinOf,
     Info,
-    /// Parsed, not evaluated yet.
-    NotBuilt,
+    StartTimestamp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -531,7 +530,7 @@ pub static FUNCTIONS: &[Function] = &[
         ..function(
             "start_timestamp",
             &[Vector],
-            Kind::NotBuilt,
+            Kind::StartTimestamp,
             "When the counter behind a sample started, in seconds.",
         )
     },

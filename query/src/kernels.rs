@@ -9,6 +9,7 @@ mod histogram;
 mod mean;
 mod order;
 mod rate;
+mod starts;
 mod trend;
 
 use crate::eval::vector::ABSENT;
@@ -20,6 +21,7 @@ pub(crate) use extended_histogram::{run_mixed_extended, smoothed_histogram_at};
 pub(crate) use histogram::{HistogramMean, HistogramWindows, Remarks, Seen, has_float, run_mixed};
 pub(crate) use order::quantile;
 pub(crate) use rate::Geometry;
+pub(crate) use starts::Starts;
 
 /// Per step, the samples inside its window: from the first index up to and without the second.
 #[derive(Debug)]
@@ -72,6 +74,8 @@ pub(crate) struct Input<'a> {
     pub(crate) steps: &'a Steps,
     pub(crate) times: Times,
     pub(crate) range_ms: i64,
+    /// Since when its counter counts, where that is known and wanted.
+    pub(crate) starts: Option<&'a Starts>,
     /// A column per scalar argument.
     pub(crate) params: &'a [Vec<f64>],
 }
@@ -96,6 +100,11 @@ impl<'a> Input<'a> {
 
 /// Computes a window function for all steps.
 pub(crate) fn run(function: Window, input: &Input<'_>, out: &mut [f64]) {
+    match (function, input.starts) {
+        (Window::Irate, Some(starts)) => return starts::instant(input, starts, out),
+        (Window::Resets, Some(starts)) => return starts::resets(input, starts, out),
+        _ => {}
+    }
     match function {
         Window::Rate => rate::extrapolated(input, true, true, out),
         Window::Increase => rate::extrapolated(input, true, false, out),

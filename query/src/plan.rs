@@ -89,6 +89,10 @@ pub(crate) enum VectorPlan {
     },
     /// Times of the samples themselves.
     SampleTimes(SelectorPlan),
+    /// Since when the counters behind samples count.
+    StartTimes(SelectorPlan),
+    /// Evaluated, but nothing comes of it.
+    Nothing(Box<VectorPlan>),
     /// Times of the steps at which there is a sample.
     StepTimes(Box<VectorPlan>),
     Window(Box<WindowPlan>),

@@ -430,6 +430,7 @@ pub(crate) const FEATURES: &[&str] = &[
     "promql-delayed-name-removal",
     "promql-experimental-functions",
     "promql-extended-range-selectors",
+    "use-start-timestamps",
 ];
 
 /// Experimental features Prometheus knows that are not built: each use is said at start-up.
@@ -449,7 +450,6 @@ pub(crate) const FEATURES_NOT_BUILT: &[&str] = &[
     "st-storage",
     "st-synthesis",
     "type-and-unit-labels",
-    "use-start-timestamps",
     "use-uncached-io",
     "xor2-encoding",
 ];

@@ -53,6 +53,8 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) annotations: Annotations,
     /// The histograms that slots of columns name.
     pub(crate) arena: Arena,
+    /// Counters began when their start timestamps say so.
+    pub(crate) use_start_timestamps: bool,
     /// Whoever takes the rows of a stream keeps none of their histograms.
     transient: bool,
     /// Samples that entered evaluation, once per step that used them.
@@ -71,6 +73,7 @@ impl<'a> Evaluator<'a> {
             lookback_ms,
             delayed_names,
             arena: Arena::new(limits.clone()),
+            use_start_timestamps: false,
             transient: false,
             limits,
             annotations: Annotations::default(),
@@ -146,6 +149,7 @@ impl<'a> Evaluator<'a> {
         match plan {
             VectorPlan::Selector(_)
             | VectorPlan::SampleTimes(_)
+            | VectorPlan::StartTimes(_)
             | VectorPlan::Negate(_)
             | VectorPlan::Math { .. }
             | VectorPlan::BinaryScalar(_)
@@ -212,6 +216,11 @@ impl<'a> Evaluator<'a> {
                 operand_span,
             } => self.histogram_fraction(lower, upper, operand, *operand_span, steps),
             VectorPlan::HistogramQuantiles(plan) => self.histogram_quantiles(plan, steps),
+            VectorPlan::Nothing(operand) => {
+                let vector = self.vector(operand, steps)?;
+                self.limits.release(vector.held());
+                Ok(Vector::new(steps.count))
+            }
             VectorPlan::Native { function, operand } => self.native(*function, operand, steps),
             VectorPlan::Aggregate(aggregate) => self.aggregate(aggregate, steps),
             VectorPlan::Info(info) => self.info(info, steps),
@@ -243,14 +252,16 @@ impl<'a> Evaluator<'a> {
     /// and dropping names cannot make two of them equal.
     fn flows(&self, plan: &VectorPlan) -> bool {
         let source_flows = |plan: &VectorPlan| match plan {
-            VectorPlan::Selector(selector) | VectorPlan::SampleTimes(selector) => {
-                selector.has_one_name()
-            }
+            VectorPlan::Selector(selector)
+            | VectorPlan::SampleTimes(selector)
+            | VectorPlan::StartTimes(selector) => selector.has_one_name(),
             _ => self.flows(plan),
         };
         match plan {
             VectorPlan::Selector(_) => true,
-            VectorPlan::SampleTimes(selector) => selector.has_one_name() || self.delayed_names,
+            VectorPlan::SampleTimes(selector) | VectorPlan::StartTimes(selector) => {
+                selector.has_one_name() || self.delayed_names
+            }
             VectorPlan::Window(window) => self.window_flows(window),
             VectorPlan::Negate(operand) | VectorPlan::Math { operand, .. } => source_flows(operand),
             VectorPlan::BinaryScalar(binary) => source_flows(&binary.vector),
@@ -289,6 +300,7 @@ impl<'a> Evaluator<'a> {
         match plan {
             VectorPlan::Selector(selector) => self.stream_selector(selector, steps, sink),
             VectorPlan::SampleTimes(selector) => self.stream_sample_times(selector, steps, sink),
+            VectorPlan::StartTimes(selector) => self.stream_start_times(selector, steps, sink),
             VectorPlan::Window(window) => self.stream_window(window, steps, sink),
             VectorPlan::Negate(operand) => {
                 let arena = self.arena.clone();

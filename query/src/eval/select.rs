@@ -133,6 +133,26 @@ impl Evaluator<'_> {
         })
     }
 
+    /// Since when the counters behind samples count; nothing where that is switched off.
+    pub(super) fn stream_start_times(
+        &mut self,
+        plan: &SelectorPlan,
+        steps: &Steps,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), QueryError> {
+        if !self.use_start_timestamps {
+            return Ok(());
+        }
+        self.stream_picks(plan, steps, sink, true, |column, pick| {
+            let start_ms = match pick {
+                Pick::Float(at) if is_absent(column.values[at]) => return Ok(ABSENT),
+                Pick::Float(at) => column.starts_ms.get(at),
+                Pick::Histogram(at) => column.histograms.starts_ms.get(at),
+            };
+            Ok(start_ms.copied().unwrap_or(0) as f64 / 1000.0)
+        })
+    }
+
     /// Gives each series with what `read` makes of its newest sample at each step.
     pub(super) fn stream_picks(
         &mut self,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use barograph_model::{Labels, TimeRange};
+use barograph_model::{CounterResetHint, Labels, TimeRange};
 use barograph_tsdb::Column;
 
 use super::arena::{is_signalling, quiet, weight};
@@ -12,7 +12,7 @@ use super::{Evaluator, Sink, hints};
 use crate::annotations::{Annotation, Notes};
 use crate::error::QueryError;
 use crate::functions::Window;
-use crate::kernels::{self, Edges, HistogramWindows, Input, Remarks};
+use crate::kernels::{self, Edges, HistogramWindows, Input, Remarks, Starts};
 use crate::plan::{SelectorPlan, Steps, SubqueryPlan, VectorPlan, WindowPlan, WindowSource};
 use crate::value::{HistogramSample, Series};
 use barograph_model::Sample;
@@ -25,6 +25,8 @@ pub(super) struct Windows<'a> {
     /// Without staleness markers.
     pub(super) values: &'a [f64],
     pub(super) edges: &'a Edges,
+    /// Since when its counter counts, where that is known and wanted.
+    pub(super) starts: Option<&'a Starts>,
     /// Where the series has any.
     pub(super) histograms: Option<HistogramWindows<'a>>,
 }
@@ -65,7 +67,8 @@ impl Evaluator<'_> {
         let mut notes = Notes::default();
         let mut any_window = false;
         let arena = self.arena.clone();
-        self.each_window(&plan.source, steps, &mut |windows| {
+        let starts = self.use_start_timestamps && uses_starts(plan.function);
+        self.each_window(&plan.source, steps, starts, &mut |windows| {
             if windows.is_empty() {
                 return Ok(());
             }
@@ -84,6 +87,7 @@ impl Evaluator<'_> {
                 steps,
                 times,
                 range_ms,
+                starts: windows.starts,
                 params: &params,
             };
             match plan.source.extension() {
@@ -110,6 +114,13 @@ impl Evaluator<'_> {
                     )?,
                 }
             }
+            if matches!(plan.function, Window::Rate | Window::Increase) {
+                let overlaps = windows.overlaps();
+                if overlaps > 0 {
+                    let name = windows.labels.metric_name();
+                    notes.add(Annotation::start_overlap(name, plan.first_span, overlaps));
+                }
+            }
             if out.iter().all(|value| is_absent(*value)) {
                 return Ok(());
             }
@@ -131,11 +142,12 @@ impl Evaluator<'_> {
         &mut self,
         source: &WindowSource,
         steps: &Steps,
+        starts: bool,
         sink: &mut WindowSink<'_>,
     ) -> Result<(), QueryError> {
         match source {
             WindowSource::Selector { selector, range_ms } => {
-                self.each_selected(selector, *range_ms, steps, sink)
+                self.each_selected(selector, *range_ms, steps, starts, sink)
             }
             WindowSource::Subquery(subquery) => self.each_of_subquery(subquery, steps, sink),
         }
@@ -146,6 +158,7 @@ impl Evaluator<'_> {
         selector: &SelectorPlan,
         range_ms: i64,
         steps: &Steps,
+        starts: bool,
         sink: &mut WindowSink<'_>,
     ) -> Result<(), QueryError> {
         let (times, range_ms) = self.reach(selector, range_ms);
@@ -186,6 +199,8 @@ impl Evaluator<'_> {
             } else {
                 Some(shared.get(&column.timestamps_ms, make, Edges::size_bytes))
             };
+            let starts = starts.then(|| starts_of(&mut column));
+            let (of_values, of_histograms) = starts.unwrap_or_default();
             let own_edges;
             let (timestamps_ms, values, edges): (&[i64], &[f64], &Edges) =
                 if let Some(edges) = &of_floats {
@@ -204,10 +219,12 @@ impl Evaluator<'_> {
                 timestamps_ms,
                 values,
                 edges,
+                starts: of_values.as_ref(),
                 histograms: histogram_edges.as_ref().map(|edges| HistogramWindows {
                     timestamps_ms: &column.histograms.timestamps_ms,
                     values: &column.histograms.values,
                     edges,
+                    starts: of_histograms.as_ref(),
                 }),
             })?;
             if transient {
@@ -272,10 +289,12 @@ impl Evaluator<'_> {
                 timestamps_ms,
                 values,
                 edges,
+                starts: None,
                 histograms: histogram_edges.as_ref().map(|edges| HistogramWindows {
                     timestamps_ms: &histogram_times,
                     values: &histograms,
                     edges,
+                    starts: None,
                 }),
             })?;
             if transient {
@@ -294,7 +313,7 @@ impl Evaluator<'_> {
         steps: &Steps,
     ) -> Result<Vector, QueryError> {
         let mut missing = vec![1.0; steps.count];
-        self.each_window(source, steps, &mut |windows| {
+        self.each_window(source, steps, false, &mut |windows| {
             let of_histograms = windows.histograms.as_ref().map(|windows| windows.edges);
             for edges in std::iter::once(windows.edges).chain(of_histograms) {
                 for (slot, (from, to)) in missing.iter_mut().zip(&edges.spans) {
@@ -322,7 +341,7 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Series>, QueryError> {
         let mut all = Vec::new();
         let (limits, delayed_names) = (self.limits.clone(), self.delayed_names);
-        self.each_window(source, steps, &mut |windows| {
+        self.each_window(source, steps, false, &mut |windows| {
             let window = |edges: &Edges| {
                 let (from, to) = edges.spans.first().copied().unwrap_or_default();
                 from as usize..to as usize
@@ -385,12 +404,55 @@ impl Evaluator<'_> {
 }
 
 impl Windows<'_> {
+    /// How many windows hold samples whose counters claim to have begun too early.
+    fn overlaps(&self) -> u64 {
+        let of = |starts: Option<&Starts>, edges: &Edges| {
+            starts.map_or(0, |starts| starts.overlapping_windows(&edges.spans))
+        };
+        let histograms = self.histograms.as_ref();
+        of(self.starts, self.edges)
+            + histograms.map_or(0, |windows| of(windows.starts, windows.edges))
+    }
+
     /// Whether no window holds a sample.
     fn is_empty(&self) -> bool {
         let of_histograms = self.histograms.as_ref();
         self.edges.total_samples == 0
             && of_histograms.is_none_or(|windows| windows.edges.total_samples == 0)
     }
+}
+
+/// What the start timestamps of a column say of its floats, staleness markers left out, and of its
+/// histograms. Where a counter of histograms began anew, its hint says so from here on.
+fn starts_of(column: &mut Column) -> (Option<Starts>, Option<Starts>) {
+    let of_values = (!column.starts_ms.is_empty()).then(|| {
+        let samples = column.timestamps_ms.iter().zip(&column.values);
+        let (timestamps_ms, starts_ms): (Vec<i64>, Vec<i64>) = samples
+            .zip(&column.starts_ms)
+            .filter(|((_, value), _)| !is_absent(**value))
+            .map(|((t, _), start)| (*t, *start))
+            .unzip();
+        Starts::new(&timestamps_ms, &starts_ms)
+    });
+    let histograms = &mut column.histograms;
+    let of_histograms = (!histograms.starts_ms.is_empty()).then(|| {
+        let starts = Starts::new(&histograms.timestamps_ms, &histograms.starts_ms);
+        for (histogram, began) in histograms.values.iter_mut().zip(&starts.began) {
+            if *began && histogram.counter_reset_hint != CounterResetHint::Gauge {
+                Arc::make_mut(histogram).counter_reset_hint = CounterResetHint::CounterReset;
+            }
+        }
+        starts
+    });
+    (of_values, of_histograms)
+}
+
+/// The functions that look at start timestamps.
+fn uses_starts(function: Window) -> bool {
+    matches!(
+        function,
+        Window::Rate | Window::Increase | Window::Irate | Window::Resets
+    )
 }
 
 /// `first_over_time` and `last_over_time` give samples as they are.

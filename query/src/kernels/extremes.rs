@@ -113,6 +113,7 @@ mod tests {
             steps: &steps,
             times,
             range_ms: 400,
+            starts: None,
             params: &[],
         };
         let (mut one, mut other) = (vec![ABSENT; steps.count], vec![ABSENT; steps.count]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use barograph_model::histogram::HistogramSum;
 use barograph_model::{CounterResetHint, FloatHistogram};
 
-use super::{Edges, Geometry, Input};
+use super::{Edges, Geometry, Input, Starts};
 use crate::annotations::{Annotation, HistogramOperation, Notes};
 use crate::ast::Span;
 use crate::error::QueryError;
@@ -19,6 +19,8 @@ pub(crate) struct HistogramWindows<'a> {
     pub(crate) timestamps_ms: &'a [i64],
     pub(crate) values: &'a [Arc<FloatHistogram>],
     pub(crate) edges: &'a Edges,
+    /// As of floats. Where a counter began anew, the hint of its sample says so.
+    pub(crate) starts: Option<&'a Starts>,
 }
 
 /// Where remarks on a series go.
@@ -39,6 +41,8 @@ pub(super) struct Mixed<'a> {
     /// When the window ends.
     pub(super) end_ms: i64,
     range_ms: i64,
+    /// When the counter of the histograms began, if that is inside the window, before the first.
+    started_ms: Option<i64>,
 }
 
 /// What a window yields.
@@ -86,13 +90,20 @@ impl<'a> Mixed<'a> {
             return None;
         }
         let floats = range(input.edges.spans[step]);
+        let end_ms = input.times.at_step(input.steps, step);
+        let begin_ms = end_ms.saturating_sub(input.range_ms);
+        let first_ms = histograms.timestamps_ms[own.start];
+        let started_ms = histograms
+            .starts
+            .and_then(|starts| starts.inside(own.start, first_ms, begin_ms));
         Some(Self {
             float_times: &input.timestamps_ms[floats.clone()],
             floats: &input.values[floats],
             times: &histograms.timestamps_ms[own.clone()],
             histograms: &histograms.values[own],
-            end_ms: input.times.at_step(input.steps, step),
+            end_ms,
             range_ms: input.range_ms,
+            started_ms,
         })
     }
 
@@ -124,6 +135,7 @@ impl<'a> Mixed<'a> {
             histograms: &self.histograms[own..],
             end_ms: self.end_ms,
             range_ms: self.range_ms,
+            started_ms: None,
         })
     }
 
@@ -202,19 +214,41 @@ impl<'a> Mixed<'a> {
             remarks.add(Annotation::mixed_floats_and_histograms);
             return Float(ABSENT);
         }
-        if self.histograms.len() < 2 {
-            return Float(ABSENT);
-        }
-        let Some(mut result) = difference(self.histograms, is_counter, remarks) else {
-            return Float(ABSENT);
+        let started_ms = self.started_ms.filter(|_| is_counter);
+        let first = &self.histograms[0];
+        let mut result = if self.histograms.len() > 1 {
+            let Some(result) = difference(self.histograms, is_counter, remarks) else {
+                return Float(ABSENT);
+            };
+            Some(result)
+        } else {
+            None
         };
         let geometry = Geometry::new(self.times, self.end_ms, self.range_ms);
-        let first = self.histograms[0].count;
-        let mut factor = if is_counter && result.count > 0.0 && first >= 0.0 {
-            geometry.factor_of_counter(first, result.count)
-        } else {
-            geometry.factor()
+        let mut factor = geometry.factor();
+        if let Some(start_ms) = started_ms {
+            // It was zero then.
+            match &mut result {
+                None => result = Some(FloatHistogram::clone(first)),
+                Some(result) => match result.add(first) {
+                    Ok(combined) => {
+                        let reconciled = combined.bounds_reconciled;
+                        remarks.reconciled(reconciled, HistogramOperation::Addition);
+                    }
+                    Err(_) => {
+                        remarks.add(Annotation::mixed_schemas);
+                        return Float(ABSENT);
+                    }
+                },
+            }
+            factor = geometry.factor_since(start_ms, self.times[self.times.len() - 1]);
+        }
+        let Some(mut result) = result else {
+            return Float(ABSENT);
         };
+        if started_ms.is_none() && is_counter && result.count > 0.0 && first.count >= 0.0 {
+            factor = geometry.factor_of_counter(first.count, result.count);
+        }
         if per_second {
             factor /= seconds_of_ms(self.range_ms);
         }

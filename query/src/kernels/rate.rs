@@ -1,6 +1,6 @@
 //! `rate`, `increase`, `delta`, `irate`, `idelta`.
 
-use super::{Edges, Input};
+use super::{Edges, Input, Starts};
 use crate::eval::vector::ABSENT;
 use crate::parse::seconds_of_ms;
 
@@ -32,6 +32,18 @@ impl Edges {
                 })
                 .collect()
         })
+    }
+}
+
+impl Input<'_> {
+    /// When the counter began, if that is in the window of a step, before its first sample.
+    fn started(&self, is_counter: bool, from: usize, to: usize, step: usize) -> Option<i64> {
+        let starts = self.starts.filter(|_| is_counter && from < to)?;
+        let begin_ms = self
+            .times
+            .at_step(self.steps, step)
+            .saturating_sub(self.range_ms);
+        starts.inside(from, self.timestamps_ms[from], begin_ms)
     }
 }
 
@@ -88,6 +100,12 @@ impl Geometry {
         }
     }
 
+    /// The same for a counter that was zero at `start_ms`, inside the window.
+    pub(super) fn factor_since(&self, start_ms: i64, last_ms: i64) -> f64 {
+        let sampled = (last_ms - start_ms) as f64 / 1000.0;
+        (sampled + self.to_end) / sampled
+    }
+
     fn factor_from(&self, to_start: f64) -> f64 {
         if self.sampled == 0.0 {
             1.0
@@ -103,16 +121,17 @@ pub(super) fn extrapolated(input: &Input<'_>, is_counter: bool, per_second: bool
     let values = input.values;
     let range_seconds = seconds_of_ms(input.range_ms);
     let resets = if is_counter {
-        resets(values)
+        resets(values, input.starts)
     } else {
         Vec::new()
     };
     // The first reset that may lie inside the window.
     let mut next_reset = 0;
-    for (slot, ((from, to), geometry)) in out.iter_mut().zip(input.edges.spans.iter().zip(geometry))
-    {
+    let windows = input.edges.spans.iter().zip(geometry).enumerate();
+    for (slot, (step, ((from, to), geometry))) in out.iter_mut().zip(windows) {
         let (from, to) = (*from as usize, *to as usize);
-        if to < from + 2 {
+        let started = input.started(is_counter, from, to, step);
+        if to < from + 2 && started.is_none() {
             *slot = ABSENT;
             continue;
         }
@@ -126,7 +145,11 @@ pub(super) fn extrapolated(input: &Input<'_>, is_counter: bool, per_second: bool
             for at in resets[next_reset..].iter().take_while(|at| **at < to) {
                 difference += values[at - 1];
             }
-            if difference > 0.0 && first >= 0.0 {
+            if let Some(start_ms) = started {
+                // It was zero then.
+                difference += first;
+                factor = geometry.factor_since(start_ms, input.timestamps_ms[to - 1]);
+            } else if difference > 0.0 && first >= 0.0 {
                 factor = geometry.factor_of_counter(first, difference);
             }
         }
@@ -137,9 +160,10 @@ pub(super) fn extrapolated(input: &Input<'_>, is_counter: bool, per_second: bool
     }
 }
 
-/// Where a counter fell: indices of the samples behind.
-fn resets(values: &[f64]) -> Vec<usize> {
-    let fell = |at: &usize| values[*at] < values[at - 1];
+/// Where a counter fell or began anew: indices of the samples behind.
+fn resets(values: &[f64], starts: Option<&Starts>) -> Vec<usize> {
+    let began = |at: usize| starts.is_some_and(|starts| starts.began[at]);
+    let fell = |at: &usize| values[*at] < values[at - 1] || began(*at);
     (1..values.len()).filter(fell).collect()
 }
 

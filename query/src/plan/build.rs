@@ -337,13 +337,8 @@ impl Builder {
                 });
             }
             Kind::Timestamp => return self.timestamp(argument(call, 0)?),
+            Kind::StartTimestamp => return self.start_timestamp(argument(call, 0)?),
             Kind::Info => return self.info(call),
-            Kind::NotBuilt => {
-                return Err(not_built(
-                    function.name,
-                    "feature flag promql-experimental-functions",
-                ));
-            }
             _ => {}
         }
         let mut args = self.within(
@@ -424,6 +419,18 @@ impl Builder {
                 invariant: operand.invariant,
             },
             _ => varying(VectorPlan::StepTimes(Box::new(once_vector(operand)))),
+        })
+    }
+
+    /// Of a bare selector only: what was computed began at no time.
+    fn start_timestamp(&self, node: &Node) -> Plan<Part<VectorPlan>> {
+        let operand = self.vector(node)?;
+        Ok(match operand.plan {
+            VectorPlan::Selector(selector) => Part {
+                plan: VectorPlan::StartTimes(selector),
+                invariant: operand.invariant,
+            },
+            _ => varying(VectorPlan::Nothing(Box::new(once_vector(operand)))),
         })
     }
 
@@ -835,12 +842,6 @@ fn string_of(node: &Node) -> Plan<&StringLiteral> {
         NodeKind::String(text) => Ok(text),
         _ => Err(bug("a string was expected")),
     }
-}
-
-fn not_built(what: &str, behind: &str) -> QueryError {
-    QueryError::NotBuilt(format!(
-        "{what} ({behind}) is understood but not built in this version"
-    ))
 }
 
 /// The check of types let something through.

@@ -6,6 +6,7 @@ use barograph_model::duration::parse_duration_ms;
 use super::ScriptError;
 use super::expect::{Eval, Expected, Range, Text, When};
 use super::series::{self, Point};
+use super::starts;
 
 /// A command of a script.
 #[derive(Debug)]
@@ -28,8 +29,8 @@ pub(super) struct Load {
 pub(super) struct LoadSeries {
     pub(super) labels: Labels,
     pub(super) points: Vec<Point>,
-    /// A line before gave start timestamps.
-    pub(super) has_start_timestamps: bool,
+    /// Start timestamps relative to the times of the points, from a line before; none if empty.
+    pub(super) starts: Vec<Option<i64>>,
 }
 
 pub(super) fn parse(text: &str) -> Result<Vec<Command>, ScriptError> {
@@ -97,19 +98,30 @@ fn load(line: &str, body: &[(usize, &str)]) -> Result<Load, (usize, String)> {
     };
     let step_ms = parse_duration_ms(step.trim()).map_err(|e| (0, e.to_string()))?;
     let mut series = Vec::new();
-    let mut start_timestamps = false;
+    let mut of_next: Option<(Labels, Vec<Option<i64>>)> = None;
     for (number, line) in body {
-        if is_start_timestamps(line) {
-            start_timestamps = true;
+        if let Some(found) = start_timestamps(line).map_err(|m| (*number, m))? {
+            of_next = Some(found);
             continue;
         }
         let (labels, points) = series::parse(line).map_err(|m| (*number, m))?;
+        let starts = match of_next.take() {
+            None => Vec::new(),
+            Some((of, starts)) if of == labels && starts.len() == points.len() => starts,
+            Some((of, starts)) => {
+                let (starts, points) = (starts.len(), points.len());
+                return Err((
+                    *number,
+                    format!("{starts} start timestamps of {of} before {points} values of {labels}"),
+                ));
+            }
+        };
         // Of two lines for one series the later counts.
         series.retain(|have: &LoadSeries| have.labels != labels);
         series.push(LoadSeries {
             labels,
             points,
-            has_start_timestamps: std::mem::take(&mut start_timestamps),
+            starts,
         });
     }
     Ok(Load {
@@ -119,11 +131,14 @@ fn load(line: &str, body: &[(usize, &str)]) -> Result<Load, (usize, String)> {
     })
 }
 
-/// A line `series@st …`.
-fn is_start_timestamps(line: &str) -> bool {
-    match series::labels(line) {
-        Ok((_, used)) => line[used..].starts_with("@st"),
-        Err(_) => false,
+/// A line `series@st …`: start timestamps of the next line's samples.
+fn start_timestamps(line: &str) -> Result<Option<(Labels, Vec<Option<i64>>)>, String> {
+    let Ok((labels, used)) = series::labels(line) else {
+        return Ok(None);
+    };
+    match line[used..].strip_prefix("@st") {
+        Some(rest) => Ok(Some((labels, starts::parse(rest)?))),
+        None => Ok(None),
     }
 }
 

@@ -23,6 +23,7 @@ mod histogram;
 mod nhcb;
 mod run;
 mod series;
+mod starts;
 
 use std::fmt;
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use barograph_instrument::Registry;
-use barograph_model::{FloatHistogram, Labels, Matcher, Sample};
+use barograph_model::{FloatHistogram, Sample};
 use barograph_tsdb::{Batch, Db, Options, SeriesRef};
 
 use super::command::{Command, Load};
@@ -32,6 +32,7 @@ impl Default for RunOptions {
         Self {
             engine: EngineOptions {
                 delayed_name_removal: true,
+                use_start_timestamps: true,
                 ..EngineOptions::default()
             },
             parse: ParseOptions::ALL,
@@ -94,7 +95,6 @@ pub fn run(
         directory,
         stores: 0,
         db: None,
-        unloaded: Vec::new(),
         engine: Engine::new(options.engine.clone(), &Registry::new()),
         parse: options.parse,
     };
@@ -114,12 +114,6 @@ pub fn run(
     Ok(reports)
 }
 
-/// A series of the script that is not in the store, and why.
-struct Unloaded {
-    labels: Labels,
-    why: &'static str,
-}
-
 /// Why a query is not fine.
 enum Trouble {
     Differs(String),
@@ -130,7 +124,6 @@ struct Bench<'a> {
     directory: &'a Path,
     stores: usize,
     db: Option<Db>,
-    unloaded: Vec<Unloaded>,
     engine: Engine,
     parse: ParseOptions,
 }
@@ -140,7 +133,6 @@ impl Bench<'_> {
         if let Some(Err(error)) = self.db.take().map(|db| db.close()) {
             tracing::warn!(%error, "closing the store of a script");
         }
-        self.unloaded.clear();
     }
 
     fn db(&mut self) -> Result<Db, RunError> {
@@ -160,13 +152,8 @@ impl Bench<'_> {
         let group = db.open_group();
         let mut loaded = Vec::new();
         for series in &load.series {
-            if series.has_start_timestamps {
-                self.unloaded.push(Unloaded {
-                    labels: series.labels.clone(),
-                    why: "start timestamps",
-                });
-            }
-            loaded.push((db.register(group, &series.labels)?, &series.points));
+            let reference = db.register(group, &series.labels)?;
+            loaded.push((reference, &series.points, series.starts.as_slice()));
         }
         let native = if load.with_nhcb {
             nhcb::convert(&load.series)
@@ -187,15 +174,24 @@ impl Bench<'_> {
                 Ok((db.register(group, &labels)?, points))
             })
             .collect::<Result<_, RunError>>()?;
-        loaded.extend(native.iter().map(|(series, points)| (*series, points)));
-        let steps = loaded.iter().map(|(_, points)| points.len()).max();
+        loaded.extend(
+            native
+                .iter()
+                .map(|(series, points)| (*series, points, [].as_slice())),
+        );
+        let steps = loaded.iter().map(|(_, points, _)| points.len()).max();
         let mut batch = Batch::new(group);
         for step in 0..steps.unwrap_or(0) {
             batch.clear();
             let t = step as i64 * load.step_ms;
-            for (series, points) in &loaded {
+            for (series, points, starts) in &loaded {
                 if let Some(point) = points.get(step) {
                     point.push_to(&mut batch, *series, t)?;
+                    if let (Some(Some(start)), false) =
+                        (starts.get(step), matches!(point, Point::Missing))
+                    {
+                        batch.set_start(t + start);
+                    }
                 }
             }
             if batch.is_empty() {
@@ -215,12 +211,9 @@ impl Bench<'_> {
         let checked = self
             .parsed(&eval.expr)
             .map_err(Trouble::Differs)
-            .and_then(|expr| {
-                self.all_loaded(&expr)?;
-                match eval.when {
-                    When::Range(range) => self.range(eval, range, &expr, &db),
-                    When::Instant { at_ms, range } => self.instant(eval, at_ms, range, &expr, &db),
-                }
+            .and_then(|expr| match eval.when {
+                When::Range(range) => self.range(eval, range, &expr, &db),
+                When::Instant { at_ms, range } => self.instant(eval, at_ms, range, &expr, &db),
             });
         Ok(match checked {
             Ok(()) => Verdict::Passed,
@@ -231,23 +224,6 @@ impl Bench<'_> {
 
     fn parsed(&self, text: &str) -> Result<Expr, String> {
         parse_with(text, self.parse).map_err(|error: ParseError| error.to_string())
-    }
-
-    /// Whether a query reads nothing but what is in the store.
-    fn all_loaded(&self, expr: &Expr) -> Result<(), Trouble> {
-        let fits = |matchers: &[Matcher], labels: &Labels| {
-            matchers.iter().all(|m| m.matches(labels.get(m.name())))
-        };
-        for selector in expr.selectors() {
-            let missing = self
-                .unloaded
-                .iter()
-                .find(|series| fits(&selector.matchers, &series.labels));
-            if let Some(series) = missing {
-                return Err(Trouble::NotBuilt(series.why.to_owned()));
-            }
-        }
-        Ok(())
     }
 
     fn range(&self, eval: &Eval, range: Range, expr: &Expr, db: &Db) -> Result<(), Trouble> {
