@@ -1,6 +1,6 @@
 //! The series in memory: their labels, how to find them, and where their samples are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use barograph_model::Labels;
 use hashbrown::HashTable;
@@ -232,6 +232,13 @@ impl Catalog {
             tracks.retain(|have| *have != track);
             !tracks.is_empty()
         });
+    }
+
+    /// Tracks of a group that hold earlier samples of series.
+    pub(crate) fn remembered_tracks(&self, group: u32) -> HashSet<u32> {
+        let tracks = self.history.values().flatten();
+        let here = tracks.filter(|(number, _)| *number == group);
+        here.map(|(_, track)| *track).collect()
     }
 
     /// Tracks that hold earlier samples of a series, oldest first.

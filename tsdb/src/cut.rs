@@ -31,7 +31,7 @@ const COPY_SERIES: usize = 4096;
 const CUTS_PER_ROUND: usize = 1000;
 
 /// The samples of a span, in the order blocks want them.
-struct Source {
+pub(crate) struct Source {
     /// Label pairs that occur, sorted.
     pairs: Vec<(String, String)>,
     /// Pair numbers and series, in label order.
@@ -98,45 +98,11 @@ impl Inner {
             start_ms: start_ms.max(self.view.load().head_start_ms),
             end_ms: end_ms - 1,
         };
-        let source = self.head.source();
-        let uid = self.new_uid();
-        let directory = self.options.path.join("blocks");
-        let mut writer =
-            BlockWriter::begin(self.disk.clone(), &directory, uid, source.pairs.len(), None)?;
-        let mut damaged = Vec::new();
-        let written = self
-            .head
-            .write_span(&source, range, &mut writer, &mut damaged);
-        self.give_up(damaged);
-        if let Err(error) = written {
-            writer.abandon();
-            return Err(error);
-        }
-        let meta = Meta {
-            uid,
-            start_ms,
-            end_ms,
-            times: range,
-            samples: 0,
-            series: 0,
-            pages: 0,
-            data_bytes: 0,
-            index_bytes: 0,
-            part: false,
-            level: 1,
-            made_ms: self.clock.now_ms(),
-            parents: Vec::new(),
-        };
-        let mut block = None;
-        if writer.len() > 0 {
-            let path = writer.finish(&source.pairs, meta)?;
-            let opened = Block::open(&self.disk, &path);
-            block = Some(Arc::new(
-                opened.map_err(|error| (path, io::Error::other(error)))?,
-            ));
+        let source = self.head.source(self.head.catalog().everything().clone());
+        let span = (start_ms, end_ms);
+        let block = self.write_block(&source, range, span, false)?;
+        if block.is_some() {
             self.figures.blocks_cut.fetch_add(1, Ordering::Relaxed);
-        } else {
-            writer.abandon();
         }
         self.exchange_view(end_ms, |old| View {
             head_start_ms: end_ms,
@@ -152,6 +118,52 @@ impl Inner {
         state.head_files.rotate();
         self.head.min_ms.fetch_max(end_ms, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Writes a block of what the head has of some series in a range; `None` where that is nothing.
+    pub(crate) fn write_block(
+        &self,
+        source: &Source,
+        range: TimeRange,
+        (start_ms, end_ms): (i64, i64),
+        part: bool,
+    ) -> Result<Option<Arc<Block>>, Failure> {
+        let uid = self.new_uid();
+        let directory = self.options.path.join("blocks");
+        let mut writer =
+            BlockWriter::begin(self.disk.clone(), &directory, uid, source.pairs.len(), None)?;
+        let mut damaged = Vec::new();
+        let written = self
+            .head
+            .write_span(source, range, &mut writer, &mut damaged);
+        self.give_up(damaged);
+        if let Err(error) = written {
+            writer.abandon();
+            return Err(error);
+        }
+        if writer.len() == 0 {
+            writer.abandon();
+            return Ok(None);
+        }
+        let meta = Meta {
+            uid,
+            start_ms,
+            end_ms,
+            times: range,
+            samples: 0,
+            series: 0,
+            pages: 0,
+            data_bytes: 0,
+            index_bytes: 0,
+            part,
+            level: 1,
+            made_ms: self.clock.now_ms(),
+            parents: Vec::new(),
+        };
+        let path = writer.finish(&source.pairs, meta)?;
+        let opened = Block::open(&self.disk, &path);
+        let block = opened.map_err(|error| (path, io::Error::other(error)))?;
+        Ok(Some(Arc::new(block)))
     }
 
     /// Seals every track that has an open row before the instant.
@@ -225,7 +237,7 @@ impl Inner {
 
 impl Head {
     /// The oldest instant at or after `from_ms` in the head.
-    fn oldest_from(&self, from_ms: i64) -> Option<i64> {
+    pub(crate) fn oldest_from(&self, from_ms: i64) -> Option<i64> {
         let mut oldest_ms: Option<i64> = None;
         for group in self.all_groups() {
             let state = group.read();
@@ -241,9 +253,8 @@ impl Head {
         oldest_ms
     }
 
-    /// Copies who there is, in label order, a few thousand series at a time.
-    fn source(&self) -> Source {
-        let slots = self.catalog().everything().clone();
+    /// Copies who has these slots, in label order, a few thousand series at a time.
+    pub(crate) fn source(&self, slots: RoaringBitmap) -> Source {
         let mut lists: Vec<(Box<[u32]>, SeriesRef)> = Vec::with_capacity(slots.len() as usize);
         let mut texts: HashMap<u32, (String, String)> = HashMap::new();
         let mut slots = slots.into_iter().peekable();

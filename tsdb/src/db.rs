@@ -20,6 +20,7 @@ use crate::options::{Options, WalSync};
 use crate::quarantine::Quarantine;
 use crate::reserve::Reserve;
 use crate::retention::Retention;
+use crate::retire::Leaving;
 use crate::snapshot::Snapshot;
 use crate::stats::{self, Stats};
 use crate::view::View;
@@ -72,6 +73,7 @@ pub(crate) struct Maintenance {
     pub(crate) reserve: Reserve,
     pub(crate) checkpointed: Instant,
     pub(crate) cut_sought: Instant,
+    pub(crate) leaving: Leaving,
 }
 
 impl Db {
@@ -305,6 +307,7 @@ impl Inner {
                 reserve,
                 checkpointed: Instant::now(),
                 cut_sought: Instant::now(),
+                leaving: Leaving::default(),
             }),
             closed: RwLock::new(false),
             stop: (Mutex::new(false), Condvar::new()),

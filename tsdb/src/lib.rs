@@ -49,6 +49,7 @@ mod quarantine;
 mod replay;
 mod reserve;
 mod retention;
+mod retire;
 mod select;
 mod snapshot;
 mod sort_out;

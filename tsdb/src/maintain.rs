@@ -31,8 +31,9 @@ impl Inner {
             state.cut_sought = Instant::now();
             cut = self.cut_blocks(&mut state).is_ok_and(|count| count > 0);
             self.retain();
+            self.write_silent(&mut state, cut_always);
         }
-        let dropped = self.drop_old();
+        let dropped = self.drop_old() | self.retire_silent(&mut state);
         let due = state.checkpointed.elapsed() >= self.options.checkpoint_interval;
         let asked = &self.wal.figures.checkpoint_asked;
         let is_asked = asked.swap(false, Ordering::Relaxed);

@@ -21,6 +21,9 @@ pub struct Options {
     /// Most exemplars kept, the newest of all series; 0 keeps none.
     /// [`Db::set_exemplars_limit`](crate::Db::set_exemplars_limit) changes it.
     pub exemplars_limit: usize,
+    /// So many series must have been silent for a quarter of an hour, and one in sixteen of those in
+    /// memory, for them to leave memory before the block of their time is cut.
+    pub retire_series: usize,
     /// When the log is made to survive a power cut.
     pub wal_sync: WalSync,
     /// Size of a log segment, bytes, reserved when it is begun.
@@ -57,6 +60,7 @@ impl Options {
             retention_percent: 0.0,
             series_limit: 10_000_000,
             exemplars_limit: 100_000,
+            retire_series: 1000,
             wal_sync: WalSync::Interval(Duration::from_millis(200)),
             wal_segment_bytes: 64 << 20,
             reserve_bytes: 64 << 20,

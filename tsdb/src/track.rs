@@ -70,6 +70,8 @@ pub(crate) struct Track {
     pub(crate) chunks: Arc<Vec<Arc<Chunk>>>,
     /// Open rows at which to seal.
     pub(crate) seal_at: u32,
+    /// Its next row when silent members were looked for before.
+    pub(crate) asked_row: u32,
     /// Whether a series moved away to another track.
     pub(crate) had_leavers: bool,
     /// Whether a lost log record makes the next differences meaningless (only while replaying).
@@ -178,6 +180,7 @@ impl Track {
             // The first chunk is shorter by a different amount per track, so that tracks that
             // begin together do not seal together for ever.
             seal_at: SEAL_ROWS / 2 + id.wrapping_mul(0x9e37_79b9) % (SEAL_ROWS / 2),
+            asked_row: 0,
             had_leavers: false,
             broken: false,
             owed: 0,

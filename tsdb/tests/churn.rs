@@ -31,6 +31,7 @@ fn open(path: &Path, now: &Arc<AtomicI64>) -> Db {
         checkpoint_interval: Duration::from_hours(1),
         block_span_ms: 40 * 60_000,
         retention_ms: 0,
+        retire_series: 8,
         wal_segment_bytes: 1 << 18,
         ..Options::new(path)
     };
@@ -263,4 +264,67 @@ proptest! {
         world.act(&Action::Reopen { clean: false });
         world.check();
     }
+}
+
+#[test]
+fn silent_series_leave_memory_and_are_still_read() {
+    let rows = |rows| Action::Rows {
+        parts: 1,
+        rows,
+        missing: 0,
+        single: false,
+    };
+    let mut world = World::new(40, 7);
+    world.act(&rows(30));
+    let before = world.db.snapshot();
+    world.act(&Action::Replace(1));
+    world.act(&rows(70));
+    // Who looked before holds up their leaving.
+    for _ in 0..3 {
+        world.act(&Action::Maintain);
+    }
+    assert_eq!(world.db.stats(0).head.series, 80);
+    world.check();
+    let held = before.select(&[], TimeRange::ALL).expect("selects");
+    let mut column = Column::default();
+    held.read(0, TimeRange::ALL, &mut column).expect("reads");
+    assert_eq!(column.values.len(), 30);
+    drop((before, held));
+    for _ in 0..2 {
+        world.act(&Action::Maintain);
+    }
+    assert_eq!(world.db.stats(0).head.series, 40);
+    world.check();
+    // One comes back, and is one series.
+    world.members[0] = 3;
+    world.act(&rows(2));
+    assert_eq!(world.model[&3].len(), 32);
+    world.check();
+    for clean in [false, true] {
+        world.act(&Action::Reopen { clean });
+        world.check();
+    }
+    assert!(world.db.stats(0).head.series <= 41);
+}
+
+/// A third of the series is replaced every ten minutes, for hours: memory is that of two
+/// generations.
+#[test]
+fn churn_does_not_grow_what_is_in_memory() {
+    let mut world = World::new(90, 11);
+    for round in 0..24 {
+        world.act(&Action::Replace(3));
+        for _ in 0..4 {
+            world.act(&Action::Rows {
+                parts: 1,
+                rows: 10,
+                missing: 0,
+                single: false,
+            });
+            world.act(&Action::Maintain);
+        }
+        let series = world.db.stats(0).head.series;
+        assert!(series <= 90 + 4 * 30, "{series} in round {round}");
+    }
+    world.check();
 }
