@@ -191,6 +191,11 @@ impl Db {
         self.inner().head.late.generation(range)
     }
 
+    /// The blocks in force.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.inner().view.load_full()
+    }
+
     /// Figures about the store; at most `top` rows per list.
     pub fn stats(&self, top: usize) -> Stats {
         stats::collect(&self.inner().head, top)

@@ -35,15 +35,13 @@ mod maintain;
 mod map;
 mod merge;
 mod metrics;
+mod offline;
 mod open;
 mod options;
 mod out_of_order;
+mod overlay;
 mod page;
 mod postings;
-#[allow(
-    dead_code,
-    reason = "verification is for the command line, which follows"
-)]
 mod prometheus;
 mod quarantine;
 mod replay;
@@ -66,9 +64,10 @@ pub use error::{AppendError, CloseError, OpenError, ReadError, RegisterError, Se
 pub use exemplars::{ExemplarsAppended, SeriesExemplars};
 pub use histogram::HistogramColumn;
 pub use layout::HistogramError;
+pub use offline::{BlockInfo, Offline, Parts};
 pub use options::{Options, WalSync};
 pub use out_of_order::{Backfill, BackfillError, Backfilled};
-pub use prometheus::{ExportError, ExportedBlock};
+pub use prometheus::{BlockBuilder, ExportError, ExportedBlock};
 pub use retention::Retention;
 pub use snapshot::{Column, Selection, Snapshot};
 pub use stats::{HeadStats, Stats};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use barograph_model::{Clock, Matcher, SystemClock, TimeRange};
 
+use super::builder::{BLOCK_SPAN_MS, new_ulid};
 use super::chunk_builder::{ChunkBuilder, Value};
-use super::import::{BLOCK_SPAN_MS, new_ulid};
 use super::writer::{BlockWriter, Failure};
 use crate::disk::{Disk, SystemDisk};
 use crate::error::{ReadError, SelectError};

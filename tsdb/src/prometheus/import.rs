@@ -5,30 +5,24 @@
 //! of its format beside the others. Nothing of Prometheus's is changed: it can be started again on
 //! the directory, and finds these blocks where it would have made its own.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use barograph_model::{Histogram, Labels};
-
-use super::chunk::{self, ChunkSamples};
-use super::chunk_builder::{BuiltChunk, ChunkBuilder, Value};
+use super::builder::{BLOCK_SPAN_MS, BlockBuilder, Owned};
 use super::log::read_segment;
 use super::meta::{Meta, Ulid};
 use super::record::{self, Entry};
-use super::writer::{BlockWriter, Failure};
+use super::writer::Failure;
 use crate::bytes::Malformed;
 use crate::disk::Disk;
-use crate::wal::header::new_salt;
 
 /// Says how far the log was taken over, so that the next start does not do it again.
 const MARKER: &str = "prometheus-log-imported";
 /// Damaged places of a log that are reported one by one.
 const DAMAGE_REPORTED_LIMIT: u64 = 100;
-/// Span of Prometheus's youngest blocks.
-pub(crate) const BLOCK_SPAN_MS: i64 = 2 * 3_600_000;
 
 /// So long after a directory was taken over its blocks are read but not compacted into ours, so that
 /// Prometheus can have it back.
@@ -72,8 +66,16 @@ pub(crate) fn import_log(
     let until_ms = marker.map_or(i64::MIN, |marker| marker.until_ms);
     let mut head = Head::new(blocks_end_ms.max(until_ms));
     head.read(disk, &logs)?;
-    let mut imported = head.imported;
-    let until_ms = head.write(disk, root, now_ms, &mut imported)?.max(until_ms);
+    let mut imported = Imported {
+        series: head.builder.len() as u64,
+        damaged: head.damaged,
+        skipped: head.skipped,
+        ..Imported::default()
+    };
+    let (blocks, end_ms) = head.builder.write_to(disk, root, now_ms, |_, _| {})?;
+    let until_ms = until_ms.max(end_ms);
+    imported.blocks = blocks.len() as u64;
+    imported.samples = blocks.iter().map(|block| block.samples).sum();
     Marker {
         log: state,
         until_ms,
@@ -230,32 +232,9 @@ struct Head {
     /// Samples before this are in blocks.
     from_ms: i64,
     by_reference: HashMap<u64, u32>,
-    by_labels: HashMap<Labels, u32>,
-    series: Vec<Series>,
-    imported: Imported,
-}
-
-struct Series {
-    labels: Labels,
-    chunks: ChunkBuilder,
-    /// Samples that came out of order.
-    late: Vec<(i64, Owned)>,
-    deleted: Vec<(i64, i64)>,
-}
-
-#[derive(Clone, Debug)]
-enum Owned {
-    Float(f64),
-    Histogram(Histogram),
-}
-
-impl Owned {
-    fn value(&self) -> Value<'_> {
-        match self {
-            Self::Float(value) => Value::Float(*value),
-            Self::Histogram(histogram) => Value::Histogram(histogram),
-        }
-    }
+    builder: BlockBuilder,
+    damaged: u64,
+    skipped: u64,
 }
 
 impl Head {
@@ -263,9 +242,9 @@ impl Head {
         Self {
             from_ms,
             by_reference: HashMap::new(),
-            by_labels: HashMap::new(),
-            series: Vec::new(),
-            imported: Imported::default(),
+            builder: BlockBuilder::new(BLOCK_SPAN_MS),
+            damaged: 0,
+            skipped: 0,
         }
     }
 
@@ -303,23 +282,14 @@ impl Head {
                 }
             },
         );
-        self.imported.damaged += damaged;
+        self.damaged += damaged;
         Ok(())
     }
 
     fn read_record(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         record::decode(bytes, |entry| match entry {
             Entry::Series(reference, labels) => {
-                let next = self.series.len() as u32;
-                let number = *self.by_labels.entry(labels.clone()).or_insert(next);
-                if number == next {
-                    self.series.push(Series {
-                        labels,
-                        chunks: ChunkBuilder::new(BLOCK_SPAN_MS),
-                        late: Vec::new(),
-                        deleted: Vec::new(),
-                    });
-                }
+                let number = self.builder.series(&labels);
                 self.by_reference.insert(reference, number);
             }
             Entry::Float(reference, timestamp_ms, value) => {
@@ -329,131 +299,26 @@ impl Head {
                 if record::is_consistent(&histogram) {
                     self.push(reference, timestamp_ms, Owned::Histogram(histogram));
                 } else {
-                    self.imported.damaged += 1;
+                    self.damaged += 1;
                 }
             }
             Entry::Tombstone(reference, from_ms, to_ms) => {
                 if let Some(number) = self.by_reference.get(&reference) {
-                    self.series[*number as usize].deleted.push((from_ms, to_ms));
+                    self.builder.delete(*number, from_ms, to_ms);
                 }
             }
-            Entry::Other => self.imported.skipped += 1,
+            Entry::Other => self.skipped += 1,
         })
     }
 
     fn push(&mut self, reference: u64, timestamp_ms: i64, value: Owned) {
         // Samples of series that were collected before the checkpoint have no labels any more.
-        let Some(number) = self.by_reference.get(&reference) else {
-            return;
-        };
-        if timestamp_ms < self.from_ms {
-            return;
-        }
-        let series = &mut self.series[*number as usize];
-        if series
-            .chunks
-            .last_ms()
-            .is_none_or(|last| timestamp_ms > last)
+        if let Some(number) = self.by_reference.get(&reference)
+            && timestamp_ms >= self.from_ms
         {
-            series.chunks.push(timestamp_ms, value.value());
-        } else {
-            series.late.push((timestamp_ms, value));
+            self.builder.put(*number, timestamp_ms, value);
         }
     }
-
-    /// Writes blocks, one per span; returns the end of the last.
-    fn write(
-        mut self,
-        disk: &Arc<dyn Disk>,
-        root: &Path,
-        now_ms: i64,
-        imported: &mut Imported,
-    ) -> Result<i64, Failure> {
-        let mut spans = BTreeSet::new();
-        for series in &mut self.series {
-            series.settle();
-            let chunks = series.chunks.done.iter();
-            spans.extend(chunks.map(span_of));
-        }
-        self.series.retain(|series| !series.chunks.done.is_empty());
-        self.series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-        imported.series = self.series.len() as u64;
-        let mut until_ms = i64::MIN;
-        for span in spans {
-            let mut writer = BlockWriter::begin(disk.clone(), root, new_ulid(now_ms))?;
-            let mut put = || {
-                for series in &self.series {
-                    let chunks = &series.chunks.done;
-                    let start = chunks.partition_point(|chunk| span_of(chunk) < span);
-                    let end = chunks.partition_point(|chunk| span_of(chunk) <= span);
-                    let chunks = &chunks[start..end];
-                    writer.series(&series.labels, chunks)?;
-                    imported.samples += chunks.iter().map(|chunk| chunk.samples).sum::<u64>();
-                    let last = chunks.last().map(|chunk| chunk.max_ms.saturating_add(1));
-                    until_ms = until_ms.max(last.unwrap_or(i64::MIN));
-                }
-                Ok(())
-            };
-            if let Err(error) = put() {
-                writer.abandon();
-                return Err(error);
-            }
-            writer.finish(None)?;
-            imported.blocks += 1;
-        }
-        Ok(until_ms)
-    }
-}
-
-impl Series {
-    /// Ends its chunks; puts late samples where they belong and leaves out deleted ones.
-    fn settle(&mut self) {
-        self.chunks.cut();
-        if self.late.is_empty() && self.deleted.is_empty() {
-            return;
-        }
-        let mut samples: Vec<(i64, Owned)> = Vec::new();
-        for built in std::mem::take(&mut self.chunks.done) {
-            match chunk::decode(built.encoding, &built.data) {
-                Some(Ok(ChunkSamples::Floats(chunk))) => {
-                    let values = chunk.values.into_iter().map(Owned::Float);
-                    samples.extend(chunk.timestamps_ms.into_iter().zip(values));
-                }
-                Some(Ok(ChunkSamples::Histograms(chunk))) => {
-                    let values = chunk.histograms.into_iter().map(Owned::Histogram);
-                    samples.extend(chunk.timestamps_ms.into_iter().zip(values));
-                }
-                _ => panic!("BUG: a chunk that was just written cannot be read"),
-            }
-        }
-        samples.append(&mut self.late);
-        // What came in order counts.
-        samples.sort_by_key(|(timestamp_ms, _)| *timestamp_ms);
-        samples.dedup_by_key(|(timestamp_ms, _)| *timestamp_ms);
-        let deleted = |t: i64| {
-            self.deleted
-                .iter()
-                .any(|(from, to)| (*from..=*to).contains(&t))
-        };
-        let mut chunks = ChunkBuilder::new(BLOCK_SPAN_MS);
-        for (timestamp_ms, value) in &samples {
-            if !deleted(*timestamp_ms) {
-                chunks.push(*timestamp_ms, value.value());
-            }
-        }
-        chunks.cut();
-        self.chunks = chunks;
-    }
-}
-
-fn span_of(chunk: &BuiltChunk) -> i64 {
-    chunk.min_ms.div_euclid(BLOCK_SPAN_MS)
-}
-
-/// An identifier nobody else makes.
-pub(crate) fn new_ulid(now_ms: i64) -> Ulid {
-    let chance = (0..3).fold(0u128, |chance, _| chance << 32 | u128::from(new_salt()));
-    Ulid::new(now_ms, chance)
 }
 
 #[cfg(test)]
@@ -463,6 +328,7 @@ mod tests {
     use barograph_model::TimeRange;
 
     use super::super::block::ForeignBlock;
+    use super::super::chunk::ChunkSamples;
     use super::*;
     use crate::bytes::{put_signed, put_text, put_varint};
     use crate::disk::SystemDisk;

@@ -197,22 +197,20 @@ impl Index {
         self.series(reference, &mut series)?;
         let mut numbers = Vec::with_capacity(series.labels.len());
         for symbols in series.labels {
-            let number = match known.get(&symbols) {
-                Some(number) => *number,
-                None => {
-                    let (name, value) = (self.symbol(symbols.0)?, self.symbol(symbols.1)?);
-                    if value.is_empty() {
-                        continue;
-                    }
-                    let Some(at) = self.find_entry(name, value)? else {
-                        let what = format!("a series has {name}={value}, which has no postings");
-                        return Err(Damage::new(FILE, 0, &what));
-                    };
-                    let number = (at - self.pairs()?.of("").len()) as u32;
-                    known.insert(symbols, number);
-                    number
-                }
+            if let Some(number) = known.get(&symbols) {
+                numbers.push(*number);
+                continue;
+            }
+            let (name, value) = (self.symbol(symbols.0)?, self.symbol(symbols.1)?);
+            if value.is_empty() {
+                continue;
+            }
+            let Some(at) = self.find_entry(name, value)? else {
+                let what = format!("a series has {name}={value}, which has no postings");
+                return Err(Damage::new(FILE, 0, &what));
             };
+            let number = (at - self.pairs()?.of("").len()) as u32;
+            known.insert(symbols, number);
             numbers.push(number);
         }
         Ok(numbers)

@@ -49,7 +49,7 @@ impl ForeignInput {
     /// Reads what merging needs to know beforehand.
     pub(crate) fn open(block: Arc<ForeignBlock>) -> Result<Self, Damaged> {
         let input = Self {
-            series: block.references().map_err(damaged)?,
+            series: block.references().map_err(|damage| damaged(&damage))?,
             layouts: Layouts::default(),
             state: Mutex::default(),
             block,
@@ -64,11 +64,11 @@ impl ForeignInput {
 
     /// How many label pairs it has; they are numbered in order of (name, value).
     pub(crate) fn pair_count(&self) -> Result<u32, Damaged> {
-        self.block.pair_count().map_err(damaged)
+        self.block.pair_count().map_err(|damage| damaged(&damage))
     }
 
     pub(crate) fn pair(&self, number: u32) -> Result<(String, String), Damaged> {
-        let pair = self.block.pair(number).map_err(damaged)?;
+        let pair = self.block.pair(number).map_err(|damage| damaged(&damage))?;
         Ok((pair.0.to_owned(), pair.1.to_owned()))
     }
 
@@ -81,7 +81,7 @@ impl ForeignInput {
     pub(crate) fn pairs_of(&self, series: u32) -> Result<Vec<u32>, Damaged> {
         let known = &mut self.state().pairs;
         let pairs = self.block.pairs_of(self.reference(series), known);
-        pairs.map_err(damaged)
+        pairs.map_err(|damage| damaged(&damage))
     }
 
     /// The layouts that its histograms have.
@@ -160,7 +160,7 @@ impl ForeignInput {
                     }
                 }
             });
-        read.map_err(damaged)?;
+        read.map_err(|damage| damaged(&damage))?;
         failure.map_or(Ok(()), Err)
     }
 
@@ -241,7 +241,7 @@ impl ForeignInput {
                 decoded.bytes += 2 * values.len() as u64;
                 decoded.own.push(state.piece(&timestamps_ms, values));
             });
-        read.map_err(damaged)?;
+        read.map_err(|damage| damaged(&damage))?;
         if failed {
             return Err(unusable());
         }
@@ -300,7 +300,7 @@ fn unusable() -> Damaged {
     }
 }
 
-fn damaged(damage: Damage) -> Damaged {
+fn damaged(damage: &Damage) -> Damaged {
     Damaged {
         file: "",
         offset: damage.offset,

@@ -8,6 +8,7 @@
 mod beside;
 mod bits;
 pub(crate) mod block;
+mod builder;
 mod chunk;
 pub(crate) mod chunk_builder;
 mod export;
@@ -23,6 +24,7 @@ mod record;
 mod tombstones;
 pub(crate) mod writer;
 
+pub use builder::BlockBuilder;
 pub use export::{ExportError, ExportedBlock};
 
 use crate::bytes::{Malformed, Reader};

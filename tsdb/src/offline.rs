@@ -1,0 +1,180 @@
+//! A data directory opened to look into, ours or Prometheus's. Nothing in it is changed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use barograph_instrument::Registry;
+use barograph_model::SystemClock;
+
+use crate::block::{Block, open_blocks};
+use crate::db::Db;
+use crate::disk::{Disk, SystemDisk};
+use crate::error::OpenError;
+use crate::head::Head;
+use crate::options::{Options, WalSync};
+use crate::overlay::Overlay;
+use crate::prometheus;
+use crate::snapshot::Snapshot;
+use crate::view::{StoredBlock, View};
+
+/// An opened directory.
+pub struct Offline {
+    snapshot: Snapshot,
+    view: Arc<View>,
+    // Keeps head and temporary files.
+    _db: Option<Db>,
+    _disk: Arc<dyn Disk>,
+}
+
+/// What is opened of a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    /// Its blocks; a server may be running on it.
+    Blocks,
+    /// Its blocks and what is only in its logs.
+    Everything,
+}
+
+/// A block of a directory.
+#[derive(Clone, Debug)]
+pub struct BlockInfo {
+    /// The name of its directory.
+    pub name: String,
+    /// Its directory.
+    pub path: PathBuf,
+    /// Whether Prometheus's format is its format.
+    pub is_foreign: bool,
+    /// The span it is about, milliseconds; the end is exclusive.
+    pub start_ms: i64,
+    /// See `start_ms`.
+    pub end_ms: i64,
+    /// How many samples it has.
+    pub samples: u64,
+    /// How many pieces they are stored in: chunks, or pages.
+    pub chunks: u64,
+    /// How many series it has.
+    pub series: u64,
+    /// Size of its files.
+    pub size_bytes: u64,
+    /// How often its samples were compacted.
+    pub level: u64,
+    /// How many deleted stretches it has.
+    pub tombstones: u64,
+}
+
+impl Offline {
+    /// Opens a directory. `temporary` is where a directory for what has to be written is made; it
+    /// is removed again.
+    ///
+    /// # Errors
+    /// A server is running on it (for [`Parts::Everything`]), or it cannot be read.
+    pub fn open(path: &Path, parts: Parts, temporary: &Path) -> Result<Self, OpenError> {
+        let failure = |path: &Path, action, source| OpenError::Io {
+            path: path.to_owned(),
+            action,
+            source,
+        };
+        let listed = SystemDisk.list(path);
+        listed.map_err(|source| failure(path, "read", source))?;
+        let overlay = Overlay::new(path, temporary);
+        let overlay = overlay.map_err(|e| failure(temporary, "make a directory in", e))?;
+        let disk: Arc<dyn Disk> = Arc::new(overlay);
+        if parts == Parts::Blocks {
+            let own = path.join("blocks");
+            let made = disk.create_dir_all(&own);
+            made.map_err(|source| failure(&own, "create the directory", source))?;
+            let (view, _) = open_blocks(&disk, &own)?;
+            let (view, _) = prometheus::block::open_beside(view, &disk, path)?;
+            let view = Arc::new(view);
+            let head = Arc::new(Head::new(0));
+            return Ok(Self {
+                snapshot: Snapshot::new(head, view.clone(), Vec::new()),
+                view,
+                _db: None,
+                _disk: disk,
+            });
+        }
+        let options = Options {
+            retention_ms: 0,
+            wal_sync: WalSync::Never,
+            maintenance_interval: Duration::ZERO,
+            ..Options::new(path)
+        };
+        let db = Db::open_with(options, &Registry::new(), disk.clone(), SystemClock)?;
+        Ok(Self {
+            snapshot: db.snapshot(),
+            view: db.view(),
+            _db: Some(db),
+            _disk: disk,
+        })
+    }
+
+    /// Everything in it.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Its blocks, oldest first.
+    pub fn blocks(&self) -> Vec<BlockInfo> {
+        self.view.blocks.iter().map(info).collect()
+    }
+
+    /// One block, by its index in [`Self::blocks`].
+    pub fn block(&self, index: usize) -> Option<Snapshot> {
+        let block = self.view.blocks.get(index)?.clone();
+        let view = View {
+            blocks: vec![block],
+            head_start_ms: i64::MIN,
+        };
+        Some(Snapshot::new(
+            Arc::new(Head::new(0)),
+            Arc::new(view),
+            Vec::new(),
+        ))
+    }
+
+    /// Reads a block whole: every checksum, every page or chunk.
+    ///
+    /// # Errors
+    /// The first damage that is found.
+    pub fn verify(&self, index: usize) -> Result<(), OpenError> {
+        match self.view.blocks.get(index) {
+            Some(StoredBlock::Own(block)) => Block::verify(block),
+            Some(StoredBlock::Foreign(block)) => {
+                block.verify(|| {}).map_err(|damage| OpenError::Corrupt {
+                    path: block.path.join(damage.file),
+                    offset: damage.offset,
+                    what: damage.what,
+                })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn info(block: &StoredBlock) -> BlockInfo {
+    let name = block.path().file_name().unwrap_or_default();
+    let (samples, chunks, series, tombstones) = match block {
+        StoredBlock::Own(block) => (block.meta.samples, block.meta.pages, block.meta.series, 0),
+        StoredBlock::Foreign(block) => (
+            block.meta.samples,
+            block.meta.chunks,
+            block.meta.series,
+            block.tombstones() as u64,
+        ),
+    };
+    BlockInfo {
+        name: name.to_string_lossy().into_owned(),
+        path: block.path().to_owned(),
+        is_foreign: block.own().is_none(),
+        start_ms: block.span().0,
+        end_ms: block.span().1,
+        samples,
+        chunks,
+        series,
+        size_bytes: block.size_bytes(),
+        level: block.level(),
+        tombstones,
+    }
+}
