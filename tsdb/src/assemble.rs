@@ -1,7 +1,10 @@
 //! Putting a series' samples together from pages, sharing timestamp columns between series.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use rapidhash::fast::RapidHasher;
 
 use crate::merge::{Samples, Tie};
 
@@ -16,6 +19,8 @@ pub(crate) enum ColumnKey {
     Interned(u32),
 }
 
+type FastHash = BuildHasherDefault<RapidHasher<'static>>;
+
 /// A column, the first of its rows, how many.
 type Run = (ColumnKey, u32, u32);
 
@@ -23,8 +28,8 @@ type Run = (ColumnKey, u32, u32);
 /// assembled column.
 #[derive(Debug, Default)]
 pub(crate) struct Timestamps {
-    decoded: HashMap<ColumnKey, Arc<[i64]>>,
-    assembled: HashMap<Vec<Run>, Arc<[i64]>>,
+    decoded: HashMap<ColumnKey, Arc<[i64]>, FastHash>,
+    assembled: HashMap<Vec<Run>, Arc<[i64]>, FastHash>,
     interned: HashMap<Arc<[i64]>, u32>,
     /// Numbers given to columns so far.
     numbers: u32,

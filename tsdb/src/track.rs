@@ -23,6 +23,8 @@ const KEY_INTERVAL_ROWS: u8 = 32;
 const SPARSE_LIMIT: usize = 32;
 /// Tracks with so many newest rows of the same instants become one.
 const ALIKE_ROWS: usize = 8;
+/// Members from which on a track keeps the memory of its timestamps.
+const WIDE_LIMIT: usize = 32;
 /// A position whose series moved away or left memory.
 pub(crate) const DEAD: SeriesRef = SeriesRef {
     slot: u32::MAX,
@@ -199,6 +201,14 @@ impl Track {
 
     /// Adds members at the end.
     pub(crate) fn join(&mut self, series: impl Iterator<Item = SeriesRef>) {
+        let more = series.size_hint().0;
+        // Many come once; few come again and again, and must not be copied each time.
+        if more > self.ids.len() / 8 {
+            self.ids.reserve_exact(more);
+            self.last.reserve_exact(more);
+            self.wal_scales.reserve_exact(more);
+            self.pages.reserve_exact(more);
+        }
         for id in series {
             self.ids.push(id);
             self.last.push(0);
@@ -485,7 +495,13 @@ impl Track {
         });
         self.first_row = self.next_row();
         self.timestamps_ms.clear();
-        self.timestamps_ms.shrink_to(SEAL_ROWS as usize);
+        // A column for one series is dear: it is half as long on average when it grows anew.
+        let keep = if self.ids.len() < WIDE_LIMIT {
+            0
+        } else {
+            SEAL_ROWS as usize
+        };
+        self.timestamps_ms.shrink_to(keep);
         self.seal_at = SEAL_ROWS;
         for page in &mut self.pages {
             slab.free(&mut page.piece);

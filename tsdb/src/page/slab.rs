@@ -12,7 +12,7 @@ const GRANULE_BYTES: usize = 32;
 const LINK_BYTES: usize = 4;
 const CONTENT_BYTES: usize = GRANULE_BYTES - LINK_BYTES;
 /// Granules are allocated by so many at once.
-const CHUNK_GRANULES: usize = 8192;
+const CHUNK_GRANULES: usize = 1024;
 /// "No granule".
 const NOWHERE: u32 = u32::MAX;
 /// Longest page.

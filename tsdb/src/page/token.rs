@@ -223,29 +223,44 @@ impl<'a> Decoder<'a> {
                 what: "a difference from a value that is no decimal",
             });
         };
-        let mut count = 0;
+        let (bytes, mut at, mut count) = (self.bytes, self.at, 0);
         for slot in slots {
-            let unsigned = match self.bytes.get(self.at) {
-                Some(0) | None => break,
-                Some(byte) if *byte < 0x80 => {
-                    self.at += 1;
-                    u64::from(*byte)
-                }
-                Some(_) => {
-                    let mut reader = Reader::new(&self.bytes[self.at..]);
-                    let unsigned = reader.varint()?;
-                    self.at += reader.offset();
-                    unsigned
-                }
+            // Most differences are of one to three bytes: these are read without a loop.
+            let (unsigned, length) = match bytes.get(at..at + 4) {
+                Some(&[a, b, c, d]) => match u32::from_le_bytes([a, b, c, d]) {
+                    word if word & 0xff == 0 => break,
+                    word if word & 0x80 == 0 => (u64::from(word & 0x7f), 1),
+                    word if word & 0x8000 == 0 => (u64::from(word & 0x7f | word >> 1 & 0x3f80), 2),
+                    word if word & 0x80_0000 == 0 => {
+                        let high = word >> 2 & 0x1f_c000;
+                        (u64::from(word & 0x7f | word >> 1 & 0x3f80 | high), 3)
+                    }
+                    _ => varint_at(bytes, at)?,
+                },
+                _ if bytes.get(at).is_none_or(|byte| *byte == 0) => break,
+                _ => varint_at(bytes, at)?,
             };
+            at += length;
             whole = whole.wrapping_add(unzigzag(unsigned.wrapping_sub(1)));
             put(whole, slot);
             count += 1;
         }
+        self.at = at;
         self.whole = Some(whole);
         self.state.last = decimal(whole, self.state.scale);
         Ok(count)
     }
+}
+
+/// A variable-length integer and how long it is.
+#[cold]
+fn varint_at(bytes: &[u8], at: usize) -> Result<(u64, usize), Malformed> {
+    let mut reader = Reader::new(&bytes[at..]);
+    let unsigned = reader.varint().map_err(|error| Malformed {
+        offset: at + error.offset,
+        ..error
+    })?;
+    Ok((unsigned, reader.offset()))
 }
 
 #[cold]
