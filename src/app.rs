@@ -199,6 +199,8 @@ impl Core {
     /// alert of the new rules goes to an old one.
     pub(crate) async fn apply(&self, config: &Config, settings: &Settings) {
         self.db.set_retention(settings.retention(config.retention));
+        self.db
+            .set_out_of_order_window(config.out_of_order_window_ms);
         self.db.set_exemplars_limit(config.exemplars_limit);
         self.notifier
             .apply(

@@ -48,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) routing: Option<RoutingConfig>,
     /// How much is kept, where the file says.
     pub(crate) retention: Option<Retention>,
+    /// How much older than the newest sample a sample out of order may be; 0 takes none.
+    pub(crate) out_of_order_window_ms: i64,
     /// Most exemplars kept.
     pub(crate) exemplars_limit: usize,
     /// The configuration as YAML, defaults filled in, secrets hidden.

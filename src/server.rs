@@ -214,6 +214,7 @@ pub(crate) async fn start(
     options.retention_ms = retention.time_ms;
     options.retention_bytes = retention.size_bytes;
     options.retention_percent = retention.disk_percent;
+    options.out_of_order_window_ms = config.out_of_order_window_ms;
     options.exemplars_limit = config.exemplars_limit;
     let opening = registry.clone();
     let db = tokio::task::spawn_blocking(move || Db::open(options, &opening))

@@ -159,6 +159,8 @@ impl Ingest<'_> {
         let body = match parsed {
             Ok(page) => {
                 let batch = &mut scratch.batch;
+                // Markers and reports have the scrape's own time: late, they would be wrong.
+                batch.in_order_from_here();
                 memory.cache.finish(|series| {
                     let (series, timestamp_ms, value) = stale(series);
                     batch.push(series, timestamp_ms, value);
@@ -333,6 +335,7 @@ impl Ingest<'_> {
     fn roll_back(&self, memory: &mut TargetMemory, scratch: &mut Scratch) {
         let batch = &mut scratch.batch;
         batch.clear();
+        batch.in_order_from_here();
         scratch.rows.clear();
         memory.exemplars.forget();
         let flushed = memory
@@ -474,6 +477,7 @@ impl Ingest<'_> {
                 scratch.rows.push(row);
             }
         }
+        scratch.batch.in_order_from_here();
         for (series, entry) in report {
             scratch.batch.push(series, entry.timestamp_ms, entry.value);
         }

@@ -144,6 +144,18 @@ struct HeadRow {
     max_time: i64,
 }
 
+/// Samples out of order that are in memory: not one of Prometheus's figures.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LateRow {
+    num_series: u64,
+    num_samples: u64,
+    bytes: u64,
+    min_time: i64,
+    max_time: i64,
+    window_milliseconds: i64,
+}
+
 #[derive(Serialize)]
 struct Row {
     name: String,
@@ -158,6 +170,7 @@ struct TsdbStatus {
     label_value_count_by_label_name: Vec<Row>,
     memory_in_bytes_by_label_name: Vec<Row>,
     series_count_by_label_value_pair: Vec<Row>,
+    out_of_order: LateRow,
 }
 
 /// `/status/tsdb`: figures about the store.
@@ -192,6 +205,14 @@ pub(super) async fn tsdb(core: Core, params: Params) -> Result<Reply, ApiError> 
         label_value_count_by_label_name: list(stats.values_by_label),
         memory_in_bytes_by_label_name: list(stats.bytes_by_label),
         series_count_by_label_value_pair: list(stats.series_by_pair),
+        out_of_order: LateRow {
+            num_series: stats.late.series,
+            num_samples: stats.late.samples,
+            bytes: stats.late.bytes,
+            min_time: stats.late.range.map_or(i64::MAX, |range| range.start_ms),
+            max_time: stats.late.range.map_or(i64::MIN, |range| range.end_ms),
+            window_milliseconds: stats.late.window_ms,
+        },
     }))
 }
 

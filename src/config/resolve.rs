@@ -22,6 +22,8 @@ const SCRAPE_INTERVAL: DurationMs = DurationMs(60_000);
 const SCRAPE_TIMEOUT: DurationMs = DurationMs(10_000);
 const EVALUATION_INTERVAL: DurationMs = DurationMs(60_000);
 const FILE_REFRESH_INTERVAL_MS: i64 = 300_000;
+/// How late a sample may come where the file says nothing.
+const OUT_OF_ORDER_WINDOW_MS: i64 = 24 * 3_600_000;
 /// Prometheus's default.
 const EXEMPLARS_LIMIT: usize = 100_000;
 
@@ -125,6 +127,8 @@ pub(super) fn config(
     let (alertmanagers, alert_relabel) =
         alerting::resolve(&source, file.alerting.as_mut(), &mut notices)?;
     let retention = storage(&source, file.storage.as_ref(), &mut notices)?;
+    let tsdb = file.storage.as_ref().and_then(|s| s.tsdb.as_ref());
+    let out_of_order_window = tsdb.and_then(|tsdb| tsdb.out_of_order_time_window);
     let exemplars = file.storage.as_ref().and_then(|s| s.exemplars.as_ref());
     let exemplars_limit = exemplars
         .and_then(|exemplars| exemplars.max_exemplars)
@@ -154,6 +158,7 @@ pub(super) fn config(
         routing: None,
         retention,
         exemplars_limit,
+        out_of_order_window_ms: out_of_order_window.map_or(OUT_OF_ORDER_WINDOW_MS, |w| w.0),
         shown: shown::yaml(&file),
         notices,
         files,
@@ -692,11 +697,6 @@ fn storage(
     };
     let tsdb = storage.tsdb.clone().unwrap_or_default();
     for (name, used) in [
-        (
-            "tsdb.out_of_order_time_window",
-            tsdb.out_of_order_time_window
-                .is_some_and(|window| window.0 > 0),
-        ),
         (
             "tsdb.stale_series_compaction_threshold",
             tsdb.stale_series_compaction_threshold.is_some(),

@@ -335,11 +335,6 @@ fn what_is_accepted_but_not_built_is_said() {
             false,
         ),
         (
-            "storage: {tsdb: {out_of_order_time_window: 5m}}\n".into(),
-            "storage: tsdb.out_of_order_time_window",
-            false,
-        ),
-        (
             "global: {query_log_file: q}\n".into(),
             "global: query_log_file",
             false,

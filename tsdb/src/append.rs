@@ -463,6 +463,9 @@ impl Head {
             let counter = match rejected.reason {
                 RejectReason::OutOfOrder => &figures.out_of_order,
                 RejectReason::DuplicateTimestamp => &figures.duplicates,
+                RejectReason::TooOld if self.late.window_ms() == 0 => {
+                    &self.late.figures.out_of_bound
+                }
                 RejectReason::TooOld => &figures.too_old,
                 RejectReason::RetiredSeries => &figures.retired,
                 RejectReason::TooManyBuckets => &figures.too_many_buckets,

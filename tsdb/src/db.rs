@@ -1,7 +1,7 @@
 //! The store's front: open, register, append, snapshot.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use crate::head::Head;
 use crate::head_file::HeadFiles;
 use crate::metrics::{self, Figures};
 use crate::options::{Options, WalSync};
+use crate::out_of_order::Backfill;
 use crate::quarantine::Quarantine;
 use crate::reserve::Reserve;
 use crate::retention::Retention;
@@ -184,6 +185,12 @@ impl Db {
         self.inner().head.late.set_window(window_ms);
     }
 
+    /// Begins an import of samples of any age. They become blocks of their own, without passing the
+    /// head and the log.
+    pub fn backfill(&self) -> Backfill {
+        Backfill::new(self.shared.inner.clone())
+    }
+
     /// A number that grows whenever samples that are not the newest of their series appear inside
     /// `range`, late or imported: what was computed from the range before is out of date then. It
     /// may grow without that.
@@ -334,6 +341,12 @@ impl Inner {
     pub(crate) fn old_views(&self) -> MutexGuard<'_, Vec<(Arc<View>, i64)>> {
         let views = self.old_views.lock();
         views.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the store from being closed; `None` where it was.
+    pub(crate) fn hold_open(&self) -> Option<RwLockReadGuard<'_, bool>> {
+        let closed = self.closed.read().unwrap_or_else(PoisonError::into_inner);
+        (!*closed).then_some(closed)
     }
 
     /// The data directory's part for the log and checkpoints.

@@ -70,4 +70,4 @@ pub use out_of_order::{Backfill, BackfillError, Backfilled};
 pub use prometheus::{BlockBuilder, ExportError, ExportedBlock};
 pub use retention::Retention;
 pub use snapshot::{Column, Selection, Snapshot};
-pub use stats::{HeadStats, Stats};
+pub use stats::{HeadStats, LateStats, Stats};

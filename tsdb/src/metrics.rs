@@ -233,12 +233,6 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         retention.disk_percent,
     );
     one(
-        "prometheus_tsdb_too_old_samples_total",
-        Counter,
-        "Samples older than what is still accepted.",
-        count(&samples.too_old),
-    );
-    one(
         "prometheus_tsdb_wal_corruptions_total",
         Counter,
         "Damaged places met in the log.",
@@ -372,6 +366,7 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
             &samples.too_many_buckets,
         ),
     ];
+    crate::out_of_order::metrics::write(&inner.head, encoder);
     for (name, help, label, value, counter) in labelled {
         encoder.family(name, Counter, help);
         encoder.sample(name, [(label, value)], count(counter));

@@ -68,7 +68,15 @@ pub(crate) fn open(
         options.block_span_ms,
     );
     head.late.set_window(options.out_of_order_window_ms);
-    let done = view.blocks.iter().map(StoredBlock::uid).collect();
+    // A merge of parts has their samples.
+    let merged = view.blocks.iter().filter_map(StoredBlock::own);
+    let merged = merged.flat_map(|block| block.meta.parents.iter().copied());
+    let done = view
+        .blocks
+        .iter()
+        .map(StoredBlock::uid)
+        .chain(merged)
+        .collect();
     let source = Source {
         disk: &disk,
         root: &root,

@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
+use barograph_model::TimeRange;
+
 use crate::head::Head;
 
 /// Figures about the store, for `/api/v1/status/tsdb`.
@@ -11,6 +13,8 @@ use crate::head::Head;
 pub struct Stats {
     /// The part in memory.
     pub head: HeadStats,
+    /// Samples out of order.
+    pub late: LateStats,
     /// Series per metric name, largest first.
     pub series_by_metric: Vec<(String, u64)>,
     /// Distinct values per label name, largest first.
@@ -36,10 +40,26 @@ pub struct HeadStats {
     pub max_time_ms: Option<i64>,
 }
 
+/// Figures about samples out of order that are in memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LateStats {
+    /// How many series have some.
+    pub series: u64,
+    /// How many samples there are.
+    pub samples: u64,
+    /// How much memory they take.
+    pub bytes: u64,
+    /// From the oldest to the newest, or `None` where there are none.
+    pub range: Option<TimeRange>,
+    /// How much older than the newest sample of the store they may be, milliseconds; 0 takes none.
+    pub window_ms: i64,
+}
+
 /// Collects the figures; at most `top` rows per list.
 pub(crate) fn collect(head: &Head, top: usize) -> Stats {
     let mut stats = Stats {
         head: head_stats(head),
+        late: head.late.stats(),
         ..Stats::default()
     };
     let catalog = head.catalog();

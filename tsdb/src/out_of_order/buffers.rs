@@ -298,8 +298,7 @@ impl State {
 
     fn name(&mut self, orphan: Orphan) -> u32 {
         self.bytes += orphan.labels.size_bytes();
-        let entry = self.push(DEAD, Some(orphan));
-        entry
+        self.push(DEAD, Some(orphan))
     }
 
     fn push(&mut self, reference: SeriesRef, orphan: Option<Orphan>) -> u32 {

@@ -12,6 +12,7 @@
 
 mod backfill;
 mod buffers;
+pub(crate) mod metrics;
 mod record;
 mod run;
 pub(crate) mod select;
@@ -35,6 +36,7 @@ use crate::batch::RejectReason;
 use crate::catalog::Catalog;
 use crate::db::ClockDebug;
 use crate::layouts::Layouts;
+use crate::stats::LateStats;
 
 /// Buffers are spilled when they hold so many samples, whatever their bytes: a part is laid out in
 /// memory by its timestamps.
@@ -71,6 +73,8 @@ pub(crate) struct Figures {
     /// Samples by how late they were, beyond each bound, and all.
     pub(crate) delays: [AtomicU64; DELAY_BOUNDS_SECONDS.len() + 1],
     pub(crate) delay_sum_ms: AtomicU64,
+    /// Samples refused as too old while there was no window.
+    pub(crate) out_of_bound: AtomicU64,
     pub(crate) refused_full: AtomicU64,
     pub(crate) parts: AtomicU64,
     pub(crate) spills: AtomicU64,
@@ -191,25 +195,24 @@ impl OutOfOrder {
             .collect()
     }
 
-    /// Bytes of all buffers.
-    pub(crate) fn size_bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Series and samples in the buffers, and their times.
-    pub(crate) fn contents(&self) -> (u64, u64, Option<TimeRange>) {
-        let (mut series, mut samples, mut range) = (0, 0, None::<TimeRange>);
+    /// What is in the buffers.
+    pub(crate) fn stats(&self) -> LateStats {
+        let mut stats = LateStats {
+            bytes: self.bytes.load(Ordering::Relaxed) as u64,
+            window_ms: self.window_ms(),
+            ..LateStats::default()
+        };
         for view in self.views() {
             let state = view.buffers.read();
-            series += state.series().len() as u64;
-            samples += state.samples();
+            stats.series += state.series().len() as u64;
+            stats.samples += state.samples();
             if let Some(own) = state.range() {
-                let known = range.get_or_insert(own);
+                let known = stats.range.get_or_insert(own);
                 known.start_ms = known.start_ms.min(own.start_ms);
                 known.end_ms = known.end_ms.max(own.end_ms);
             }
         }
-        (series, samples, range)
+        stats
     }
 
     /// A number that grows whenever samples that are not the newest of their series appear inside
@@ -227,6 +230,15 @@ impl OutOfOrder {
                 .sum(),
             _ => self.generations.iter().map(load).sum(),
         }
+    }
+
+    /// Notes that the past changed inside a range.
+    fn changed_in(&self, range: TimeRange) {
+        let span_ms = self.span_ms.load(Ordering::Relaxed);
+        let first = range.start_ms.div_euclid(span_ms);
+        let last = range.end_ms.div_euclid(span_ms);
+        let last = last.min(first.saturating_add(GENERATIONS_SPAN - 1));
+        self.changed((first..=last).map(|bucket| bucket.saturating_mul(span_ms)));
     }
 
     /// Notes that the past changed at these instants.

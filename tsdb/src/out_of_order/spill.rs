@@ -127,7 +127,7 @@ impl Inner {
             range.start_ms.div_euclid(span_ms),
             range.end_ms.div_euclid(span_ms),
         );
-        let mut parts = Vec::new();
+        let mut parts: Vec<Arc<Block>> = Vec::new();
         for number in first..=last {
             // The first span there can be begins with time itself, the last one ends with it.
             let start_ms = number.saturating_mul(span_ms);
@@ -145,8 +145,16 @@ impl Inner {
                     end_ms - 1
                 },
             };
-            let part = self.write_part(buffers, names, &pairs, times, end_ms, uid)?;
-            parts.extend(part);
+            match self.write_part(buffers, names, &pairs, times, end_ms, uid) {
+                Ok(part) => parts.extend(part),
+                Err(error) => {
+                    // The next attempt writes them again; on a full disk they would be in its way.
+                    for part in parts {
+                        self.remove_directory(&part.path, part.meta.uid).ok();
+                    }
+                    return Err(error);
+                }
+            }
         }
         Ok(parts)
     }
