@@ -18,7 +18,7 @@ use crate::metrics::{GroupLabel, RuleMetrics};
 use crate::notifier::Alert;
 use crate::restore::{self, ALERT_NAME, FOR_STATE_NAME, RestoreRules};
 use crate::rule_file::{Rule, RuleGroup, RuleKind};
-use crate::series_writer::{WriteError, Writer};
+use crate::series_writer::{RowValue, WriteError, Writer};
 use crate::state::{AlertStates, Finding, Holds, StateError};
 use crate::status::{AlertState, GroupStatus, RuleHealth, RuleStatus};
 use crate::template::{self, AlertData, Environment, Template, label_map};
@@ -612,7 +612,7 @@ fn record(
     rule: &Rule,
     limit: u64,
     vector: Vec<VectorSample>,
-) -> Result<Vec<(Labels, f64)>, RuleError> {
+) -> Result<Vec<(Labels, RowValue)>, RuleError> {
     let mut seen = HashSet::with_capacity(vector.len());
     let mut rows = Vec::with_capacity(vector.len());
     for sample in vector {
@@ -628,7 +628,11 @@ fn record(
         if !seen.insert(labels.clone()) {
             return Err(RuleError::Duplicate { labels });
         }
-        rows.push((labels, sample.sample.value));
+        let value = match sample.histogram {
+            Some(histogram) => RowValue::Histogram(histogram),
+            None => RowValue::Float(sample.sample.value),
+        };
+        rows.push((labels, value));
     }
     if limit > 0 && rows.len() as u64 > limit {
         let count = rows.len();
@@ -638,7 +642,7 @@ fn record(
 }
 
 /// `ALERTS` and `ALERTS_FOR_STATE` of the pending and firing alerts.
-fn alert_rows(alerts: &AlertStates) -> Vec<(Labels, f64)> {
+fn alert_rows(alerts: &AlertStates) -> Vec<(Labels, RowValue)> {
     let mut rows = Vec::new();
     for (labels, alert) in alerts.active() {
         let mut builder: LabelsBuilder = labels.to_builder();
@@ -646,8 +650,9 @@ fn alert_rows(alerts: &AlertStates) -> Vec<(Labels, f64)> {
         let for_state = builder.build();
         builder.set(METRIC_NAME, "ALERTS");
         builder.set("alertstate", alert.state.as_str());
-        rows.push((builder.build(), 1.0));
-        rows.push((for_state, alert.active_at_ms.div_euclid(1_000) as f64));
+        rows.push((builder.build(), RowValue::Float(1.0)));
+        let active_at = alert.active_at_ms.div_euclid(1_000) as f64;
+        rows.push((for_state, RowValue::Float(active_at)));
     }
     rows
 }

@@ -1,6 +1,8 @@
 use std::path::Path;
 
 use barograph_instrument::Registry;
+use barograph_model::FloatHistogram;
+use barograph_model::histogram::Span;
 use barograph_query::EngineOptions;
 use barograph_tsdb::{Batch, Options};
 
@@ -69,7 +71,10 @@ impl Bench {
             .expect("a vector");
         let mut texts: Vec<String> = vector
             .iter()
-            .map(|sample| format!("{} {}", sample.labels, sample.sample.value))
+            .map(|sample| match &sample.histogram {
+                Some(histogram) => format!("{} {histogram}", sample.labels),
+                None => format!("{} {}", sample.labels, sample.sample.value),
+            })
             .collect();
         texts.sort();
         texts
@@ -118,6 +123,44 @@ fn check_fine(group: &Group) {
             (RuleHealth::Ok, "")
         );
     }
+}
+
+#[test]
+fn histograms_are_recorded_as_such() {
+    let bench = Bench::new();
+    let group = bench.group("  rules:\n  - record: doubled\n    expr: h * 2\n");
+    let histogram = FloatHistogram {
+        count: 3.0,
+        sum: 4.0,
+        positive_spans: vec![Span {
+            offset: 0,
+            length: 2,
+        }],
+        positive_buckets: vec![1.0, 2.0],
+        ..FloatHistogram::default()
+    };
+    for minute in [0, 1] {
+        let labels = Labels::from_pairs([("__name__", "h")]);
+        let series = bench.context.db.register(bench.source, &labels);
+        let mut batch = Batch::new(bench.source);
+        batch
+            .push_histogram(
+                series.expect("room"),
+                START_MS + minute * MINUTE_MS,
+                &histogram.clone().into(),
+            )
+            .expect("valid");
+        bench.context.db.append(&batch).expect("stored");
+        bench.evaluate(&group, minute);
+        check_fine(&group);
+    }
+    assert_eq!(
+        bench.query(1, "doubled"),
+        ["{__name__=\"doubled\"} {count:6, sum:8, (0.5,1]:2, (1,2]:4}"]
+    );
+    // Its end is known as well.
+    bench.evaluate(&group, 10);
+    assert!(bench.query(10, "doubled").is_empty());
 }
 
 #[test]

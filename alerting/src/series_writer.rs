@@ -1,9 +1,10 @@
 //! Rows of an evaluation into the store.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use barograph_model::Labels;
 use barograph_model::sample::stale_nan;
+use barograph_model::{FloatHistogram, Histogram, Labels};
 use barograph_tsdb::{Batch, Db, GroupId, RejectReason, SeriesRef};
 
 /// Why rows were not stored.
@@ -16,6 +17,13 @@ pub(crate) enum WriteError {
     },
     #[error("{0}")]
     Refused(String),
+}
+
+/// What a row holds.
+#[derive(Clone, Debug)]
+pub(crate) enum RowValue {
+    Float(f64),
+    Histogram(Arc<FloatHistogram>),
 }
 
 /// Stores one evaluation's rows as one batch, with staleness markers for what is gone.
@@ -41,7 +49,7 @@ impl<'a> Writer<'a> {
     /// Returns the series that are there now.
     pub(crate) fn write(
         &mut self,
-        rows: Vec<(Labels, f64)>,
+        rows: Vec<(Labels, RowValue)>,
         mut before: HashMap<Labels, SeriesRef>,
     ) -> HashMap<Labels, SeriesRef> {
         let mut after = HashMap::with_capacity(rows.len());
@@ -53,9 +61,11 @@ impl<'a> Writer<'a> {
             let Some(series) = known.or_else(|| self.register(&labels)) else {
                 continue;
             };
-            batch.push(series, self.stamp_ms, value);
+            if !self.push(&mut batch, series, &labels, &value) {
+                continue;
+            }
+            after.insert(labels.clone(), series);
             written.push((labels, value));
-            after.insert(written[written.len() - 1].0.clone(), series);
         }
         let vanished: Vec<(Labels, SeriesRef)> = before.into_iter().collect();
         for (_, series) in &vanished {
@@ -64,7 +74,7 @@ impl<'a> Writer<'a> {
         let mut retired = Vec::new();
         let stored = self.append(&batch, |index, reason| match written.get(index) {
             Some((labels, value)) if reason == RejectReason::RetiredSeries => {
-                retired.push((labels.clone(), *value));
+                retired.push((labels.clone(), value.clone()));
                 None
             }
             Some((labels, _)) => Some(labels.to_string()),
@@ -82,7 +92,11 @@ impl<'a> Writer<'a> {
     }
 
     /// Registers series anew that left memory since they were written last.
-    fn write_again(&mut self, retired: Vec<(Labels, f64)>, after: &mut HashMap<Labels, SeriesRef>) {
+    fn write_again(
+        &mut self,
+        retired: Vec<(Labels, RowValue)>,
+        after: &mut HashMap<Labels, SeriesRef>,
+    ) {
         let mut batch = Batch::new(self.group);
         batch.in_order_from_here();
         let mut names = Vec::with_capacity(retired.len());
@@ -91,11 +105,36 @@ impl<'a> Writer<'a> {
             let Some(series) = self.register(&labels) else {
                 continue;
             };
-            batch.push(series, self.stamp_ms, value);
+            if !self.push(&mut batch, series, &labels, &value) {
+                continue;
+            }
             names.push(labels.to_string());
             after.insert(labels, series);
         }
         self.append(&batch, |index, _| names.get(index).cloned());
+    }
+
+    /// Adds a row to a batch. Returns whether it could be: a histogram may be too large.
+    fn push(
+        &mut self,
+        batch: &mut Batch,
+        series: SeriesRef,
+        labels: &Labels,
+        value: &RowValue,
+    ) -> bool {
+        match value {
+            RowValue::Float(value) => batch.push(series, self.stamp_ms, *value),
+            RowValue::Histogram(histogram) => {
+                let histogram = Histogram::Float(FloatHistogram::clone(histogram));
+                if let Err(error) = batch.push_histogram(series, self.stamp_ms, &histogram) {
+                    self.error = Some(WriteError::Refused(format!(
+                        "cannot store {labels}: {error}"
+                    )));
+                    return false;
+                }
+            }
+        }
+        true
     }
 
     fn register(&mut self, labels: &Labels) -> Option<SeriesRef> {

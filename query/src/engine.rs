@@ -143,7 +143,7 @@ impl Engine {
                     let elements = vector.rows().filter_map(|(meta, values)| {
                         let value = values.first().filter(|value| !is_absent(**value))?;
                         let histogram = evaluator.arena.get(*value);
-                        let float = histogram.as_ref().map_or(*value, |_| f64::NAN);
+                        let float = histogram.as_ref().map_or(*value, |_| 0.0);
                         Some(VectorSample {
                             labels: meta.labels.clone(),
                             sample: sample(float),

@@ -2,6 +2,7 @@
 //! computed, and what does not depend on the step is marked to run once.
 
 mod build;
+mod call;
 
 use barograph_model::{Labels, Matcher, Pattern};
 

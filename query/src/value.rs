@@ -40,7 +40,7 @@ pub enum Value {
 pub struct VectorSample {
     /// Its labels.
     pub labels: Labels,
-    /// Its value, at the evaluation time; NaN where it is a histogram.
+    /// Its value, at the evaluation time; 0 where that is a histogram.
     pub sample: Sample,
     /// Its value where that is a native histogram.
     pub histogram: Option<Arc<FloatHistogram>>,

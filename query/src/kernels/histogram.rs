@@ -230,16 +230,14 @@ impl<'a> Mixed<'a> {
             // It was zero then.
             match &mut result {
                 None => result = Some(FloatHistogram::clone(first)),
-                Some(result) => match result.add(first) {
-                    Ok(combined) => {
-                        let reconciled = combined.bounds_reconciled;
-                        remarks.reconciled(reconciled, HistogramOperation::Addition);
-                    }
-                    Err(_) => {
+                Some(result) => {
+                    let Ok(combined) = result.add(first) else {
                         remarks.add(Annotation::mixed_schemas);
                         return Float(ABSENT);
-                    }
-                },
+                    };
+                    let reconciled = combined.bounds_reconciled;
+                    remarks.reconciled(reconciled, HistogramOperation::Addition);
+                }
             }
             factor = geometry.factor_since(start_ms, self.times[self.times.len() - 1]);
         }

@@ -7,7 +7,7 @@ use crate::eval::vector::ABSENT;
 #[derive(Debug, Default)]
 pub(crate) struct Starts {
     /// Milliseconds since the Unix epoch, 0 where unknown.
-    pub(crate) starts_ms: Vec<i64>,
+    since_ms: Vec<i64>,
     /// Whether the counter began anew since the sample before.
     pub(crate) began: Vec<bool>,
     /// Whether the counter claims to have begun before the sample before, but not with it.
@@ -24,7 +24,7 @@ impl Starts {
             overlaps.push(starts[1] != 0 && starts[1] < times[0] && starts[1] != starts[0]);
         }
         Self {
-            starts_ms: starts_ms.to_vec(),
+            since_ms: starts_ms.to_vec(),
             began,
             overlaps,
         }
@@ -32,7 +32,7 @@ impl Starts {
 
     /// When the counter began, if that is in the window, before its first sample.
     pub(super) fn inside(&self, first: usize, first_ms: i64, begin_ms: i64) -> Option<i64> {
-        let start_ms = self.starts_ms.get(first).copied()?;
+        let start_ms = self.since_ms.get(first).copied()?;
         (start_ms != 0 && start_ms > begin_ms && start_ms < first_ms).then_some(start_ms)
     }
 

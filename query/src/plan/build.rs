@@ -2,20 +2,21 @@
 
 use std::cell::Cell;
 
-use barograph_model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, Pattern};
+use barograph_model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
 
+use super::call::{Arguments, assemble_call};
 use super::{
-    AggregatePlan, BinaryPlan, BinaryScalarPlan, CountValuesPlan, Grouping, HistogramQuantilesPlan,
-    InfoPlan, ScalarPlan, SelectorPlan, SubqueryPlan, Times, VectorPlan, WindowPlan, WindowSource,
+    AggregatePlan, BinaryPlan, BinaryScalarPlan, CountValuesPlan, Grouping, InfoPlan, ScalarPlan,
+    SelectorPlan, SubqueryPlan, Times, VectorPlan, WindowPlan, WindowSource,
 };
 use crate::ast::{
     Aggregate, AggregateOp, At, Binary, Call, DurationContext, DurationSpec, Extension, Modifiers,
     Node, NodeKind, RangeSelector, Selector, Span, StringLiteral, Subquery, ValueType,
 };
 use crate::error::QueryError;
-use crate::functions::{Context, Kind, Math, Native, Window};
+use crate::functions::{Context, Kind, Native, Window};
 
-type Plan<T> = Result<T, QueryError>;
+pub(super) type Plan<T> = Result<T, QueryError>;
 
 /// What a plan depends on besides the tree.
 #[expect(clippy::struct_field_names, reason = "the unit belongs to the name")]
@@ -53,7 +54,7 @@ pub(crate) fn plan(node: &Node, context: PlanContext) -> Plan<Root> {
     })
 }
 
-struct Builder {
+pub(super) struct Builder {
     context: PlanContext,
     /// What stands around the node that is being planned.
     around: Cell<Around>,
@@ -70,9 +71,9 @@ struct Around {
 }
 
 /// A plan, and whether its value is the same at every step.
-struct Part<T> {
-    plan: T,
-    invariant: bool,
+pub(super) struct Part<T> {
+    pub(super) plan: T,
+    pub(super) invariant: bool,
 }
 
 fn varying<T>(plan: T) -> Part<T> {
@@ -83,7 +84,7 @@ fn varying<T>(plan: T) -> Part<T> {
 }
 
 /// Marked to run once, if that spares work.
-fn once_scalar(part: Part<ScalarPlan>) -> ScalarPlan {
+pub(super) fn once_scalar(part: Part<ScalarPlan>) -> ScalarPlan {
     match part.plan {
         plan @ (ScalarPlan::Constant(_) | ScalarPlan::Once(_)) => plan,
         plan if part.invariant => ScalarPlan::Once(Box::new(plan)),
@@ -91,7 +92,7 @@ fn once_scalar(part: Part<ScalarPlan>) -> ScalarPlan {
     }
 }
 
-fn once_vector(part: Part<VectorPlan>) -> VectorPlan {
+pub(super) fn once_vector(part: Part<VectorPlan>) -> VectorPlan {
     match part.plan {
         plan @ VectorPlan::Once(_) => plan,
         plan if part.invariant => VectorPlan::Once(Box::new(plan)),
@@ -111,7 +112,7 @@ impl Builder {
         planned
     }
 
-    fn scalar(&self, node: &Node) -> Plan<Part<ScalarPlan>> {
+    pub(super) fn scalar(&self, node: &Node) -> Plan<Part<ScalarPlan>> {
         match &node.kind {
             NodeKind::Number { value, .. } => Ok(Part {
                 plan: ScalarPlan::Constant(*value),
@@ -180,7 +181,7 @@ impl Builder {
         }
     }
 
-    fn vector(&self, node: &Node) -> Plan<Part<VectorPlan>> {
+    pub(super) fn vector(&self, node: &Node) -> Plan<Part<VectorPlan>> {
         match &node.kind {
             NodeKind::Paren(inner) => self.vector(inner),
             NodeKind::Unary { negative, operand } => {
@@ -559,161 +560,6 @@ impl Builder {
     }
 }
 
-/// The arguments of a call by type, in order.
-struct Arguments {
-    vectors: Vec<Part<VectorPlan>>,
-    scalars: Vec<ScalarPlan>,
-    scalars_invariant: Vec<bool>,
-    strings: Vec<StringLiteral>,
-    invariant: bool,
-}
-
-impl Arguments {
-    fn read(builder: &Builder, call: &Call) -> Plan<Self> {
-        let mut args = Self {
-            vectors: Vec::new(),
-            scalars: Vec::new(),
-            scalars_invariant: Vec::new(),
-            strings: Vec::new(),
-            invariant: true,
-        };
-        for index in 0..call.args.len() {
-            let node = argument(call, index)?;
-            match node.value_type() {
-                ValueType::Vector => {
-                    let part = builder.vector(node)?;
-                    args.invariant &= part.invariant;
-                    args.vectors.push(part);
-                }
-                ValueType::Scalar => {
-                    let part = builder.scalar(node)?;
-                    args.invariant &= part.invariant;
-                    args.scalars_invariant.push(part.invariant);
-                    args.scalars.push(part.plan);
-                }
-                ValueType::String => args.strings.push(string_of(node)?.clone()),
-                ValueType::Matrix => return Err(bug("a range vector among plain arguments")),
-            }
-        }
-        Ok(args)
-    }
-
-    /// The call runs at every step: what of its arguments does not vary runs once.
-    fn run_once(&mut self) {
-        self.vectors = std::mem::take(&mut self.vectors)
-            .into_iter()
-            .map(|part| Part {
-                invariant: part.invariant,
-                plan: once_vector(part),
-            })
-            .collect();
-        self.scalars = std::mem::take(&mut self.scalars)
-            .into_iter()
-            .zip(&self.scalars_invariant)
-            .map(|(plan, invariant)| {
-                once_scalar(Part {
-                    plan,
-                    invariant: *invariant,
-                })
-            })
-            .collect();
-    }
-
-    fn vector(&mut self) -> Plan<Box<VectorPlan>> {
-        if self.vectors.is_empty() {
-            return Err(bug("a vector argument is missing"));
-        }
-        Ok(Box::new(self.vectors.remove(0).plan))
-    }
-
-    fn scalar(&mut self) -> Plan<ScalarPlan> {
-        if self.scalars.is_empty() {
-            return Err(bug("a scalar argument is missing"));
-        }
-        Ok(self.scalars.remove(0))
-    }
-}
-
-/// A call whose arguments are instant vectors, scalars and strings.
-fn assemble_call(call: &Call, span: Span, mut args: Arguments) -> Plan<VectorPlan> {
-    let argument_span = |index: usize| -> Plan<Span> { Ok(argument(call, index)?.span) };
-    Ok(match call.function.kind {
-        Kind::Math(math) => VectorPlan::Math {
-            function: math,
-            operand: args.vector()?,
-            params: match math {
-                Math::Clamp => vec![args.scalar()?, args.scalar()?],
-                Math::ClampMin | Math::ClampMax => vec![args.scalar()?],
-                Math::Round => args.scalars,
-                _ => Vec::new(),
-            },
-        },
-        Kind::Date(part) => VectorPlan::Date {
-            part,
-            operand: args.vectors.pop().map(|part| Box::new(part.plan)),
-        },
-        Kind::Absent => VectorPlan::Absent {
-            operand: args.vector()?,
-            labels: absent_labels(argument(call, 0)?),
-        },
-        Kind::Vector => VectorPlan::FromScalar(args.scalar()?),
-        Kind::Sort { descending } => VectorPlan::Sort {
-            operand: args.vector()?,
-            descending,
-            span,
-        },
-        Kind::SortByLabel { descending } => VectorPlan::SortByLabel {
-            operand: args.vector()?,
-            labels: args.strings.into_iter().map(|text| text.value).collect(),
-            descending,
-            span,
-        },
-        Kind::LabelReplace => label_replace(args)?,
-        Kind::LabelJoin => label_join(args)?,
-        Kind::HistogramQuantile => VectorPlan::HistogramQuantile {
-            quantile: args.scalar()?,
-            quantile_span: argument_span(0)?,
-            operand: args.vector()?,
-            operand_span: argument_span(1)?,
-        },
-        Kind::HistogramFraction => VectorPlan::HistogramFraction {
-            lower: args.scalar()?,
-            upper: args.scalar()?,
-            operand: args.vector()?,
-            operand_span: argument_span(2)?,
-        },
-        Kind::Native(function) => VectorPlan::Native {
-            function,
-            operand: args.vector()?,
-        },
-        Kind::HistogramQuantiles => histogram_quantiles(call, args)?,
-        _ => return Err(bug("a vector function was expected")),
-    })
-}
-
-fn histogram_quantiles(call: &Call, mut args: Arguments) -> Plan<VectorPlan> {
-    let operand = *args.vector()?;
-    let mut strings = args.strings.into_iter();
-    let label = strings
-        .next()
-        .ok_or_else(|| bug("histogram_quantiles takes a label"))?;
-    check_label_name("quantile", "histogram_quantiles", &label)?;
-    let quantiles = args
-        .scalars
-        .into_iter()
-        .zip(2..)
-        .map(|(scalar, index)| Ok((scalar, argument(call, index)?.span)))
-        .collect::<Plan<Vec<_>>>()?;
-    Ok(VectorPlan::HistogramQuantiles(Box::new(
-        HistogramQuantilesPlan {
-            label: label.value,
-            quantiles,
-            operand,
-            operand_span: argument(call, 0)?.span,
-        },
-    )))
-}
-
 fn join_scalars(
     lhs: Part<ScalarPlan>,
     rhs: Part<ScalarPlan>,
@@ -729,56 +575,6 @@ fn join_scalars(
         plan: join(Box::new(lhs), Box::new(rhs)),
         invariant,
     }
-}
-
-fn label_replace(mut args: Arguments) -> Plan<VectorPlan> {
-    let operand = args.vector()?;
-    let [target, replacement, source, pattern] = <[StringLiteral; 4]>::try_from(args.strings)
-        .map_err(|_| bug("label_replace takes four strings"))?;
-    let compiled = Pattern::new(&pattern.value).map_err(|_| {
-        QueryError::Execution(format!(
-            "invalid regular expression in label_replace(): {}",
-            pattern.value
-        ))
-    })?;
-    check_label_name("destination", "label_replace", &target)?;
-    Ok(VectorPlan::LabelReplace {
-        operand,
-        target: target.value,
-        replacement: replacement.value,
-        source: source.value,
-        pattern: compiled,
-    })
-}
-
-fn label_join(mut args: Arguments) -> Plan<VectorPlan> {
-    let operand = args.vector()?;
-    let mut strings = args.strings.into_iter();
-    let (Some(target), Some(separator)) = (strings.next(), strings.next()) else {
-        return Err(bug("label_join takes two strings"));
-    };
-    let sources: Vec<StringLiteral> = strings.collect();
-    for source in &sources {
-        check_label_name("source", "label_join", source)?;
-    }
-    check_label_name("destination", "label_join", &target)?;
-    Ok(VectorPlan::LabelJoin {
-        operand,
-        target: target.value,
-        separator: separator.value,
-        sources: sources.into_iter().map(|text| text.value).collect(),
-    })
-}
-
-/// A label may be called anything that is UTF-8, except nothing.
-fn check_label_name(role: &str, function: &str, name: &StringLiteral) -> Plan<()> {
-    if name.bytes.is_none() && !name.value.is_empty() {
-        return Ok(());
-    }
-    Err(QueryError::Execution(format!(
-        "invalid {role} label name in {function}(): {}",
-        name.value
-    )))
 }
 
 /// `anchored` and `smoothed` windows hold samples from outside of the range, which few functions
@@ -800,7 +596,7 @@ fn check_extension(extension: Option<Extension>, function: &str) -> Plan<()> {
 }
 
 /// The labels that a selector asks for by equality, each once.
-fn absent_labels(node: &Node) -> Labels {
+pub(super) fn absent_labels(node: &Node) -> Labels {
     let selector = match &node.kind {
         NodeKind::Selector(selector) => selector,
         NodeKind::Range(range) => &range.selector,
@@ -830,14 +626,14 @@ fn grouping(without: bool, mut labels: Vec<String>) -> Grouping {
 }
 
 /// An argument without parentheses around it.
-fn argument(call: &Call, index: usize) -> Plan<&Node> {
+pub(super) fn argument(call: &Call, index: usize) -> Plan<&Node> {
     call.args
         .get(index)
         .map(Node::unwrap_parens)
         .ok_or_else(|| bug("an argument is missing"))
 }
 
-fn string_of(node: &Node) -> Plan<&StringLiteral> {
+pub(super) fn string_of(node: &Node) -> Plan<&StringLiteral> {
     match &node.unwrap_parens().kind {
         NodeKind::String(text) => Ok(text),
         _ => Err(bug("a string was expected")),
@@ -845,6 +641,6 @@ fn string_of(node: &Node) -> Plan<&StringLiteral> {
 }
 
 /// The check of types let something through.
-fn bug(what: &str) -> QueryError {
+pub(super) fn bug(what: &str) -> QueryError {
     QueryError::Execution(format!("BUG: the plan does not fit the expression: {what}"))
 }

@@ -98,7 +98,7 @@ fn load(line: &str, body: &[(usize, &str)]) -> Result<Load, (usize, String)> {
     };
     let step_ms = parse_duration_ms(step.trim()).map_err(|e| (0, e.to_string()))?;
     let mut series = Vec::new();
-    let mut of_next: Option<(Labels, Vec<Option<i64>>)> = None;
+    let mut of_next: Option<Starts> = None;
     for (number, line) in body {
         if let Some(found) = start_timestamps(line).map_err(|m| (*number, m))? {
             of_next = Some(found);
@@ -131,8 +131,11 @@ fn load(line: &str, body: &[(usize, &str)]) -> Result<Load, (usize, String)> {
     })
 }
 
+/// A series and its start timestamps, relative to the times of its points.
+type Starts = (Labels, Vec<Option<i64>>);
+
 /// A line `series@st …`: start timestamps of the next line's samples.
-fn start_timestamps(line: &str) -> Result<Option<(Labels, Vec<Option<i64>>)>, String> {
+fn start_timestamps(line: &str) -> Result<Option<Starts>, String> {
     let Ok((labels, used)) = series::labels(line) else {
         return Ok(None);
     };

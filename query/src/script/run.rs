@@ -326,7 +326,7 @@ impl Bench<'_> {
                     labels: series.labels.clone(),
                     sample: float.copied().unwrap_or(Sample {
                         timestamp_ms: at_ms,
-                        value: f64::NAN,
+                        value: 0.0,
                     }),
                     histogram,
                 })
