@@ -54,6 +54,10 @@ pub struct ScrapeConfig {
     pub target_limit: u64,
     /// Most dropped targets remembered; 0 is no limit.
     pub keep_dropped_targets: u64,
+    /// Whether native histograms are stored as such, where the target offers them.
+    pub scrape_native_histograms: bool,
+    /// Whether classic histograms are stored beside native ones.
+    pub always_scrape_classic_histograms: bool,
     /// Whether the three extra `scrape_*` series are written.
     pub extra_scrape_metrics: bool,
     /// Whether names may only use the characters of before UTF-8.
@@ -102,6 +106,8 @@ impl ScrapeConfig {
             label_value_length_limit: 0,
             target_limit: 0,
             keep_dropped_targets: 0,
+            scrape_native_histograms: false,
+            always_scrape_classic_histograms: false,
             extra_scrape_metrics: false,
             legacy_names: false,
             http: HttpSettings::default(),
@@ -139,6 +145,8 @@ impl ScrapeConfig {
             && self.sample_limit == other.sample_limit
             && self.target_limit == other.target_limit
             && self.keep_dropped_targets == other.keep_dropped_targets
+            && self.scrape_native_histograms == other.scrape_native_histograms
+            && self.always_scrape_classic_histograms == other.always_scrape_classic_histograms
             && self.extra_scrape_metrics == other.extra_scrape_metrics
             && self.http == other.http
             && self.relabel == other.relabel

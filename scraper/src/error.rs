@@ -68,6 +68,9 @@ pub(crate) enum ScrapeError {
         /// What to do.
         hint: &'static str,
     },
+    /// A page that cannot be read.
+    #[error("{0}")]
+    Page(String),
     /// A web page.
     #[error("the answer of {url} is HTML, not metrics: is the path right?")]
     Html {

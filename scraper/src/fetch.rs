@@ -37,7 +37,7 @@ pub(crate) struct JobClient {
     broken: Option<String>,
     pub(crate) body_limit: u64,
     pub(crate) body_limit_setting: &'static str,
-    fallback: Option<Dialect>,
+    fallback: Option<Format>,
 }
 
 /// A page as it came.
@@ -48,7 +48,7 @@ pub(crate) struct Fetched {
     /// Whether they are gzip.
     pub(crate) gzip: bool,
     /// How the page is written.
-    pub(crate) dialect: Dialect,
+    pub(crate) format: Format,
 }
 
 /// An answer's head and body.
@@ -115,7 +115,7 @@ impl JobClient {
             fallback: config
                 .fallback_scrape_protocol
                 .as_deref()
-                .map(dialect_of_protocol),
+                .map(format_of_protocol),
         }
     }
 
@@ -198,12 +198,12 @@ fn judge(job: &JobClient, target: &Target, answer: Answer) -> Result<Fetched, Sc
     };
     let gzip = header(http::header::CONTENT_ENCODING) == Some("gzip");
     let content_type = header(http::header::CONTENT_TYPE).unwrap_or_default();
-    let dialect = match negotiate(content_type) {
-        Ok(dialect) => dialect,
+    let format = match negotiate(content_type) {
+        Ok(format) => format,
         Err(what) => {
             let html = media_type(content_type).is_some_and(|media| media == "text/html");
             match job.fallback {
-                Some(dialect) => dialect,
+                Some(format) => format,
                 None if html => {
                     let url = target.endpoint.url.clone();
                     return Err(ScrapeError::Html { url });
@@ -215,8 +215,17 @@ fn judge(job: &JobClient, target: &Target, answer: Answer) -> Result<Fetched, Sc
     Ok(Fetched {
         raw: answer.raw,
         gzip,
-        dialect,
+        format,
     })
+}
+
+/// How a body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Lines of text.
+    Text(Dialect),
+    /// Protocol buffers.
+    Protobuf,
 }
 
 /// Whether a body is a web page rather than metrics.
@@ -228,14 +237,18 @@ pub(crate) fn is_html(body: &[u8]) -> bool {
     })
 }
 
-/// The dialect of a Content-Type, or what is wrong with it.
-fn negotiate(content_type: &str) -> Result<Dialect, String> {
+/// The format of a Content-Type, or what is wrong with it.
+fn negotiate(content_type: &str) -> Result<Format, String> {
     if content_type.is_empty() {
         return Err("the answer has no Content-Type".to_owned());
     }
     match media_type(content_type).as_deref() {
-        Some("text/plain") => Ok(Dialect::Text),
-        Some("application/openmetrics-text") => Ok(Dialect::OpenMetrics),
+        Some("text/plain") => Ok(Format::Text(Dialect::Text)),
+        Some("application/openmetrics-text") => Ok(Format::Text(Dialect::OpenMetrics)),
+        // As Prometheus: of other encodings and messages nothing is said to be metrics.
+        Some("application/vnd.google.protobuf") if is_delimited(content_type) => {
+            Ok(Format::Protobuf)
+        }
         Some(_) => Err(format!(
             "the answer's Content-Type {content_type:?} is not supported"
         )),
@@ -260,12 +273,21 @@ fn media_type(content_type: &str) -> Option<String> {
     }
 }
 
-fn dialect_of_protocol(protocol: &str) -> Dialect {
-    if protocol.starts_with("OpenMetrics") {
-        Dialect::OpenMetrics
-    } else {
-        Dialect::Text
+fn format_of_protocol(protocol: &str) -> Format {
+    match protocol {
+        "PrometheusProto" => Format::Protobuf,
+        _ if protocol.starts_with("OpenMetrics") => Format::Text(Dialect::OpenMetrics),
+        _ => Format::Text(Dialect::Text),
     }
+}
+
+/// Whether the parameters name delimited metric families.
+fn is_delimited(content_type: &str) -> bool {
+    let has = |wanted: &str| {
+        let mut parameters = content_type.split(';').skip(1).map(str::trim);
+        parameters.any(|parameter| parameter.eq_ignore_ascii_case(wanted))
+    };
+    has("proto=io.prometheus.client.MetricFamily") && has("encoding=delimited")
 }
 
 #[cfg(test)]
@@ -275,15 +297,22 @@ mod tests {
     #[test]
     fn content_types() {
         for (text, want) in [
-            ("text/plain", Some(Dialect::Text)),
+            ("text/plain", Some(Format::Text(Dialect::Text))),
             (
                 "text/plain; version=0.0.4; charset=utf-8",
-                Some(Dialect::Text),
+                Some(Format::Text(Dialect::Text)),
             ),
-            ("Text/Plain;version=1.0.0", Some(Dialect::Text)),
+            (
+                "Text/Plain;version=1.0.0",
+                Some(Format::Text(Dialect::Text)),
+            ),
+            (
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
+                Some(Format::Protobuf),
+            ),
             (
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                Some(Dialect::OpenMetrics),
+                Some(Format::Text(Dialect::OpenMetrics)),
             ),
             ("", None),
             ("text/html; charset=utf-8", None),

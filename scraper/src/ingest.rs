@@ -16,6 +16,7 @@ use crate::parse::{
     Dialect, Guess, Item, OpenMetricsParser, ParseError, Parser, SampleLine, TextParser, Unknown,
     read_labels,
 };
+use crate::protobuf::NativeHistogram;
 use crate::sample_labels::{report_labels, stored_labels};
 use crate::scratch::{Row, Scratch};
 
@@ -93,6 +94,16 @@ pub(crate) struct Page<'a> {
     pub(crate) body: &'a [u8],
     /// How it is written.
     pub(crate) dialect: Dialect,
+    /// The native histograms that lines stand for, in order.
+    pub(crate) histograms: &'a [NativeHistogram],
+}
+
+impl<'a> Page<'a> {
+    /// The native histogram that the line at an offset stands for.
+    fn histogram(&self, offset: usize) -> Option<&'a NativeHistogram> {
+        let at = self.histograms.binary_search_by_key(&offset, |h| h.offset);
+        at.ok().map(|at| &self.histograms[at])
+    }
 }
 
 /// How a scrape went.
@@ -298,7 +309,11 @@ impl Ingest<'_> {
                 outcome.dropped.out_of_bounds += 1;
                 continue;
             }
-            scratch.batch.push(series, timestamp_ms, line.value);
+            if page.histograms.is_empty() {
+                scratch.batch.push(series, timestamp_ms, line.value);
+            } else {
+                push_any(page, line.offset, scratch, series, timestamp_ms, line.value)?;
+            }
             if let Some(text) = line.exemplar {
                 let batch = &mut scratch.batch;
                 memory.exemplars.add(batch, series, text, timestamp_ms);
@@ -473,8 +488,11 @@ impl Ingest<'_> {
         scratch.rows.clear();
         if let (Some(page), false) = (page, retired.is_empty()) {
             for (series, row, entry) in self.register_again(memory, page, &retired) {
-                scratch.batch.push(series, entry.timestamp_ms, entry.value);
-                scratch.rows.push(row);
+                let (at_ms, value) = (entry.timestamp_ms, entry.value);
+                let pushed = push_any(page, row.offset as usize, scratch, series, at_ms, value);
+                if pushed.is_ok() {
+                    scratch.rows.push(row);
+                }
             }
         }
         scratch.batch.in_order_from_here();
@@ -579,6 +597,30 @@ impl Guess for Expected<'_> {
     fn metadata(&mut self, rest: &[u8]) -> Option<(usize, Option<MetricKind>)> {
         self.families.expect(rest)
     }
+}
+
+/// Adds the sample of a line to the batch: a float, or the native histogram it stands for.
+#[inline(never)]
+fn push_any(
+    page: Page<'_>,
+    offset: usize,
+    scratch: &mut Scratch,
+    series: SeriesRef,
+    timestamp_ms: i64,
+    value: f64,
+) -> Result<(), ScrapeError> {
+    let Some(native) = page.histogram(offset) else {
+        scratch.batch.push(series, timestamp_ms, value);
+        return Ok(());
+    };
+    let batch = &mut scratch.batch;
+    batch
+        .push_histogram(series, timestamp_ms, &native.histogram)
+        .map_err(|error| ScrapeError::Page(format!("a native histogram: {error}")))?;
+    for exemplar in &native.exemplars {
+        batch.push_exemplar(series, exemplar.clone());
+    }
+    Ok(())
 }
 
 /// Calls `visit` with each sample line and the kind its family declared, while it says yes.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use barograph_instrument::Registry;
-use barograph_model::{Clock, SystemClock, TimeRange};
+use barograph_model::{Clock, Exemplar, Histogram, IntegerHistogram, SystemClock, TimeRange};
 use barograph_tsdb::Options;
 
 use super::*;
@@ -39,6 +39,15 @@ impl Bench {
     }
 
     fn ingest(db: &Db, bench: &mut Self, body: &str, timestamp_ms: i64) -> Outcome {
+        let page = Page {
+            body: body.as_bytes(),
+            dialect: bench.dialect,
+            histograms: &[],
+        };
+        Self::ingest_page(db, bench, page, timestamp_ms)
+    }
+
+    fn ingest_page(db: &Db, bench: &mut Self, page: Page<'_>, timestamp_ms: i64) -> Outcome {
         let ingest = Ingest {
             db,
             config: &bench.config,
@@ -48,10 +57,6 @@ impl Bench {
             now_ms: timestamp_ms,
             started: Instant::now(),
             metrics: &bench.metrics,
-        };
-        let page = Page {
-            body: body.as_bytes(),
-            dialect: bench.dialect,
         };
         let mut scratch = bench.pool.take(bench.memory.group);
         let outcome = ingest.run(&mut bench.memory, &mut scratch, Ok(page), 0);
@@ -222,7 +227,11 @@ fn cost_per_sample() {
             let mut outcome = Outcome::default();
             let (body, dialect) = (page.as_bytes(), Dialect::Text);
             let parser = TextParser::new(body);
-            let page = Page { body, dialect };
+            let page = Page {
+                body,
+                dialect,
+                histograms: &[],
+            };
             ingest
                 .rows(
                     memory,
@@ -241,4 +250,48 @@ fn cost_per_sample() {
         "{} bytes, 1000 samples: parse + cache + push {rows:.1} ns/sample; with append {whole:.1}; scanning labels without a cache {cold:.1}",
         pages[0].len()
     );
+}
+
+#[test]
+fn native_histograms_are_stored_as_such() {
+    let now_ms = SystemClock.now_ms();
+    let mut bench = Bench::new();
+    let text = "# TYPE took histogram\ntook{a=\"b\"} 0\nup 1\n# EOF\n";
+    let histogram = |count| NativeHistogram {
+        offset: 22,
+        histogram: Histogram::Integer(IntegerHistogram {
+            count,
+            sum: 0.5,
+            ..IntegerHistogram::default()
+        }),
+        exemplars: vec![Exemplar {
+            timestamp_ms: now_ms,
+            ..Exemplar::default()
+        }],
+    };
+    let scrape = |bench: &mut Bench, count, timestamp_ms| {
+        let page = Page {
+            body: text.as_bytes(),
+            dialect: Dialect::OpenMetrics,
+            histograms: &[histogram(count)],
+        };
+        let db = bench.db.clone();
+        Bench::ingest_page(&db, bench, page, timestamp_ms)
+    };
+    for scraped in 0..2 {
+        let outcome = scrape(&mut bench, 3 + scraped as u64, now_ms + scraped);
+        assert_eq!(outcome.error, None);
+    }
+    // As if the series had left memory.
+    let other = Bench::new();
+    bench.memory.group = other.db.open_group();
+    bench.db = other.db.clone();
+    let outcome = scrape(&mut bench, 5, now_ms + 2);
+    assert_eq!((outcome.error, outcome.added), (None, 0));
+    let took = [barograph_model::Matcher::equal("__name__", "took")];
+    let snapshot = bench.db.snapshot();
+    let selection = snapshot.select(&took, TimeRange::ALL).expect("selects");
+    assert_eq!(selection.len(), 1);
+    let stored = selection.read_histograms(0, TimeRange::ALL).expect("reads");
+    assert_eq!(stored, [(now_ms + 2, histogram(5).histogram)]);
 }

@@ -15,6 +15,7 @@ mod ingest;
 mod job;
 mod metrics;
 mod parse;
+mod protobuf;
 mod sample_labels;
 mod schedule;
 mod scrape_loop;

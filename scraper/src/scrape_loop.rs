@@ -11,9 +11,10 @@ use tokio::task::JoinHandle;
 use crate::config::{Collector, ScrapeConfig};
 use crate::error::ScrapeError;
 use crate::family::FamilyCache;
-use crate::fetch::{Fetched, Fetcher, JobClient, is_html};
+use crate::fetch::{Fetched, Fetcher, Format, JobClient, is_html};
 use crate::ingest::{Ingest, Outcome, Page, TargetMemory};
 use crate::parse::Dialect;
+use crate::protobuf::{self, Rewritten};
 use crate::schedule::Schedule;
 use crate::scraper::Shared;
 use crate::status::{Health, TargetStatus};
@@ -285,7 +286,7 @@ impl TargetLoop {
             Ok(Ok(page)) => Ok(Fetched {
                 raw: page.into_bytes(),
                 gzip: false,
-                dialect: Dialect::Text,
+                format: Format::Text(Dialect::Text),
             }),
             Ok(Err(error)) => Err(ScrapeError::Collector(format!(
                 "BUG: the built-in collector panicked: {error}"
@@ -420,6 +421,8 @@ fn ingest_page(
     fill(&mut ingest);
     let mut scratch = shared.scratch.take(memory.group);
     let mut inflated = Vec::new();
+    let mut rewritten = Rewritten::default();
+    let mut size_bytes = 0;
     let page = match fetched {
         Err(error) => Err(error.clone()),
         Ok(fetched) => {
@@ -433,19 +436,37 @@ fn ingest_page(
                 Ok(&fetched.raw[..])
             };
             body.and_then(|body| {
+                size_bytes = body.len();
                 if is_html(body) {
                     let url = settings.target.endpoint.url.clone();
                     return Err(ScrapeError::Html { url });
                 }
+                let dialect = match fetched.format {
+                    Format::Text(dialect) => dialect,
+                    Format::Protobuf => {
+                        let wanted = protobuf::Wanted {
+                            native: settings.config.scrape_native_histograms,
+                            classic_too: settings.config.always_scrape_classic_histograms,
+                        };
+                        rewritten = protobuf::rewrite(body, wanted).map_err(ScrapeError::Page)?;
+                        Dialect::OpenMetrics
+                    }
+                };
+                let is_text = matches!(fetched.format, Format::Text(_));
                 Ok(Page {
-                    body,
-                    dialect: fetched.dialect,
+                    body: if is_text {
+                        body
+                    } else {
+                        rewritten.text.as_bytes()
+                    },
+                    dialect,
+                    histograms: &rewritten.histograms,
                 })
             })
         }
     };
     let body_size_bytes = match &page {
-        Ok(page) => page.body.len() as i64,
+        Ok(_) => size_bytes as i64,
         Err(ScrapeError::BodyLimit { .. }) => -1,
         Err(_) => 0,
     };

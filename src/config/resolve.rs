@@ -238,16 +238,8 @@ fn global(
             global.scrape_failure_log_file.is_some(),
         ),
         (
-            "scrape_native_histograms",
-            global.scrape_native_histograms == Some(true),
-        ),
-        (
             "convert_classic_histograms_to_nhcb",
             global.convert_classic_histograms_to_nhcb == Some(true),
-        ),
-        (
-            "always_scrape_classic_histograms",
-            global.always_scrape_classic_histograms == Some(true),
         ),
         (
             "metric_name_escaping_scheme",
@@ -447,12 +439,10 @@ fn fill(job: &mut ScrapeJob, global: &Global) {
         }));
     }
     if job.scrape_protocols.is_none() {
-        job.scrape_protocols = Some(
-            global
-                .scrape_protocols
-                .clone()
-                .unwrap_or_else(default_protocols),
-        );
+        let native = job.scrape_native_histograms;
+        let native = native.or(global.scrape_native_histograms) == Some(true);
+        let protocols = global.scrape_protocols.clone();
+        job.scrape_protocols = Some(protocols.unwrap_or_else(|| default_protocols(native)));
     }
     job.honor_timestamps.get_or_insert(true);
     job.track_timestamps_staleness.get_or_insert(false);
@@ -511,6 +501,8 @@ fn plain_fields(config: &mut ScrapeConfig, job: &ScrapeJob) {
     config.label_value_length_limit = job.label_value_length_limit.unwrap_or(0);
     config.target_limit = job.target_limit.unwrap_or(0);
     config.keep_dropped_targets = job.keep_dropped_targets.unwrap_or(0);
+    config.scrape_native_histograms = job.scrape_native_histograms.unwrap_or(false);
+    config.always_scrape_classic_histograms = job.always_scrape_classic_histograms.unwrap_or(false);
     config.extra_scrape_metrics = job.extra_scrape_metrics.unwrap_or(false);
     config.legacy_names = job
         .metric_name_validation_scheme
@@ -538,26 +530,14 @@ fn say_what_is_missing(
         };
         notices.push(Notice { text, loud: true });
     }
-    let proto = config
-        .scrape_protocols
-        .iter()
-        .any(|protocol| protocol == "PrometheusProto");
     for (name, used) in [
         (
             "scrape_failure_log_file",
             job.scrape_failure_log_file.is_some(),
         ),
         (
-            "scrape_native_histograms",
-            job.scrape_native_histograms == Some(true),
-        ),
-        (
             "convert_classic_histograms_to_nhcb",
             job.convert_classic_histograms_to_nhcb == Some(true),
-        ),
-        (
-            "always_scrape_classic_histograms",
-            job.always_scrape_classic_histograms == Some(true),
         ),
         (
             "native_histogram_bucket_limit",
@@ -571,7 +551,6 @@ fn say_what_is_missing(
             "metric_name_escaping_scheme",
             is_escaping(job.metric_name_escaping_scheme.as_ref().map(OneOf::as_str)),
         ),
-        ("scrape_protocols: PrometheusProto", proto),
     ] {
         if used {
             notices.push(not_built(owner, name));
@@ -614,9 +593,12 @@ fn protocols(
     Ok(())
 }
 
-fn default_protocols() -> Spanned<Vec<OneOf<Protocol>>> {
+/// Prometheus's defaults: only one format has native histograms.
+fn default_protocols(native_histograms: bool) -> Spanned<Vec<OneOf<Protocol>>> {
     let names = ScrapeConfig::new("").scrape_protocols;
-    unplaced(names.iter().map(|name| OneOf::new(name)).collect())
+    let first = native_histograms.then_some("PrometheusProto").into_iter();
+    let names = first.chain(names.iter().map(String::as_str));
+    unplaced(names.map(OneOf::new).collect())
 }
 
 /// Static targets, checked: an address is a host with or without a port, no URL.

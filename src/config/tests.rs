@@ -259,6 +259,16 @@ fn defaults_and_what_jobs_inherit() {
     assert_eq!(a.body_size_limit_bytes, 1024);
     assert_eq!(a.scrape_protocols[0], "OpenMetricsText1.0.0");
     assert!(a.http.follow_redirects);
+    let config = loaded(
+        "global: {scrape_native_histograms: true}\n\
+         scrape_configs:\n- job_name: a\n- job_name: b\n  scrape_native_histograms: false\n",
+    );
+    let [a, b] = config.jobs.as_slice() else {
+        panic!("two jobs");
+    };
+    // Only protocol buffers have them.
+    assert!(a.scrape_native_histograms && a.scrape_protocols[0] == "PrometheusProto");
+    assert!(!b.scrape_native_histograms && b.scrape_protocols[0] == "OpenMetricsText1.0.0");
 }
 
 #[test]
@@ -315,8 +325,8 @@ fn what_is_accepted_but_not_built_is_said() {
             true,
         ),
         (
-            job("scrape_native_histograms: true"),
-            "scrape_native_histograms is accepted but not built",
+            job("convert_classic_histograms_to_nhcb: true"),
+            "convert_classic_histograms_to_nhcb is accepted but not built",
             false,
         ),
         (

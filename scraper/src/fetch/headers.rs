@@ -148,6 +148,11 @@ fn accept(protocols: &[String], legacy_names: bool) -> String {
             "OpenMetricsText0.0.1" => "application/openmetrics-text;version=0.0.1".to_owned(),
             "PrometheusText1.0.0" => format!("text/plain;version=1.0.0;escaping={escaping}"),
             "PrometheusText0.0.4" => "text/plain;version=0.0.4".to_owned(),
+            "PrometheusProto" => concat!(
+                "application/vnd.google.protobuf",
+                ";proto=io.prometheus.client.MetricFamily;encoding=delimited"
+            )
+            .to_owned(),
             // What is not read is not offered.
             _ => continue,
         };
@@ -202,7 +207,8 @@ mod tests {
                 &["PrometheusProto".into(), "PrometheusText1.0.0".into()],
                 true
             ),
-            "text/plain;version=1.0.0;escaping=underscores;q=0.6,*/*;q=0.5"
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,\
+             text/plain;version=1.0.0;escaping=underscores;q=0.5,*/*;q=0.4"
         );
     }
 

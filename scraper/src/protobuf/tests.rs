@@ -1,0 +1,181 @@
+use barograph_model::histogram::Span;
+use barograph_model::{CounterResetHint, IntegerHistogram};
+
+use super::*;
+
+/// Builds messages.
+#[derive(Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+
+    fn integer(mut self, number: u64, value: u64) -> Self {
+        self.varint(number << 3);
+        self.varint(value);
+        self
+    }
+
+    fn signed(self, number: u64, value: i64) -> Self {
+        self.integer(number, ((value << 1) ^ (value >> 63)) as u64)
+    }
+
+    fn double(mut self, number: u64, value: f64) -> Self {
+        self.varint(number << 3 | 1);
+        self.0.extend_from_slice(&value.to_le_bytes());
+        self
+    }
+
+    fn bytes(mut self, number: u64, value: &[u8]) -> Self {
+        self.varint(number << 3 | 2);
+        self.varint(value.len() as u64);
+        self.0.extend_from_slice(value);
+        self
+    }
+
+    fn message(self, number: u64, value: Self) -> Self {
+        self.bytes(number, &value.0)
+    }
+
+    fn label(self, name: &str, value: &str) -> Self {
+        let label = Self::default();
+        let label = label.bytes(1, name.as_bytes()).bytes(2, value.as_bytes());
+        self.message(1, label)
+    }
+
+    fn delimited(self) -> Vec<u8> {
+        let mut out = Self::default();
+        out.varint(self.0.len() as u64);
+        out.0.extend_from_slice(&self.0);
+        out.0
+    }
+}
+
+fn family(name: &str, kind: u64) -> Message {
+    let message = Message::default().bytes(1, name.as_bytes());
+    message.bytes(2, b"Says \"it\".").integer(3, kind)
+}
+
+#[test]
+fn simple_kinds_become_text() {
+    let exemplar = Message::default().label("trace_id", "x").double(2, 0.5);
+    let exemplar = exemplar.message(3, Message::default().integer(1, 12).integer(2, 345_000_000));
+    let counter = Message::default().double(1, 7.0).message(2, exemplar);
+    let metric = Message::default()
+        .label("code", "2\"00")
+        .message(3, counter);
+    let mut page = family("hits_total", kind::COUNTER)
+        .message(4, metric.integer(6, 1_700_000_000_123))
+        .delimited();
+    let quantile = Message::default().double(1, 0.5).double(2, 3.25);
+    let summary = Message::default()
+        .integer(1, 4)
+        .double(2, 10.0)
+        .message(3, quantile);
+    let metric = Message::default().message(4, summary);
+    page.extend(
+        family("took.time", kind::SUMMARY)
+            .message(4, metric)
+            .delimited(),
+    );
+    let rewritten = rewrite(&page, Wanted::default()).expect("reads");
+    assert_eq!(
+        rewritten.text,
+        "# TYPE hits_total counter\n\
+         # HELP hits_total Says \\\"it\\\".\n\
+         hits_total{code=\"2\\\"00\"} 7 1700000000.1235 # {trace_id=\"x\"} 0.5 12.3455\n\
+         # TYPE \"took.time\" summary\n\
+         # HELP \"took.time\" Says \\\"it\\\".\n\
+         {\"took.time\",quantile=\"0.5\"} 3.25\n\
+         {\"took.time_sum\"} 10\n\
+         {\"took.time_count\"} 4\n\
+         # EOF\n"
+    );
+    for cut in 1..page.len() {
+        // No cut is a panic; most are errors.
+        rewrite(&page[..cut], Wanted::default()).ok();
+    }
+}
+
+fn histogram_page() -> Vec<u8> {
+    let bucket = Message::default().integer(1, 3).double(2, 1.0);
+    let exemplar = Message::default().label("trace_id", "y").double(2, 1.5);
+    let timed = Message::default().label("trace_id", "z").double(2, 1.25);
+    let timed = timed.message(3, Message::default().integer(1, 5));
+    let span = Message::default().signed(1, -2).integer(2, 3);
+    let histogram = Message::default()
+        .integer(1, 9)
+        .double(2, 4.5)
+        .message(3, bucket)
+        .signed(5, 2)
+        .double(6, 0.001)
+        .integer(7, 1)
+        .message(12, span)
+        // Packed: 1, 4, 3 as differences 1, 3, -1.
+        .bytes(13, &[2, 6, 1])
+        .message(16, exemplar)
+        .message(16, timed);
+    let metric = Message::default().label("a", "b").message(7, histogram);
+    family("took", kind::HISTOGRAM)
+        .message(4, metric)
+        .delimited()
+}
+
+#[test]
+fn native_histograms_are_kept_beside_the_text() {
+    let wanted = Wanted {
+        native: true,
+        classic_too: false,
+    };
+    let rewritten = rewrite(&histogram_page(), wanted).expect("reads");
+    let line = "took{a=\"b\"} 0\n";
+    assert!(rewritten.text.ends_with(&format!("{line}# EOF\n")));
+    let [native] = &rewritten.histograms[..] else {
+        panic!("{:?}", rewritten.histograms);
+    };
+    assert!(rewritten.text[native.offset..].starts_with(line));
+    let want = IntegerHistogram {
+        counter_reset_hint: CounterResetHint::Unknown,
+        schema: 2,
+        zero_threshold: 0.001,
+        zero_count: 1,
+        count: 9,
+        sum: 4.5,
+        positive_spans: vec![Span {
+            offset: -2,
+            length: 3,
+        }],
+        positive_buckets: vec![1, 4, 3],
+        ..IntegerHistogram::default()
+    };
+    assert_eq!(native.histogram, Histogram::Integer(want));
+    let times: Vec<i64> = native.exemplars.iter().map(|e| e.timestamp_ms).collect();
+    assert_eq!(times, [5000], "one without a time is left out");
+}
+
+#[test]
+fn classic_buckets_come_where_they_are_wanted() {
+    let classic = "took_bucket{a=\"b\",le=\"1.0\"} 3\n\
+                   took_bucket{a=\"b\",le=\"+Inf\"} 9\n\
+                   took_sum{a=\"b\"} 4.5\n\
+                   took_count{a=\"b\"} 9\n";
+    for (native, classic_too, natives, has_classic) in [
+        (false, false, 0, true),
+        (true, false, 1, false),
+        (true, true, 1, true),
+    ] {
+        let wanted = Wanted {
+            native,
+            classic_too,
+        };
+        let rewritten = rewrite(&histogram_page(), wanted).expect("reads");
+        assert_eq!(rewritten.histograms.len(), natives);
+        assert_eq!(rewritten.text.contains(classic), has_classic);
+    }
+}
