@@ -62,7 +62,7 @@ fn read_exemplar(text: &[u8], timestamp_ms: i64) -> Option<Exemplar> {
     builder.remove(METRIC_NAME);
     let mut numbers = text[end..].split(|byte| *byte == b' ');
     let value = parse_float(numbers.nth(1)?)?;
-    let seconds = numbers.next().map(|seconds| parse_float(seconds));
+    let seconds = numbers.next().map(parse_float);
     Some(Exemplar {
         labels: builder.build(),
         value,

@@ -39,6 +39,10 @@ impl Message {
         self
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "messages are built inside out"
+    )]
     fn message(self, number: u64, value: Self) -> Self {
         self.bytes(number, &value.0)
     }
