@@ -2,6 +2,7 @@
 
 mod settings;
 mod size;
+mod storage;
 mod table;
 mod tools;
 
@@ -25,6 +26,8 @@ pub(crate) enum Invocation {
     CheckRules(Vec<std::path::PathBuf>),
     /// Ask a server or a data directory.
     Query(Box<crate::tools::Query>),
+    /// Look into a data directory.
+    Storage(Box<crate::tools::Storage>),
     /// Run unit tests of rules.
     TestRules(Box<crate::tools::RulesTest>),
     /// Run PromQL test scripts.
@@ -58,6 +61,10 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Invoc
             None => Invocation::CheckConfig(table::CONFIG_FILE.into()),
         }),
         Some(("test", test)) => tools::test(test).map_err(|text| Stop {
+            text: format!("barograph: {text}"),
+            asked_for: false,
+        }),
+        Some(("tsdb", tsdb)) => storage::parse(tsdb).map_err(|text| Stop {
             text: format!("barograph: {text}"),
             asked_for: false,
         }),
@@ -99,6 +106,7 @@ fn command() -> Command {
         .version(VERSION)
         .args_conflicts_with_subcommands(true)
         .subcommand(check)
+        .subcommand(storage::command())
         .subcommand(tools::query_command())
         .subcommand(tools::test_command());
     for flag in FLAGS {

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Ok(Invocation::CheckConfig(file)) => check::config(&file),
         Ok(Invocation::CheckRules(files)) => check::rules(&files),
         Ok(Invocation::Query(query)) => tools::query(&query),
+        Ok(Invocation::Storage(command)) => tools::storage(&command),
         Ok(Invocation::TestRules(test)) => tools::test_rules(&test),
         Ok(Invocation::TestPromql(test)) => tools::test_promql(&test),
         Err(stop) if stop.asked_for => {

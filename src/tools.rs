@@ -1,7 +1,9 @@
 //! Subcommands that do one thing and end: tests of rules and scripts, queries from the shell.
 
 mod junit;
+mod progress;
 mod query;
+mod storage;
 mod test_file;
 mod test_promql;
 mod test_rules;
@@ -15,5 +17,6 @@ pub(crate) fn parse_time_ms(text: &str) -> Option<i64> {
 }
 
 pub(crate) use query::{Format, Query, Question, Source, run as query};
+pub(crate) use storage::{Storage, run as storage};
 pub(crate) use test_promql::{PromqlTest, run as test_promql};
 pub(crate) use test_rules::{RulesTest, run as test_rules};

@@ -14,6 +14,7 @@ mod fetch;
 mod ingest;
 mod job;
 mod metrics;
+mod open_metrics;
 mod parse;
 mod protobuf;
 mod sample_labels;
@@ -28,5 +29,6 @@ pub use config::{
     BasicAuth, Collector, FileDiscovery, HttpSettings, ScrapeConfig, Secret, StaticTargets,
     TlsSettings,
 };
+pub use open_metrics::read_open_metrics;
 pub use scraper::{Scraper, ScraperOptions};
 pub use status::{DroppedTarget, FamilyMetadata, Health, TargetStatus};

@@ -198,6 +198,14 @@ impl Db {
         self.inner().head.late.generation(range)
     }
 
+    /// How many blocks could not be opened.
+    pub(crate) fn unreadable_blocks(&self) -> u64 {
+        self.inner()
+            .figures
+            .blocks_unreadable
+            .load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// The blocks in force.
     pub(crate) fn view(&self) -> Arc<View> {
         self.inner().view.load_full()

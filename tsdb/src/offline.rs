@@ -22,6 +22,7 @@ use crate::view::{StoredBlock, View};
 pub struct Offline {
     snapshot: Snapshot,
     view: Arc<View>,
+    unreadable: u64,
     // Keeps head and temporary files.
     _db: Option<Db>,
     _disk: Arc<dyn Disk>,
@@ -84,13 +85,14 @@ impl Offline {
             let own = path.join("blocks");
             let made = disk.create_dir_all(&own);
             made.map_err(|source| failure(&own, "create the directory", source))?;
-            let (view, _) = open_blocks(&disk, &own)?;
-            let (view, _) = prometheus::block::open_beside(view, &disk, path)?;
+            let (view, unreadable) = open_blocks(&disk, &own)?;
+            let (view, unreadable_foreign) = prometheus::block::open_beside(view, &disk, path)?;
             let view = Arc::new(view);
             let head = Arc::new(Head::new(0));
             return Ok(Self {
                 snapshot: Snapshot::new(head, view.clone(), Vec::new()),
                 view,
+                unreadable: unreadable + unreadable_foreign,
                 _db: None,
                 _disk: disk,
             });
@@ -105,6 +107,7 @@ impl Offline {
         Ok(Self {
             snapshot: db.snapshot(),
             view: db.view(),
+            unreadable: db.unreadable_blocks(),
             _db: Some(db),
             _disk: disk,
         })
@@ -113,6 +116,11 @@ impl Offline {
     /// Everything in it.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    /// How many blocks cannot be opened.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
     }
 
     /// Its blocks, oldest first.

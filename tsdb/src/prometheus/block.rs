@@ -28,6 +28,8 @@ pub(crate) struct ForeignBlock {
     pub(crate) path: PathBuf,
     /// Compaction leaves it alone before this instant.
     pub(crate) untouched_until_ms: i64,
+    /// Size of its small files.
+    small_bytes: u64,
     index: Index,
     chunks: ChunkFiles,
     tombstones: Tombstones,
@@ -54,6 +56,7 @@ impl ForeignBlock {
             .map_err(io("meta.json", "read"))?;
         let meta =
             Meta::decode(&bytes).map_err(|what| corrupt(Damage::new("meta.json", 0, &what)))?;
+        let mut small_bytes = bytes.len() as u64;
         let index_path = path.join("index");
         let index = disk
             .size_bytes(&index_path)
@@ -65,8 +68,11 @@ impl ForeignBlock {
             OpenChunks::Damaged(damage) => corrupt(damage),
         })?;
         let tombstones = match disk.read(&path.join("tombstones")) {
-            Ok(bytes) => Tombstones::decode(&bytes)
-                .map_err(|error| corrupt(Damage::at("tombstones", 0, error)))?,
+            Ok(bytes) => {
+                small_bytes += bytes.len() as u64;
+                let read = Tombstones::decode(&bytes);
+                read.map_err(|error| corrupt(Damage::at("tombstones", 0, error)))?
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Tombstones::default(),
             Err(error) => return Err(io("tombstones", "read")(error)),
         };
@@ -74,6 +80,7 @@ impl ForeignBlock {
             meta,
             path: path.to_owned(),
             untouched_until_ms: i64::MIN,
+            small_bytes,
             index,
             chunks,
             tombstones,
@@ -91,7 +98,7 @@ impl ForeignBlock {
 
     /// Size of its files.
     pub(crate) fn size_bytes(&self) -> u64 {
-        self.index.size_bytes() + self.chunks.size_bytes()
+        self.index.size_bytes() + self.chunks.size_bytes() + self.small_bytes
     }
 
     /// How many stretches of its series are deleted.
