@@ -1,8 +1,12 @@
 //! A chunk: consecutive rows of one track, sealed. The same bytes in memory and in a head file.
 //!
 //! Layout (little-endian): track u32, first row u32, rows u32, series u32, least time i64,
-//! greatest time i64, timestamp bytes u32, page bytes u32; the timestamp column; one directory
-//! entry per series in ascending order of (slot, generation); the pages.
+//! greatest time i64, timestamp bytes u32, page bytes u32, checksum u32 of all this and of the
+//! timestamp column; the timestamp column; one directory entry per series in ascending order of
+//! (slot, generation), each with a checksum over itself and its page; the pages.
+//!
+//! In a head file a checksum over the whole guards the chunk. Those inside serve when it fails: what
+//! is damaged is one series' page, and the others are saved.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -12,8 +16,12 @@ use crate::map::Region;
 use crate::page::timestamps;
 use crate::page::token::{self, Decoder, Step};
 
-const HEADER_BYTES: usize = 40;
-const ENTRY_BYTES: usize = 20;
+const HEADER_BYTES: usize = 44;
+/// Where in the header its checksum is.
+const SUM_AT: usize = 40;
+const ENTRY_BYTES: usize = 24;
+/// What of an entry its checksum covers, beside the page.
+const ENTRY_CHECKED_BYTES: usize = 20;
 
 /// A sealed chunk.
 #[derive(Debug)]
@@ -79,7 +87,7 @@ pub(crate) fn write<'a>(
     timestamps::encode(timestamps_ms, &mut column);
     let (mut directory, mut pages, mut series) = (Vec::new(), Vec::new(), 0u32);
     for entry in entries {
-        let offset = pages.len() as u32;
+        let (entry_at, offset) = (directory.len(), pages.len() as u32);
         if entry.page.is_empty() {
             token::put_value_or_zero(&mut pages, entry.constant);
         } else {
@@ -91,6 +99,9 @@ pub(crate) fn write<'a>(
         directory.extend_from_slice(&(pages.len() as u32 - offset).to_le_bytes());
         directory.extend_from_slice(&entry.start.to_le_bytes());
         directory.extend_from_slice(&entry.end.to_le_bytes());
+        let sum = crc32c::crc32c(&directory[entry_at..]);
+        let sum = crc32c::crc32c_append(sum, &pages[offset as usize..]);
+        directory.extend_from_slice(&sum.to_le_bytes());
         series += 1;
     }
     let (min_ms, max_ms) = (
@@ -106,6 +117,8 @@ pub(crate) fn write<'a>(
     bytes.extend_from_slice(&max_ms.to_le_bytes());
     bytes.extend_from_slice(&(column.len() as u32).to_le_bytes());
     bytes.extend_from_slice(&(pages.len() as u32).to_le_bytes());
+    let sum = crc32c::crc32c_append(crc32c::crc32c(&bytes), &column);
+    bytes.extend_from_slice(&sum.to_le_bytes());
     bytes.extend_from_slice(&column);
     bytes.extend_from_slice(&directory);
     bytes.extend_from_slice(&pages);
@@ -176,8 +189,17 @@ struct Header {
 
 impl Header {
     fn read(bytes: &[u8]) -> Result<Self, Malformed> {
+        let header = Self::of(bytes)?;
+        if header.length() != bytes.len() || header.first_row.checked_add(header.rows).is_none() {
+            return Err(Reader::new(bytes).fail("a chunk whose parts do not add up"));
+        }
+        Ok(header)
+    }
+
+    /// The fields, whatever follows them.
+    fn of(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
-        let header = Self {
+        Ok(Self {
             track: reader.u32()?,
             first_row: reader.u32()?,
             rows: reader.u32()?,
@@ -186,15 +208,12 @@ impl Header {
             max_ms: reader.i64()?,
             column_bytes: reader.u32()? as usize,
             page_bytes: reader.u32()? as usize,
-        };
-        let want = HEADER_BYTES
-            + header.column_bytes
-            + header.series as usize * ENTRY_BYTES
-            + header.page_bytes;
-        if want != bytes.len() || header.first_row.checked_add(header.rows).is_none() {
-            return Err(reader.fail("a chunk whose parts do not add up"));
-        }
-        Ok(header)
+        })
+    }
+
+    /// How long the chunk is.
+    fn length(&self) -> usize {
+        self.pages_at() + self.page_bytes
     }
 
     fn directory_at(&self) -> usize {
@@ -209,6 +228,48 @@ impl Header {
 /// Whether the lengths in a chunk's header fit its size.
 pub(crate) fn adds_up(bytes: &[u8]) -> bool {
     Header::read(bytes).is_ok()
+}
+
+/// How long the chunk is that begins these bytes, by its header.
+pub(crate) fn length_of(bytes: &[u8]) -> Option<usize> {
+    Header::of(bytes).ok().map(|header| header.length())
+}
+
+/// What can be saved of a damaged chunk that begins these bytes: the series whose pages are intact.
+/// Returns the chunk, and how many series are lost.
+pub(crate) fn salvage(bytes: &[u8]) -> Option<(Chunk, usize)> {
+    let bytes = bytes.get(..length_of(bytes)?)?;
+    let header = Header::read(bytes).ok()?;
+    let column = &bytes[HEADER_BYTES..header.directory_at()];
+    let sum = crc32c::crc32c_append(crc32c::crc32c(&bytes[..SUM_AT]), column);
+    if bytes[SUM_AT..HEADER_BYTES] != sum.to_le_bytes() {
+        return None;
+    }
+    let times = timestamps_of(bytes).ok()?;
+    let is_intact = |index: usize, page: &[u8]| {
+        let at = header.directory_at() + index * ENTRY_BYTES;
+        let (entry, have) = bytes[at..at + ENTRY_BYTES].split_at(ENTRY_CHECKED_BYTES);
+        let sum = crc32c::crc32c_append(crc32c::crc32c(entry), page);
+        have == sum.to_le_bytes()
+    };
+    let mut entries = Vec::new();
+    for index in 0..header.series as usize {
+        let Ok((series, page)) = entry(bytes, &header, index) else {
+            continue;
+        };
+        if is_intact(index, page.page) {
+            entries.push(ChunkEntry {
+                series,
+                start: page.start as u16,
+                end: page.end as u16,
+                page: page.page,
+                constant: 0,
+            });
+        }
+    }
+    let lost = header.series as usize - entries.len();
+    let chunk = write(header.track, header.first_row, &times, entries.into_iter());
+    Some((chunk, lost))
 }
 
 /// The timestamps of a chunk.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::bytes::Reader;
-use crate::chunk::{Chunk, ChunkBytes};
+use crate::chunk::{self, Chunk, ChunkBytes};
 use crate::disk::{Disk, DiskFile};
 use crate::map::Region;
 use crate::quarantine::Quarantine;
@@ -45,6 +45,10 @@ struct Current {
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) chunks: Vec<Arc<Chunk>>,
+    /// What was saved of damaged ones; it is in memory only.
+    pub(crate) saved: Vec<Arc<Chunk>>,
+    /// Series whose page in a chunk is lost.
+    pub(crate) series_lost: u64,
     /// Files with bytes that are no chunk, not counting the torn end of the last write.
     pub(crate) damaged: u64,
 }
@@ -234,19 +238,33 @@ impl HeadFiles {
         };
         let (mut at, mut newest) = (HEADER_BYTES, i64::MIN);
         while at < bytes.len() {
-            let frame = frame_at(bytes, at, salt);
+            let mut frame = frame_at(bytes, at, salt);
+            if frame.is_none() {
+                // Only its length is damaged: the chunk knows how long it is.
+                if let Some((offset, length)) = frame_without_length(bytes, at, salt) {
+                    found.damage(path, at, &bytes[at..offset], quarantine);
+                    frame = Some((offset, length));
+                }
+            }
             let Some((offset, length)) = frame else {
                 // A frame that is damaged inside, or the torn end.
-                if let Some(next) = skip(bytes, at, salt) {
-                    found.damage(path, at, &bytes[at..next], quarantine);
-                    at = next;
-                    continue;
-                }
+                let next = skip(bytes, at, salt);
+                let end = next.unwrap_or(bytes.len());
+                let saved = bytes.get(at + FRAME_BYTES..end).and_then(chunk::salvage);
                 // A write that was cut short ends before its length says; the log has it.
-                if !is_cut_short(bytes, at) {
-                    found.damage(path, at, &bytes[at..], quarantine);
+                if next.is_none() && saved.is_none() && is_cut_short(bytes, at) {
+                    break;
                 }
-                break;
+                found.damage(path, at, &bytes[at..end], quarantine);
+                if let Some((chunk, lost)) = saved {
+                    tracing::error!(path = %path.display(), offset = at, series = lost,
+                        "of the damaged chunk the other series are saved");
+                    newest = newest.max(chunk.max_ms);
+                    found.series_lost += lost as u64;
+                    found.saved.push(Arc::new(chunk));
+                }
+                at = end;
+                continue;
             };
             at = offset + length;
             let chunk = Chunk::open(ChunkBytes::Mapped {
@@ -281,6 +299,18 @@ fn frame_at(bytes: &[u8], at: usize, salt: u32) -> Option<(usize, usize)> {
     let content = reader.take(length as usize).ok()?;
     (length > 0 && checksum(salt, length, content) == sum)
         .then_some((at + FRAME_BYTES, content.len()))
+}
+
+/// As [`frame_at`], with the length that the chunk's own header adds up to.
+fn frame_without_length(bytes: &[u8], at: usize, salt: u32) -> Option<(usize, usize)> {
+    let mut reader = Reader::new(bytes.get(at..)?);
+    reader.u32().ok()?;
+    let sum = reader.u32().ok()?;
+    let rest = bytes.get(at + FRAME_BYTES..)?;
+    let length = crate::chunk::length_of(rest)?;
+    let content = rest.get(..length)?;
+    (checksum(salt, u32::try_from(length).ok()?, content) == sum)
+        .then_some((at + FRAME_BYTES, length))
 }
 
 /// Whether the file ends inside the frame at `at`.

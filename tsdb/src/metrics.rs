@@ -16,6 +16,7 @@ pub(crate) struct Figures {
     pub(crate) wal_corruptions: AtomicU64,
     pub(crate) wal_rows_lost: AtomicU64,
     pub(crate) wal_torn_ends: AtomicU64,
+    pub(crate) rows_missing: AtomicU64,
     pub(crate) wal_truncations: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
     pub(crate) checkpoints_failed: AtomicU64,
@@ -309,6 +310,12 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         Counter,
         "Damaged places met in head files.",
         count(&own.head_file_corruptions),
+    );
+    one(
+        "barograph_tsdb_head_rows_missing",
+        Gauge,
+        "Sealed rows that were in no head file and no log when the store was opened.",
+        count(&own.rows_missing),
     );
     one(
         "barograph_tsdb_wal_torn_ends_total",

@@ -131,7 +131,7 @@ fn replay(
     let next_number = newest.map_or(1, |number| number + 1);
     let mut loader = Loader {
         from,
-        replay: Replay::new(head, found.chunks, done),
+        replay: Replay::new(head, found.chunks, found.saved, done),
         torn: None,
     };
     loader.replay.damaged = found.damaged > 0;
@@ -152,6 +152,15 @@ fn report(head: &Head, outcome: &ReplayOutcome, figures: &Figures, began: std::t
     figures
         .wal_rows_lost
         .store(outcome.rows_lost, Ordering::Relaxed);
+    figures
+        .rows_missing
+        .store(outcome.rows_missing, Ordering::Relaxed);
+    if outcome.rows_missing > 0 {
+        tracing::error!(
+            rows = outcome.rows_missing,
+            "sealed rows are in no head file and no longer in the log"
+        );
+    }
     figures
         .wal_corruptions
         .fetch_add(outcome.malformed, Ordering::Relaxed);

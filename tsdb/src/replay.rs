@@ -21,6 +21,8 @@ pub(crate) struct Replay<'a> {
     tracks: HashMap<u32, (Arc<Group>, u32)>,
     /// Chunks found in head files, by track, oldest first.
     stored: HashMap<u32, Vec<Arc<Chunk>>>,
+    /// What is left of damaged chunks: better than nothing, and than nothing else.
+    saved: Vec<Arc<Chunk>>,
     row: Row,
     /// Whether something was lost: names may be among it.
     pub(crate) damaged: bool,
@@ -37,6 +39,8 @@ pub(crate) struct ReplayOutcome {
     pub(crate) samples: u64,
     /// Rows that depended on a record that is lost.
     pub(crate) rows_lost: u64,
+    /// Sealed rows that are neither in the log nor in a head file.
+    pub(crate) rows_missing: u64,
     /// Operations that made no sense.
     pub(crate) malformed: u64,
     /// Whether a checkpoint's end was seen.
@@ -44,7 +48,12 @@ pub(crate) struct ReplayOutcome {
 }
 
 impl<'a> Replay<'a> {
-    pub(crate) fn new(head: &'a Head, stored: Vec<Arc<Chunk>>, done: HashSet<u64>) -> Self {
+    pub(crate) fn new(
+        head: &'a Head,
+        stored: Vec<Arc<Chunk>>,
+        saved: Vec<Arc<Chunk>>,
+        done: HashSet<u64>,
+    ) -> Self {
         let mut by_track: HashMap<u32, Vec<Arc<Chunk>>> = HashMap::new();
         for chunk in stored {
             // Were the record lost that names the track, its number must not be used again.
@@ -60,6 +69,7 @@ impl<'a> Replay<'a> {
             head,
             tracks: HashMap::new(),
             stored: by_track,
+            saved,
             row: Row::default(),
             damaged: false,
             done,
@@ -84,7 +94,7 @@ impl<'a> Replay<'a> {
     }
 
     /// Ends the replay: publishes all rows, makes the next row of every track self-contained.
-    pub(crate) fn finish(self) -> ReplayOutcome {
+    pub(crate) fn finish(mut self) -> ReplayOutcome {
         let damaged = self.damaged || self.outcome.malformed > 0 || self.outcome.rows_lost > 0;
         if damaged {
             self.use_new_numbers();
@@ -98,6 +108,7 @@ impl<'a> Replay<'a> {
             if damaged {
                 self.recover(track);
             }
+            self.outcome.rows_missing += u64::from(track.missing_rows());
             track.force_key();
             track.close_if_dead();
             self.head.marks().rows[track.mark as usize] = track.next_row();
@@ -147,18 +158,21 @@ impl<'a> Replay<'a> {
 
     /// Rows that the log lost may be in a head file.
     fn recover(&self, track: &mut Track) {
-        let Some(stored) = self.stored.get(&track.id) else {
-            return;
+        let stored = self.stored.get(&track.id).into_iter().flatten();
+        let sealed = stored.filter(|c| c.end_row() <= track.first_row);
+        let saved = self.saved.iter();
+        let saved = saved.filter(|c| c.track == track.id && c.end_row() <= track.first_row);
+        // Of equal ones the first counts.
+        let candidates = sealed.chain(track.chunks.iter()).chain(saved);
+        let best = best_cover(candidates.cloned().collect());
+        let is_in = |chunks: &[Arc<Chunk>], chunk: &Arc<Chunk>| {
+            chunks.iter().any(|have| Arc::ptr_eq(have, chunk))
         };
-        let sealed = stored.iter().filter(|c| c.end_row() <= track.first_row);
-        let candidates: Vec<_> = sealed.chain(track.chunks.iter()).cloned().collect();
-        let best = best_cover(candidates);
-        let is_kept = |chunk: &Arc<Chunk>| best.iter().any(|kept| Arc::ptr_eq(kept, chunk));
-        let given_up = |chunk: &Arc<Chunk>| {
-            let ours = track.chunks.iter().any(|have| Arc::ptr_eq(have, chunk));
-            ours && !is_kept(chunk)
-        };
-        self.head.pending().retain(|chunk| !given_up(chunk));
+        let mut pending = self.head.pending();
+        pending.retain(|chunk| !is_in(&track.chunks, chunk) || is_in(&best, chunk));
+        let saved = best.iter().filter(|chunk| is_in(&self.saved, chunk));
+        pending.extend(saved.cloned());
+        drop(pending);
         track.chunks = Arc::new(best);
     }
 

@@ -78,6 +78,8 @@ pub(crate) struct Track {
     pub(crate) had_leavers: bool,
     /// Whether a lost log record makes the next differences meaningless (only while replaying).
     broken: bool,
+    /// First row of the chunks there should be (only while replaying).
+    sealed_from: u32,
     /// Members whose state a checkpoint still owes (only while replaying).
     owed: usize,
     rows_since_key: u8,
@@ -185,6 +187,7 @@ impl Track {
             asked_row: 0,
             had_leavers: false,
             broken: false,
+            sealed_from: first_row,
             owed: 0,
             rows_since_key: KEY_INTERVAL_ROWS,
             closed_positions: 0,
@@ -565,6 +568,8 @@ impl Track {
     /// Writes what a checkpoint needs beside the members' names and [`Self::dump_members`].
     pub(crate) fn dump(&self, out: &mut Vec<u8>) {
         put_varint(out, u64::from(self.first_row));
+        let oldest = self.chunks.first().map_or(self.first_row, |c| c.first_row);
+        put_varint(out, u64::from(self.first_row.saturating_sub(oldest)));
         put_signed(out, self.last_ms);
         out.push(u8::from(self.had_leavers));
         put_varint(out, u64::from(self.seal_at));
@@ -601,6 +606,7 @@ impl Track {
     pub(crate) fn restore(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
         self.broken = true;
         self.first_row = reader.varint_u32()?;
+        self.sealed_from = self.first_row.saturating_sub(reader.varint_u32()?);
         self.last_ms = reader.signed()?;
         self.had_leavers = reader.u8()? != 0;
         self.seal_at = reader.varint_u32()?;
@@ -624,6 +630,17 @@ impl Track {
         self.owed = members;
         self.broken = members > 0;
         Ok(())
+    }
+
+    /// Sealed rows that a checkpoint or the log speaks of and that are in no chunk.
+    pub(crate) fn missing_rows(&self) -> u32 {
+        let mut at = self.sealed_from;
+        let mut missing = 0;
+        for chunk in self.chunks.iter() {
+            missing += chunk.first_row.saturating_sub(at);
+            at = at.max(chunk.end_row());
+        }
+        missing + self.first_row.saturating_sub(at)
     }
 
     /// Restores what [`Self::dump_members`] wrote.
