@@ -298,6 +298,9 @@ impl Track {
             return Some(self.timestamps_ms[(row - self.first_row) as usize]);
         }
         let chunk = self.chunks.iter().find(|c| row < c.end_row())?;
+        if row + 1 == chunk.end_row() {
+            return Some(chunk.max_ms);
+        }
         let column = chunk::timestamps_of(chunk.bytes().as_slice()).ok()?;
         row.checked_sub(chunk.first_row)
             .and_then(|at| column.get(at as usize).copied())
