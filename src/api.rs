@@ -1,5 +1,6 @@
 //! The HTTP API: routes, and one module per group of them. The only place with JSON replies.
 
+mod admin;
 mod ast;
 mod error;
 mod exemplars;
@@ -89,18 +90,19 @@ fn v1() -> Router<Arc<App>> {
         .route("/status/config", get(status::config))
         .route("/status/flags", get(status::flags))
         .route("/status/tsdb", get(status::tsdb))
+        .route("/status/tsdb/blocks", get(admin::blocks))
         .route("/status/walreplay", get(status::wal_replay))
         .route(
             "/admin/tsdb/snapshot",
-            post(status::no_admin).put(status::no_admin),
+            post(admin::snapshot).put(admin::snapshot),
         )
         .route(
             "/admin/tsdb/delete_series",
-            post(status::no_admin).put(status::no_admin),
+            post(admin::delete_series).put(admin::delete_series),
         )
         .route(
             "/admin/tsdb/clean_tombstones",
-            post(status::no_admin).put(status::no_admin),
+            post(admin::clean_tombstones).put(admin::clean_tombstones),
         )
         .fallback(no_such_route);
     Router::new().nest("/api/v1", routes)

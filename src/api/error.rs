@@ -19,8 +19,10 @@ pub(crate) enum ErrorKind {
     BadData,
     /// We are wrong.
     Internal,
-    /// Not now, or not enabled.
+    /// Not now.
     Unavailable,
+    /// Not enabled. Prometheus says `unavailable` and answers 500.
+    Disabled,
     /// There is no such thing.
     NotFound,
 }
@@ -34,7 +36,7 @@ impl ErrorKind {
             Self::Execution => "execution",
             Self::BadData => "bad_data",
             Self::Internal => "internal",
-            Self::Unavailable => "unavailable",
+            Self::Unavailable | Self::Disabled => "unavailable",
             Self::NotFound => "not_found",
         }
     }
@@ -46,7 +48,7 @@ impl ErrorKind {
             Self::Canceled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
             Self::Execution => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BadData => StatusCode::BAD_REQUEST,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Internal | Self::Disabled => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotFound => StatusCode::NOT_FOUND,
         }
     }

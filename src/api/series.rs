@@ -112,9 +112,14 @@ pub(super) fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> 
     params.all("match[]").map(selector).collect()
 }
 
+/// A selector, whatever it selects.
+pub(super) fn any_selector(text: &str) -> Result<Vec<Matcher>, ApiError> {
+    parse_selector(text).map_err(|error| ApiError::parameter("match[]", error))
+}
+
 fn selector(text: &str) -> Result<Vec<Matcher>, ApiError> {
     let fail = |message: String| ApiError::parameter("match[]", message);
-    let matchers = parse_selector(text).map_err(|error| fail(error.to_string()))?;
+    let matchers = any_selector(text)?;
     if matchers.iter().all(Matcher::matches_empty) {
         return Err(fail(
             "match[] must contain at least one non-empty matcher".into(),

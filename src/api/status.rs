@@ -1,4 +1,4 @@
-//! `/status/*`, and what is left of `/admin/*`.
+//! `/status/*`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,7 +10,7 @@ use barograph_query::Cancel;
 use barograph_tsdb::Retention;
 use serde::Serialize;
 
-use super::error::{ApiError, ErrorKind};
+use super::error::ApiError;
 use super::json::Reply;
 use super::params::Params;
 use super::query::on_pool;
@@ -219,12 +219,4 @@ pub(super) async fn tsdb(core: Core, params: Params) -> Result<Reply, ApiError> 
 /// `/status/walreplay`: there is no replay that queries could watch.
 pub(super) async fn wal_replay() -> Reply {
     Reply::text("{\"min\":0,\"max\":0,\"current\":0}".into())
-}
-
-/// `/admin/*`: not built.
-pub(super) async fn no_admin() -> ApiError {
-    ApiError::new(
-        ErrorKind::Unavailable,
-        "admin APIs disabled: they are not built yet",
-    )
 }

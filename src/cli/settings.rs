@@ -22,6 +22,7 @@ const DEFAULT_RETENTION: &str = "15d";
 
 /// What the command line says, checked.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "flags that people set")]
 pub(crate) struct Settings {
     /// The configuration file, where one was named.
     pub(crate) config_file: Option<PathBuf>,
@@ -41,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) page_title: String,
     /// Whether reload and shutdown are allowed over HTTP.
     pub(crate) enable_lifecycle: bool,
+    /// Whether snapshots and deletion are allowed over HTTP.
+    pub(crate) enable_admin_api: bool,
     /// Origins whose pages may read the API.
     pub(crate) cors_origin: Pattern,
     /// The data directory.
@@ -112,6 +115,7 @@ impl Settings {
             external_url,
             page_title: values.text("web.page-title").to_owned(),
             enable_lifecycle: values.is_set("web.enable-lifecycle"),
+            enable_admin_api: values.is_set("web.enable-admin-api"),
             cors_origin: Pattern::new(values.text("web.cors.origin"))
                 .map_err(|error| format!("--web.cors.origin: {error}"))?,
             data_path: values.text("storage.tsdb.path").into(),

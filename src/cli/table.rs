@@ -173,7 +173,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         "false",
         "Allow reload and shutdown over HTTP.",
     ),
-    not_built(
+    built(
         "web.enable-admin-api",
         Kind::Bool,
         "false",

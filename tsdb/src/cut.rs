@@ -100,6 +100,8 @@ impl Inner {
         };
         let source = self.head.source(self.head.catalog().everything().clone());
         let span = (start_ms, end_ms);
+        // From here to the exchange of the view nothing is deleted: it would miss the block.
+        let _deletes = self.deletes();
         let block = self.write_block(&source, range, span, false)?;
         if block.is_some() {
             self.figures.blocks_cut.fetch_add(1, Ordering::Relaxed);
@@ -121,6 +123,7 @@ impl Inner {
     }
 
     /// Writes a block of what the head has of some series in a range; `None` where that is nothing.
+    /// The caller holds [`Inner::deletes`] until the block is in the view.
     pub(crate) fn write_block(
         &self,
         source: &Source,
@@ -160,6 +163,10 @@ impl Inner {
             made_ms: self.clock.now_ms(),
             parents: Vec::new(),
         };
+        if let Err(error) = self.inherit_deletions(uid, range) {
+            writer.abandon();
+            return Err(error);
+        }
         let path = writer.finish(&source.pairs, meta)?;
         let opened = Block::open(&self.disk, &path);
         let block = opened.map_err(|error| (path, io::Error::other(error)))?;

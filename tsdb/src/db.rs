@@ -1,21 +1,24 @@
 //! The store's front: open, register, append, snapshot.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use barograph_instrument::Registry;
-use barograph_model::{Clock, Labels, Metadata, SystemClock, TimeRange};
+use barograph_model::{Clock, Labels, Matcher, Metadata, SystemClock, TimeRange};
 
 use crate::batch::{Appended, Batch, GroupId, SeriesRef};
 use crate::compact::{self, Compaction, pace::Pace};
+use crate::deletions::Deletions;
 use crate::disk::{Disk, Lock, SystemDisk};
 use crate::error::{AppendError, CloseError, OpenError, RegisterError};
+use crate::error::{DeleteError, SnapshotError};
 use crate::head::Head;
 use crate::head_file::HeadFiles;
 use crate::metrics::{self, Figures};
+use crate::offline::BlockInfo;
 use crate::options::{Options, WalSync};
 use crate::out_of_order::Backfill;
 use crate::quarantine::Quarantine;
@@ -53,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) quarantine: Quarantine,
     /// Held by whoever does maintenance.
     pub(crate) maintenance: Mutex<Maintenance>,
+    pub(crate) deletes: Mutex<()>,
     pub(crate) retention: Mutex<Retention>,
     pub(crate) compaction: Compaction,
     pub(crate) compaction_figures: compact::Figures,
@@ -222,6 +226,38 @@ impl Db {
         self.inner().maintain(true);
     }
 
+    /// Deletes the samples inside `range` of the series that fit every matcher: those there are, not
+    /// those that will come. They are gone from answers and after a crash once this returns; their
+    /// bytes go when their blocks are compacted.
+    ///
+    /// # Errors
+    /// The disk refuses; nothing is deleted then. Too many deletions wait for compaction.
+    pub fn delete_series(&self, matchers: &[Matcher], range: TimeRange) -> Result<(), DeleteError> {
+        self.inner().delete(matchers, range)
+    }
+
+    /// Writes every block anew that has deleted samples, without these.
+    ///
+    /// # Errors
+    /// A block cannot be read or written; it stays as it is.
+    pub fn clean_tombstones(&self) -> Result<(), DeleteError> {
+        self.inner().clean()
+    }
+
+    /// Writes what there is now to a new directory that can be opened as a data directory; files
+    /// that do not change are shared by hard links.
+    ///
+    /// # Errors
+    /// The disk refuses, or the directory is there already.
+    pub fn write_snapshot(&self, directory: &Path, skip_head: bool) -> Result<(), SnapshotError> {
+        self.inner().write_snapshot(directory, skip_head)
+    }
+
+    /// The blocks there are, oldest first.
+    pub fn blocks(&self) -> Vec<BlockInfo> {
+        self.inner().block_infos()
+    }
+
     /// Changes how much is kept; it counts from the next round of maintenance on.
     pub fn set_retention(&self, retention: Retention) {
         let mut own = self.inner().retention.lock();
@@ -305,6 +341,7 @@ impl Inner {
         let pace = Arc::new(Pace::new(options.compaction_bytes_per_second));
         let reserve = Reserve::new(disk.clone(), &options.path, options.reserve_bytes);
         Self {
+            deletes: Mutex::default(),
             retention: Mutex::new(Retention {
                 time_ms: options.retention_ms,
                 size_bytes: options.retention_bytes,
@@ -341,8 +378,23 @@ impl Inner {
     pub(crate) fn exchange_view(&self, until_ms: i64, change: impl FnOnce(&View) -> View) {
         let mut old_views = self.old_views();
         let old = self.view.load_full();
-        self.view.store(Arc::new(change(&old)));
+        self.view.store(Arc::new(View {
+            deletions: old.deletions.clone(),
+            ..change(&old)
+        }));
         old_views.push((old, until_ms));
+    }
+
+    /// Puts other deletions in force.
+    pub(crate) fn exchange_deletions(&self, deletions: Arc<Deletions>) {
+        let mut old_views = self.old_views();
+        let old = self.view.load_full();
+        self.view.store(Arc::new(View {
+            blocks: old.blocks.clone(),
+            head_start_ms: old.head_start_ms,
+            deletions,
+        }));
+        old_views.push((old, i64::MIN));
     }
 
     /// Views that others replaced.

@@ -101,6 +101,13 @@ pub enum SelectError {
     },
 }
 
+impl From<ReadError> for SelectError {
+    fn from(error: ReadError) -> Self {
+        let ReadError::Corrupt { path, offset, what } = error;
+        Self::Corrupt { path, offset, what }
+    }
+}
+
 /// Why samples cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -121,6 +128,37 @@ pub enum ReadError {
 #[error("{path}: {source}")]
 pub struct CloseError {
     /// The file.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: std::io::Error,
+}
+
+/// Why samples cannot be deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteError {
+    /// The disk said no.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Too many deletions wait for compaction.
+    #[error(
+        "{limit} deletions wait to be carried out, the most allowed: clean the tombstones first"
+    )]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// Why a snapshot cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {source}")]
+pub struct SnapshotError {
+    /// The file or directory.
     pub path: PathBuf,
     /// What the system said.
     pub source: std::io::Error,

@@ -8,6 +8,7 @@
 //! The formats on disk are specified byte by byte in `docs/format/`.
 
 mod append;
+mod archive;
 mod assemble;
 mod batch;
 mod block;
@@ -19,6 +20,7 @@ mod compact;
 mod component;
 mod cut;
 mod db;
+mod deletions;
 pub mod disk;
 mod error;
 mod exemplars;
@@ -60,7 +62,10 @@ mod wal;
 pub use batch::{Appended, Batch, Entry, GroupId, RejectReason, Rejected, SeriesRef};
 pub use block::report::{BlockReport, CodecShare, inspect_block};
 pub use db::Db;
-pub use error::{AppendError, CloseError, OpenError, ReadError, RegisterError, SelectError};
+pub use error::{
+    AppendError, CloseError, DeleteError, OpenError, ReadError, RegisterError, SelectError,
+    SnapshotError,
+};
 pub use exemplars::{ExemplarsAppended, SeriesExemplars};
 pub use histogram::HistogramColumn;
 pub use layout::HistogramError;

@@ -9,6 +9,7 @@ use barograph_model::SystemClock;
 
 use crate::block::{Block, open_blocks};
 use crate::db::Db;
+use crate::deletions;
 use crate::disk::{Disk, SystemDisk};
 use crate::error::OpenError;
 use crate::head::Head;
@@ -87,7 +88,8 @@ impl Offline {
             made.map_err(|source| failure(&own, "create the directory", source))?;
             let (view, unreadable) = open_blocks(&disk, &own)?;
             let (view, unreadable_foreign) = prometheus::block::open_beside(view, &disk, path)?;
-            let view = Arc::new(view);
+            let deletions = Arc::new(deletions::load(&disk, path)?);
+            let view = Arc::new(View { deletions, ..view });
             let head = Arc::new(Head::new(0));
             return Ok(Self {
                 snapshot: Snapshot::new(head, view.clone(), Vec::new()),
@@ -125,7 +127,7 @@ impl Offline {
 
     /// Its blocks, oldest first.
     pub fn blocks(&self) -> Vec<BlockInfo> {
-        self.view.blocks.iter().map(info).collect()
+        self.view.blocks.iter().map(BlockInfo::of).collect()
     }
 
     /// One block, by its index in [`Self::blocks`].
@@ -134,6 +136,7 @@ impl Offline {
         let view = View {
             blocks: vec![block],
             head_start_ms: i64::MIN,
+            deletions: self.view.deletions.clone(),
         };
         Some(Snapshot::new(
             Arc::new(Head::new(0)),
@@ -161,28 +164,31 @@ impl Offline {
     }
 }
 
-fn info(block: &StoredBlock) -> BlockInfo {
-    let name = block.path().file_name().unwrap_or_default();
-    let (samples, chunks, series, tombstones) = match block {
-        StoredBlock::Own(block) => (block.meta.samples, block.meta.pages, block.meta.series, 0),
-        StoredBlock::Foreign(block) => (
-            block.meta.samples,
-            block.meta.chunks,
-            block.meta.series,
-            block.tombstones() as u64,
-        ),
-    };
-    BlockInfo {
-        name: name.to_string_lossy().into_owned(),
-        path: block.path().to_owned(),
-        is_foreign: block.own().is_none(),
-        start_ms: block.span().0,
-        end_ms: block.span().1,
-        samples,
-        chunks,
-        series,
-        size_bytes: block.size_bytes(),
-        level: block.level(),
-        tombstones,
+impl BlockInfo {
+    /// What there is to say of a block.
+    pub(crate) fn of(block: &StoredBlock) -> Self {
+        let name = block.path().file_name().unwrap_or_default();
+        let (samples, chunks, series, tombstones) = match block {
+            StoredBlock::Own(block) => (block.meta.samples, block.meta.pages, block.meta.series, 0),
+            StoredBlock::Foreign(block) => (
+                block.meta.samples,
+                block.meta.chunks,
+                block.meta.series,
+                block.tombstones() as u64,
+            ),
+        };
+        Self {
+            name: name.to_string_lossy().into_owned(),
+            path: block.path().to_owned(),
+            is_foreign: block.own().is_none(),
+            start_ms: block.span().0,
+            end_ms: block.span().1,
+            samples,
+            chunks,
+            series,
+            size_bytes: block.size_bytes(),
+            level: block.level(),
+            tombstones,
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use crate::block::open_blocks;
 use crate::checkpoint::{checkpoint_name, checkpoint_number};
 use crate::db::{ClockDebug, Inner};
+use crate::deletions;
 use crate::disk::{Disk, Mapping};
 use crate::error::OpenError;
 use crate::head::Head;
@@ -19,6 +20,7 @@ use crate::prometheus;
 use crate::quarantine::{PIECE_LIMIT_BYTES, Quarantine};
 use crate::replay::{Replay, ReplayOutcome};
 use crate::view::StoredBlock;
+use crate::view::View;
 use crate::wal::header::HeaderError;
 use crate::wal::reader::{Damage, read_segment};
 use crate::wal::record::{kind, operations};
@@ -54,6 +56,10 @@ pub(crate) fn open(
     figures
         .blocks_unreadable
         .store(unreadable + unreadable_foreign, Ordering::Relaxed);
+    let view = View {
+        deletions: Arc::new(deletions::load(&disk, &root)?),
+        ..view
+    };
     let quarantine = Quarantine::new(disk.clone(), &root);
     let (head_files, found) = open_head_files(&disk, &root.join("head"), &quarantine)?;
     figures

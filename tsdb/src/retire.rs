@@ -134,6 +134,7 @@ impl Inner {
         };
         let source = self.head.source(source);
         let mut parts = Vec::new();
+        let _deletes = self.deletes();
         for span in spans {
             let span = (span * span_ms, (span + 1) * span_ms);
             let range = TimeRange {

@@ -1,6 +1,6 @@
 //! Reading: an immutable view of the store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -12,6 +12,7 @@ use crate::batch::SeriesRef;
 use crate::block::BlockSeries;
 use crate::chunk::{self, Chunk, ChunkPage};
 use crate::component::ComponentKey;
+use crate::deletions::{self, Deletion, Place};
 use crate::error::{ReadError, SelectError};
 use crate::exemplars::SeriesExemplars;
 use crate::head::{Group, Head};
@@ -44,6 +45,8 @@ pub struct Selection {
     texts: PairTexts,
     series: Vec<Picked>,
     timestamps: Mutex<Timestamps>,
+    /// Deletions about a series, by its index.
+    deleted: HashMap<usize, Vec<Arc<Deletion>>>,
 }
 
 /// A series and where its samples are.
@@ -86,6 +89,21 @@ pub struct Column {
     pub histograms: HistogramColumn,
 }
 
+/// The parts of a range that are not deleted.
+pub(crate) enum Kept {
+    All(TimeRange),
+    Parts(Vec<TimeRange>),
+}
+
+impl Kept {
+    pub(crate) fn parts(&self) -> &[TimeRange] {
+        match self {
+            Self::All(range) => std::slice::from_ref(range),
+            Self::Parts(parts) => parts,
+        }
+    }
+}
+
 impl Snapshot {
     pub(crate) fn new(head: Arc<Head>, view: Arc<View>, late: Vec<LateView>) -> Self {
         let marks = head.marks().rows.as_slice().into();
@@ -119,13 +137,18 @@ impl Snapshot {
             let found = late::select(&self.head, &self.late, matchers, range);
             series = merge(&texts, series, found, |one| &mut one.late);
         }
-        Ok(Selection {
+        let mut selection = Selection {
             snapshot: self.clone(),
             groups,
             texts,
             series,
             timestamps: Mutex::default(),
-        })
+            deleted: HashMap::new(),
+        };
+        if self.view.deletions.overlap(range) {
+            selection.apply_deletions(range)?;
+        }
+        Ok(selection)
     }
 
     /// Label names in use by the series that fit, sorted.
@@ -299,6 +322,50 @@ impl Selection {
         })
     }
 
+    /// Notes the deletions about each series, and leaves out series that have no sample left.
+    fn apply_deletions(&mut self, range: TimeRange) -> Result<(), SelectError> {
+        let deletions = self.snapshot.view.deletions.clone();
+        for index in 0..self.series.len() {
+            let of_series = deletions.of(self.labels(index), range);
+            if !of_series.is_empty() {
+                self.deleted.insert(index, of_series);
+            }
+        }
+        let mut column = Column::default();
+        let mut gone = BTreeSet::new();
+        for index in self.deleted.keys() {
+            self.read(*index, range, &mut column)?;
+            if column.values.is_empty() && column.histograms.timestamps_ms.is_empty() {
+                gone.insert(*index);
+            }
+        }
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let mut index = 0;
+        self.series.retain(|_| {
+            index += 1;
+            !gone.contains(&(index - 1))
+        });
+        let moved = std::mem::take(&mut self.deleted).into_iter();
+        let left = moved.filter(|(index, _)| !gone.contains(index));
+        self.deleted = left
+            .map(|(index, list)| (index - gone.range(..index).count(), list))
+            .collect();
+        Ok(())
+    }
+
+    /// The parts of a range that are not deleted in a place.
+    pub(crate) fn kept(&self, index: usize, place: Place, range: TimeRange) -> Kept {
+        match self.deleted.get(&index) {
+            None => Kept::All(range),
+            Some(list) => {
+                let gone = list.iter().filter_map(|d| d.range_in(place));
+                Kept::Parts(deletions::without(range, gone))
+            }
+        }
+    }
+
     /// Reads a series' own column.
     pub(crate) fn read_own(
         &self,
@@ -318,13 +385,18 @@ impl Selection {
         for at in &series.blocks {
             let block = &self.snapshot.view.blocks[at.block as usize];
             if block.range().overlaps(&range) {
-                block.read(*at, range, &mut assembly)?;
+                for range in self.kept(index, Place::Block(block.uid()), range).parts() {
+                    block.read(*at, *range, &mut assembly)?;
+                }
             }
         }
         if let Some(series) = &series.head {
             let start_ms = range.start_ms.max(self.snapshot.view.head_start_ms);
             if start_ms <= range.end_ms {
-                self.read_head(series, TimeRange { start_ms, ..range }, &mut assembly)?;
+                let range = TimeRange { start_ms, ..range };
+                for range in self.kept(index, Place::Head, range).parts() {
+                    self.read_head(series, *range, &mut assembly)?;
+                }
             }
         }
         late::read(
@@ -364,13 +436,18 @@ impl Selection {
         for at in &picked.blocks {
             let block = &self.snapshot.view.blocks[at.block as usize];
             if block.range().overlaps(&range) {
-                block.read_component(*at, key, range, &mut assembly)?;
+                for range in self.kept(index, Place::Block(block.uid()), range).parts() {
+                    block.read_component(*at, key, *range, &mut assembly)?;
+                }
             }
         }
         if let Some(series) = picked.head.as_ref().and_then(|s| s.part(key)) {
             let start_ms = range.start_ms.max(self.snapshot.view.head_start_ms);
             if start_ms <= range.end_ms {
-                self.read_head(series, TimeRange { start_ms, ..range }, &mut assembly)?;
+                let range = TimeRange { start_ms, ..range };
+                for range in self.kept(index, Place::Head, range).parts() {
+                    self.read_head(series, *range, &mut assembly)?;
+                }
             }
         }
         let late = &self.snapshot.late;

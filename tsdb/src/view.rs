@@ -9,6 +9,7 @@ use barograph_model::{Labels, Matcher, TimeRange};
 use crate::assemble::Assembly;
 use crate::block::{Block, BlockSeries};
 use crate::component::ComponentKey;
+use crate::deletions::Deletions;
 use crate::error::{ReadError, SelectError};
 use crate::layout::Layout;
 use crate::prometheus::block::ForeignBlock;
@@ -19,6 +20,7 @@ pub(crate) struct View {
     pub(crate) blocks: Vec<StoredBlock>,
     /// Samples of the head before this instant are in blocks of this view.
     pub(crate) head_start_ms: i64,
+    pub(crate) deletions: Arc<Deletions>,
 }
 
 /// A block, whoever wrote it.
@@ -59,8 +61,13 @@ impl StoredBlock {
     pub(crate) fn uid(&self) -> u64 {
         match self {
             Self::Own(block) => block.meta.uid,
-            Self::Foreign(block) => block.meta.ulid.0 as u64,
+            Self::Foreign(block) => Self::uid_of_foreign(block),
         }
+    }
+
+    /// The same for a block of Prometheus.
+    pub(crate) fn uid_of_foreign(block: &ForeignBlock) -> u64 {
+        block.meta.ulid.0 as u64
     }
 
     /// The span it was made for; its end is exclusive.

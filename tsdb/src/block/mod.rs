@@ -590,6 +590,7 @@ pub(crate) fn view_of(mut blocks: Vec<StoredBlock>) -> View {
     let whole = own.filter(|block| !block.meta.part);
     View {
         head_start_ms: whole.map(|b| b.meta.end_ms).max().unwrap_or(i64::MIN),
+        deletions: Arc::default(),
         blocks,
     }
 }

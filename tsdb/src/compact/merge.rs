@@ -5,9 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use barograph_model::TimeRange;
+
 use crate::block::writer::{BlockWriter, Piece};
 use crate::block::{Block, Damaged};
 use crate::component::ComponentKey;
+use crate::deletions::Deletion;
 use crate::layout::Layout;
 use crate::merge::{Samples, Tie};
 use crate::page::codec::PAGE_SAMPLES;
@@ -39,6 +42,31 @@ pub(crate) struct InputPiece {
     /// First row and count of stretches without gaps, ascending.
     pub(crate) runs: Vec<(u32, u32)>,
     pub(crate) values: Vec<u64>,
+}
+
+impl InputPiece {
+    /// Leaves out the samples of a range.
+    fn erase(&mut self, gone: TimeRange) {
+        let start = self.timestamps_ms.partition_point(|t| *t < gone.start_ms) as u32;
+        let end = self.timestamps_ms.partition_point(|t| *t <= gone.end_ms) as u32;
+        if start == end {
+            return;
+        }
+        let (mut runs, mut values) = (Vec::new(), Vec::new());
+        let mut at = 0;
+        for (first, count) in &self.runs {
+            let (first, last) = (*first, first + count);
+            for (from, to) in [(first, last.min(start)), (first.max(end), last)] {
+                if from < to {
+                    let from_value = at + (from - first) as usize;
+                    runs.push((from, to - from));
+                    values.extend(&self.values[from_value..from_value + (to - from) as usize]);
+                }
+            }
+            at += *count as usize;
+        }
+        (self.runs, self.values) = (runs, values);
+    }
 }
 
 /// Columns of one input that were decoded lately.
@@ -155,10 +183,15 @@ fn damage(path: &Path, error: &Damaged) -> Failure {
     let error = io::Error::new(io::ErrorKind::InvalidData, what);
     (path.to_owned(), error)
 }
+/// A deletion, and what it deletes in an input.
+pub(crate) type TimedDeletion = (TimeRange, Arc<Deletion>);
 
 /// One input and where the merge is in it.
 struct Cursor {
     input: Input,
+    deletions: Vec<TimedDeletion>,
+    /// What is deleted of the next series.
+    deleted: Vec<TimeRange>,
     /// Numbers of its pairs in the result.
     ranks: Vec<u32>,
     columns: InputColumns,
@@ -198,20 +231,23 @@ impl Merge {
     ///
     /// # Errors
     /// An index cannot be read.
-    pub(crate) fn begin(inputs: Vec<Input>) -> Result<Self, Failure> {
+    pub(crate) fn begin(inputs: Vec<(Input, Vec<TimedDeletion>)>) -> Result<Self, Failure> {
+        let (inputs, deletions): (Vec<_>, Vec<_>) = inputs.into_iter().unzip();
         let (pairs, ranks) = merge_pairs(&inputs)?;
         let mut cursors = Vec::with_capacity(inputs.len());
-        for (input, ranks) in inputs.into_iter().zip(ranks) {
+        for ((input, ranks), deletions) in inputs.into_iter().zip(ranks).zip(deletions) {
             let count = input.series_count().map_err(|e| input.failure(&e))?;
             let mut cursor = Cursor {
                 input,
+                deletions,
+                deleted: Vec::new(),
                 ranks,
                 columns: InputColumns::default(),
                 next: 0,
                 count,
                 pairs: Vec::new(),
             };
-            cursor.load()?;
+            cursor.load(&pairs)?;
             cursors.push(cursor);
         }
         Ok(Self {
@@ -262,7 +298,7 @@ impl Merge {
             for cursor in &mut self.cursors {
                 if cursor.is_at(&pairs) {
                     cursor.next += 1;
-                    cursor.load()?;
+                    cursor.load(&self.pairs)?;
                 }
             }
         }
@@ -298,7 +334,13 @@ impl Merge {
             let bytes = input.read(cursor.next, component, &mut cursor.columns, &mut read);
             let bytes = bytes.map_err(|e| input.failure(&e))?;
             spend(bytes).map_err(|e| (PathBuf::from("compaction"), e))?;
-            pieces.extend(read.drain(..).map(|piece| (number, piece)));
+            for gone in &cursor.deleted {
+                for piece in &mut read {
+                    piece.erase(*gone);
+                }
+            }
+            let left = read.drain(..).filter(|piece| !piece.runs.is_empty());
+            pieces.extend(left.map(|piece| (number, piece)));
         }
         let given: u64 = pieces.iter().map(|(_, p)| p.values.len() as u64).sum();
         let pieces = if in_order(&pieces) {
@@ -356,8 +398,9 @@ impl Cursor {
         self.next < self.count && self.pairs == pairs
     }
 
-    fn load(&mut self) -> Result<(), Failure> {
+    fn load(&mut self, texts: &[(String, String)]) -> Result<(), Failure> {
         self.pairs.clear();
+        self.deleted.clear();
         if self.next < self.count {
             let pairs = self.input.pairs_of(self.next);
             let pairs = pairs.map_err(|e| self.input.failure(&e))?;
@@ -371,6 +414,12 @@ impl Cursor {
                 };
                 self.pairs.push(*rank);
             }
+            let value_of = |name: &str| {
+                let mut pairs = self.pairs.iter().map(|pair| &texts[*pair as usize]);
+                pairs.find(|(have, _)| have == name).map_or("", |(_, v)| v)
+            };
+            let about = self.deletions.iter().filter(|(_, d)| d.fits(value_of));
+            self.deleted.extend(about.map(|(range, _)| *range));
         }
         Ok(())
     }
@@ -582,7 +631,10 @@ mod tests {
             write(directory.path(), 1, &a),
             write(directory.path(), 2, &b),
         ];
-        let merge = Merge::begin(blocks.into_iter().map(Input::Own).collect()).expect("begins");
+        let inputs = blocks
+            .into_iter()
+            .map(|block| (Input::Own(block), Vec::new()));
+        let merge = Merge::begin(inputs.collect()).expect("begins");
         let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
         let begun = BlockWriter::begin(disk.clone(), directory.path(), 3, merge.pairs.len(), None);
         let mut writer = begun.expect("begins");

@@ -11,15 +11,16 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::block::meta::Meta;
 use crate::block::writer::BlockWriter;
 use crate::block::{Block, view_of};
-use crate::compact::merge::{Input, Merge};
+use crate::compact::merge::{Input, Merge, TimedDeletion};
 use crate::compact::plan::{Candidate, Rules, plan};
 use crate::db::Inner;
+use crate::deletions::Place;
 use crate::view::{StoredBlock, View};
 
 type Failure = (PathBuf, io::Error);
@@ -69,8 +70,7 @@ struct Attempt {
 impl Inner {
     /// Merges until there is nothing to merge. Returns how many merges succeeded.
     pub(crate) fn compact(&self) -> usize {
-        let running = &self.compaction.running;
-        let _running = running.lock().unwrap_or_else(PoisonError::into_inner);
+        let _running = self.compacting();
         let mut done = 0;
         for _ in 0..MERGES_PER_ROUND {
             if self.is_stopping() {
@@ -88,6 +88,7 @@ impl Inner {
                     done += 1;
                 }
                 Err((_, error)) if error.kind() == io::ErrorKind::Interrupted => break,
+                Err((_, error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err((path, error)) => {
                     self.compaction_figures
                         .failed
@@ -99,6 +100,12 @@ impl Inner {
             }
         }
         done
+    }
+
+    /// Held by whoever compacts.
+    pub(crate) fn compacting(&self) -> MutexGuard<'_, ()> {
+        let running = &self.compaction.running;
+        running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn next_merge(&self) -> Option<Vec<StoredBlock>> {
@@ -174,12 +181,29 @@ impl Inner {
                 samples = block.meta.samples, bytes_before = bytes, bytes = block.size_bytes(),
                 milliseconds = took.as_millis() as u64, "blocks are compacted");
         }
-        self.replace(blocks, merged.map(Arc::new));
         Ok(())
     }
 
-    fn write_merged(&self, blocks: &[StoredBlock]) -> Result<Option<Block>, Failure> {
-        let inputs = blocks.iter().map(Input::of).collect::<Result<_, _>>()?;
+    fn deletions_of(&self, blocks: &[StoredBlock]) -> Vec<Vec<TimedDeletion>> {
+        let deletions = self.view.load().deletions.clone();
+        let of_block = |block: &StoredBlock| {
+            let uid = block.uid();
+            let counting = deletions.of_block(uid).into_iter();
+            counting
+                .filter_map(|d| Some((d.range_in(Place::Block(uid))?, d)))
+                .collect()
+        };
+        blocks.iter().map(of_block).collect()
+    }
+
+    /// Writes the merged block and puts it in the place of the others; `None` where no sample is
+    /// left.
+    fn write_merged(&self, blocks: &[StoredBlock]) -> Result<Option<Arc<Block>>, Failure> {
+        let deletions = self.deletions_of(blocks);
+        let mut inputs = Vec::with_capacity(blocks.len());
+        for (block, deletions) in blocks.iter().zip(&deletions) {
+            inputs.push((Input::of(block)?, deletions.clone()));
+        }
         let merge = Merge::begin(inputs)?;
         let directory = self.options.path.join("blocks");
         let uid = self.new_uid();
@@ -200,8 +224,17 @@ impl Inner {
         self.compaction_figures
             .duplicates
             .fetch_add(merged.duplicates, Ordering::Relaxed);
+        // From here to the exchange nothing is deleted: a crash in between leaves the new block.
+        let _deletes = self.deletes();
+        if self.deletions_of(blocks) != deletions {
+            writer.abandon();
+            let error = "samples were deleted meanwhile";
+            return Err((directory, io::Error::new(io::ErrorKind::WouldBlock, error)));
+        }
         if merged.series == 0 {
             writer.abandon();
+            self.replace(blocks, None);
+            self.forget_deletions();
             return Ok(None);
         }
         let head_start_ms = self.view.load().head_start_ms;
@@ -237,7 +270,12 @@ impl Inner {
         let given: Option<u64> = blocks.iter().map(StoredBlock::samples).sum();
         let given = given.unwrap_or(u64::MAX);
         match block {
-            Ok(block) if block.meta.samples + merged.duplicates <= given => Ok(Some(block)),
+            Ok(block) if block.meta.samples + merged.duplicates <= given => {
+                let block = Arc::new(block);
+                self.replace(blocks, Some(block.clone()));
+                self.forget_deletions();
+                Ok(Some(block))
+            }
             unusable => {
                 // Its parents stay, so it must not.
                 let error = match unusable {

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use barograph_model::{Labels, TimeRange};
 
@@ -46,9 +47,14 @@ pub(crate) enum Numbering {
 impl Inner {
     /// Writes side buffers that are full or old as parts. Returns whether there were some.
     pub(crate) fn spill(&self) -> Result<bool, Failure> {
+        self.spill_older(self.options.out_of_order_spill_interval)
+    }
+
+    /// [`Inner::spill`], for side buffers of that age.
+    pub(crate) fn spill_older(&self, age: Duration) -> Result<bool, Failure> {
         let late = &self.head.late;
         let _one_at_a_time = late.spilling.lock().unwrap_or_else(PoisonError::into_inner);
-        if !late.freeze(self.options.out_of_order_spill_interval) {
+        if !late.freeze(age) {
             return Ok(false);
         }
         let frozen = late.lists().frozen.clone();

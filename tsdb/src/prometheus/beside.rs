@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use barograph_model::{Histogram, TimeRange};
 
+use crate::deletions::Place;
 use crate::error::ReadError;
 use crate::snapshot::{Column, Selection};
+use crate::view::StoredBlock;
 
 /// A histogram, or else a float that a series' own column would take for a marker.
 #[derive(Clone, Debug)]
@@ -83,7 +85,10 @@ impl Selection {
     fn beside(&self, index: usize, range: TimeRange) -> Result<Vec<Beside>, ReadError> {
         let mut found = Vec::new();
         for (block, at) in self.foreign(index) {
-            block.beside(at, range, &mut found)?;
+            let place = Place::Block(StoredBlock::uid_of_foreign(block));
+            for range in self.kept(index, place, range).parts() {
+                block.beside(at, *range, &mut found)?;
+            }
         }
         if !found.is_sorted_by(|a, b| a.timestamp_ms < b.timestamp_ms) {
             found.sort_by_key(|sample| sample.timestamp_ms);

@@ -1,0 +1,202 @@
+//! Deleted samples are gone from answers at once and for good, and others are not; snapshots open
+//! as data directories.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use barograph_instrument::Registry;
+use barograph_model::{Labels, Matcher, TimeRange};
+use barograph_tsdb::{Batch, Column, Db, Options};
+
+const HOUR_MS: i64 = 3_600_000;
+const START_MS: i64 = 1_600_000_000_000 / (8 * HOUR_MS) * (8 * HOUR_MS);
+const STEP_MS: i64 = 60_000;
+const SERIES: usize = 6;
+
+fn options(path: &Path) -> Options {
+    Options {
+        maintenance_interval: Duration::ZERO,
+        retention_ms: 0,
+        wal_segment_bytes: 1 << 20,
+        compaction_bytes_per_second: 0,
+        ..Options::new(path)
+    }
+}
+
+fn open(path: &Path) -> Db {
+    Db::open(options(path), &Registry::new()).expect("opens")
+}
+
+fn labels(series: usize) -> Labels {
+    Labels::from_pairs([
+        ("__name__", "m".to_owned()),
+        ("id", series.to_string()),
+        ("parity", ["even", "odd"][series % 2].to_owned()),
+    ])
+}
+
+fn append(db: &Db, from_hour: i64, to_hour: i64) {
+    let group = db.open_group();
+    let references: Vec<_> = (0..SERIES)
+        .map(|s| db.register(group, &labels(s)).expect("registers"))
+        .collect();
+    let mut batch = Batch::new(group);
+    for row in from_hour * 60..to_hour * 60 {
+        batch.clear();
+        for (series, reference) in references.iter().enumerate() {
+            let value = (row * (series as i64 + 1)) as f64;
+            batch.push(*reference, START_MS + row * STEP_MS, value);
+        }
+        assert_eq!(db.append(&batch).expect("appends").accepted, SERIES);
+    }
+    db.close_group(group);
+}
+
+/// What there should be: hours, by series.
+fn check(db: &Db, hours: i64, is_there: impl Fn(usize, i64) -> bool) {
+    let snapshot = db.snapshot();
+    let everything = [Matcher::equal("__name__", "m")];
+    let selection = snapshot
+        .select(&everything, TimeRange::ALL)
+        .expect("selects");
+    let mut got = BTreeMap::new();
+    let mut column = Column::default();
+    for index in 0..selection.len() {
+        let series: usize = selection.labels(index).get("id").parse().expect("a number");
+        selection
+            .read(index, TimeRange::ALL, &mut column)
+            .expect("reads");
+        for (t, v) in column.timestamps_ms.iter().zip(&column.values) {
+            let row = (t - START_MS) / STEP_MS;
+            assert_eq!(*v, (row * (series as i64 + 1)) as f64);
+        }
+        got.insert(series, column.timestamps_ms.to_vec());
+    }
+    let want: BTreeMap<usize, Vec<i64>> = (0..SERIES)
+        .map(|series| {
+            let rows = (0..hours * 60).filter(|row| is_there(series, *row));
+            (series, rows.map(|row| START_MS + row * STEP_MS).collect())
+        })
+        .filter(|(_, times): &(usize, Vec<i64>)| !times.is_empty())
+        .collect();
+    assert!(got == want, "{:?} {:?}", sizes(&got), sizes(&want));
+}
+
+fn sizes(samples: &BTreeMap<usize, Vec<i64>>) -> Vec<(usize, usize)> {
+    samples.iter().map(|(s, t)| (*s, t.len())).collect()
+}
+
+fn minutes(from: i64, to: i64) -> TimeRange {
+    TimeRange {
+        start_ms: START_MS + from * STEP_MS,
+        end_ms: START_MS + to * STEP_MS,
+    }
+}
+
+#[test]
+fn deleted_samples_stay_away() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let db = open(directory.path());
+    append(&db, 0, 11);
+    db.maintain();
+    let before = db.snapshot();
+    // In two blocks, over the border of blocks and head, all of one series, and the future.
+    let odd = [Matcher::equal("parity", "odd")];
+    db.delete_series(&odd, minutes(100, 130)).expect("deletes");
+    db.delete_series(&[Matcher::equal("id", "2")], minutes(590, 650))
+        .expect("deletes");
+    db.delete_series(&[Matcher::equal("id", "4")], TimeRange::ALL)
+        .expect("deletes");
+    db.delete_series(&[Matcher::equal("id", "0")], minutes(630, 5000))
+        .expect("deletes");
+    let left = |hours: i64| {
+        move |series: usize, row: i64| {
+            row < hours * 60
+                && match series {
+                    1 | 3 | 5 => !(100..=130).contains(&row),
+                    2 => !(590..=650).contains(&row),
+                    // What came later was not deleted.
+                    4 => row >= 11 * 60,
+                    _ => !(630..11 * 60).contains(&row),
+                }
+        }
+    };
+    check(&db, 11, left(11));
+    let selection = before
+        .select(&[Matcher::equal("id", "4")], TimeRange::ALL)
+        .expect("selects");
+    assert_eq!(selection.len(), 1, "a snapshot does not change");
+    drop((selection, before));
+    drop(db);
+    let db = open(directory.path());
+    check(&db, 11, left(11));
+    append(&db, 11, 16);
+    check(&db, 16, left(16));
+    // Blocks cut from the head inherit, compaction erases.
+    db.maintain();
+    db.maintain();
+    check(&db, 16, left(16));
+    assert!(db.blocks().iter().any(|block| block.tombstones > 0));
+    let samples = |db: &Db| db.blocks().iter().map(|b| b.samples).sum::<u64>();
+    let had = samples(&db);
+    assert!(db.compact() > 0);
+    check(&db, 16, left(16));
+    db.clean_tombstones().expect("cleans");
+    check(&db, 16, left(16));
+    assert!(db.blocks().iter().all(|block| block.tombstones == 0));
+    assert!(samples(&db) < had, "{} {had}", samples(&db));
+    drop(db);
+    let db = open(directory.path());
+    check(&db, 16, left(16));
+    db.delete_series(&[Matcher::equal("__name__", "m")], TimeRange::ALL)
+        .expect("deletes");
+    check(&db, 16, |_, _| false);
+    db.clean_tombstones().expect("cleans");
+    assert!(db.blocks().is_empty());
+    check(&db, 16, |_, _| false);
+}
+
+#[test]
+fn a_damaged_file_of_deletions_is_not_passed_over() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let db = open(directory.path());
+    append(&db, 0, 1);
+    db.delete_series(&[Matcher::equal("id", "4")], TimeRange::ALL)
+        .expect("deletes");
+    drop(db);
+    let path = directory.path().join("deletions");
+    let mut bytes = std::fs::read(&path).expect("reads");
+    bytes[20] ^= 1;
+    std::fs::write(&path, bytes).expect("writes");
+    let Err(error) = Db::open(options(directory.path()), &Registry::new()) else {
+        panic!("deleted samples would be back");
+    };
+    assert!(error.to_string().contains("deletions"), "{error}");
+}
+
+#[test]
+fn snapshots_open_as_data_directories() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let db = open(directory.path());
+    append(&db, 0, 12);
+    db.maintain();
+    db.delete_series(&[Matcher::equal("id", "1")], minutes(0, 100))
+        .expect("deletes");
+    let left = |hours: i64| {
+        move |series: usize, row: i64| row < hours * 60 && !(series == 1 && row <= 100)
+    };
+    let whole = directory.path().join("snapshots/whole");
+    let blocks = directory.path().join("snapshots/blocks");
+    db.write_snapshot(&whole, false).expect("writes");
+    db.write_snapshot(&blocks, true).expect("writes");
+    // The store goes on, and what it removes the snapshots keep.
+    append(&db, 12, 17);
+    db.maintain();
+    db.compact();
+    check(&db, 17, left(17));
+    check(&open(&whole), 12, left(12));
+    check(&open(&blocks), 10, left(10));
+    drop(db);
+    check(&open(directory.path()), 17, left(17));
+}
