@@ -32,6 +32,7 @@ use crate::metrics::measure;
 use error::{ApiError, ErrorKind};
 
 pub(crate) use json::{ValueWriter, push_labels, push_list, push_string};
+pub(crate) use query::push_profile;
 pub(crate) use time::{parse_rfc3339, rfc3339};
 
 /// Every route of the server, below the prefix.
@@ -69,6 +70,8 @@ fn v1() -> Router<Arc<App>> {
             get(exemplars::query_exemplars).post(exemplars::query_exemplars),
         )
         .route("/format_query", get(query::format).post(query::format))
+        .route("/queries", get(query::running))
+        .route("/queries/{id}", axum::routing::delete(query::cancel))
         .route("/parse_query", get(query::tree).post(query::tree))
         .route("/series", get(series::series).post(series::series))
         .route(

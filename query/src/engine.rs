@@ -1,5 +1,6 @@
 //! The engine: evaluates expressions within limits.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -11,9 +12,10 @@ use barograph_tsdb::Snapshot;
 use crate::ast::{Expr, ValueType};
 use crate::error::QueryError;
 use crate::eval::vector::{Vector, is_absent, same_labels};
-use crate::eval::{Arena, Evaluator, Limits};
+use crate::eval::{Arena, Evaluator, Limits, SampleCounts};
 use crate::metrics::Metrics;
 use crate::plan::{PlanContext, Root, Steps, plan};
+use crate::running::{RunningQueries, RunningQuery};
 use crate::value::{HistogramSample, Outcome, QueryStats, Series, Value, VectorSample};
 
 /// Limits and defaults of an engine.
@@ -83,6 +85,10 @@ pub struct QueryOptions {
     pub deadline: Option<Instant>,
     /// Stops it from outside.
     pub cancel: Cancel,
+    /// Count samples step by step as well.
+    pub per_step: bool,
+    /// Note where the time goes.
+    pub profile: bool,
 }
 
 /// Evaluates expressions. Cloning shares limits and metrics.
@@ -90,6 +96,7 @@ pub struct QueryOptions {
 pub struct Engine {
     options: Arc<EngineOptions>,
     metrics: Arc<Metrics>,
+    running: Arc<RunningQueries>,
 }
 
 impl Engine {
@@ -98,12 +105,23 @@ impl Engine {
         Self {
             options: Arc::new(options),
             metrics: Arc::new(Metrics::new(registry)),
+            running: Arc::new(RunningQueries::new(registry)),
         }
     }
 
     /// Its limits and defaults.
     pub fn options(&self) -> &EngineOptions {
         &self.options
+    }
+
+    /// The queries that run now, the longest running first.
+    pub fn running(&self) -> Vec<RunningQuery> {
+        self.running.list()
+    }
+
+    /// Stops a running query; false where none has this number.
+    pub fn cancel(&self, id: u64) -> bool {
+        self.running.cancel(id)
     }
 
     /// The value at one time.
@@ -221,6 +239,15 @@ impl Engine {
     ) -> Result<Outcome, QueryError> {
         let began = Instant::now();
         let running = self.metrics.running();
+        let listed = RunningQuery {
+            id: 0,
+            text: expr.text().to_owned(),
+            start_ms: context.start_ms,
+            end_ms: context.end_ms,
+            step_ms: context.step_ms,
+            running_seconds: 0.0,
+        };
+        let listed = self.running.begin(listed, options.cancel.clone());
         let deadline = options.deadline.unwrap_or(began + self.options.timeout);
         let limits = Limits::new(deadline, options.cancel.clone(), self.options.max_samples);
         limits.check()?;
@@ -234,10 +261,13 @@ impl Engine {
             limits,
         );
         evaluator.use_start_timestamps = self.options.use_start_timestamps;
+        let steps = Steps::until(context.start_ms, context.end_ms, context.step_ms.max(1));
+        evaluator.counts = SampleCounts::new(steps.count, options.per_step);
+        evaluator.profiler = options.profile.then(Rc::default);
         let value = evaluate(&mut evaluator, &root);
-        self.metrics
-            .evaluated(evaluating.elapsed(), evaluator.queryable_samples);
-        drop(running);
+        let counts = std::mem::take(&mut evaluator.counts);
+        self.metrics.evaluated(evaluating.elapsed(), &counts);
+        drop((running, listed));
         let value = value?;
         let (warnings, infos) = evaluator.annotations.render(expr.text());
         Ok(Outcome {
@@ -246,9 +276,15 @@ impl Engine {
             infos,
             stats: QueryStats {
                 eval_seconds: began.elapsed().as_secs_f64(),
-                total_queryable_samples: evaluator.queryable_samples,
+                total_queryable_samples: counts.total,
+                samples_read: counts.read,
+                per_step: (0..)
+                    .map(|index| steps.at(index))
+                    .zip(counts.steps.unwrap_or_default())
+                    .collect(),
                 peak_samples: evaluator.limits.peak(),
             },
+            profile: evaluator.profiler.map(|profiler| profiler.take().finish()),
         })
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Edges {
     pub(crate) spans: Vec<(u32, u32)>,
     /// How many samples all windows hold together.
     pub(crate) total_samples: u64,
+    /// How many of them no window before the step's own held.
+    pub(crate) new_samples: u64,
     geometry: std::sync::OnceLock<Vec<Geometry>>,
 }
 
@@ -36,7 +38,7 @@ impl Edges {
     /// The windows `(t - range, t]` of all steps.
     pub(crate) fn new(timestamps_ms: &[i64], times: Times, range_ms: i64, steps: &Steps) -> Self {
         let (mut from, mut to) = (0usize, 0usize);
-        let mut total_samples = 0;
+        let (mut total_samples, mut new_samples) = (0, 0);
         let spans = (0..steps.count)
             .map(|step| {
                 let end_ms = times.at_step(steps, step);
@@ -45,16 +47,19 @@ impl Edges {
                     from += 1;
                 }
                 to = to.max(from);
+                let seen = to;
                 while timestamps_ms.get(to).is_some_and(|t| *t <= end_ms) {
                     to += 1;
                 }
                 total_samples += (to - from) as u64;
+                new_samples += (to - seen) as u64;
                 (from as u32, to as u32)
             })
             .collect();
         Self {
             spans,
             total_samples,
+            new_samples,
             geometry: std::sync::OnceLock::new(),
         }
     }

@@ -19,6 +19,7 @@ mod metrics;
 mod parse;
 mod plan;
 mod pool;
+mod running;
 mod value;
 
 pub mod ast;
@@ -32,4 +33,7 @@ pub use parse::{
     HEIGHT_LIMIT, NESTING_LIMIT, ParseOptions, QUERY_LIMIT_BYTES, parse, parse_selector, parse_with,
 };
 pub use pool::{Busy, Lane, Pool};
-pub use value::{HistogramSample, Outcome, QueryStats, Series, Value, VectorSample};
+pub use running::RunningQuery;
+pub use value::{
+    HistogramSample, Outcome, ProfileNode, QueryStats, Series, StepSamples, Value, VectorSample,
+};

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use barograph_instrument::{Buckets, Counter, Family, Gauge, Histogram, Registry, labels};
 
+use crate::eval::SampleCounts;
+
 labels! {
     /// The part of a query that took the time.
     pub(crate) struct Part { slice: &'static str }
@@ -15,6 +17,7 @@ pub(crate) struct Metrics {
     preparation: Histogram,
     evaluation: Histogram,
     samples: Counter,
+    samples_read: Counter,
 }
 
 impl Metrics {
@@ -36,6 +39,10 @@ impl Metrics {
                 "prometheus_engine_query_samples_total",
                 "The total number of samples loaded by all queries.",
             ),
+            samples_read: registry.counter(
+                "prometheus_engine_query_samples_read_total",
+                "The total number of samples read by all queries, however many steps used them.",
+            ),
         }
     }
 
@@ -49,9 +56,10 @@ impl Metrics {
         self.preparation.observe(took.as_secs_f64());
     }
 
-    pub(crate) fn evaluated(&self, took: Duration, samples: u64) {
+    pub(crate) fn evaluated(&self, took: Duration, counts: &SampleCounts) {
         self.evaluation.observe(took.as_secs_f64());
-        self.samples.inc_by(samples);
+        self.samples.inc_by(counts.total);
+        self.samples_read.inc_by(counts.read);
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Outcome {
     pub infos: Vec<String>,
     /// What it took.
     pub stats: QueryStats,
+    /// Where the time went, where asked for: the outermost parts of the query.
+    pub profile: Option<Vec<ProfileNode>>,
 }
 
 /// The four types of PromQL. A range vector is a matrix as well.
@@ -67,12 +69,44 @@ pub struct HistogramSample {
 }
 
 /// What a query took.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct QueryStats {
     /// Seconds from start to end of evaluation.
     pub eval_seconds: f64,
     /// Samples that entered evaluation, counted once per step that used them.
     pub total_queryable_samples: u64,
+    /// Samples read from the store, however many steps used them.
+    pub samples_read: u64,
+    /// Both, step by step, with the steps' times; empty where not asked for.
+    pub per_step: Vec<(i64, StepSamples)>,
     /// Most samples held at a time.
     pub peak_samples: u64,
+}
+
+/// The samples of one step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepSamples {
+    /// Those that entered evaluation at this step.
+    pub total: u64,
+    /// Those that were read for it and for no step before.
+    pub read: u64,
+}
+
+/// What one part of a query did.
+#[derive(Clone, Debug, Default)]
+pub struct ProfileNode {
+    /// The function, operator or `select`.
+    pub name: String,
+    /// On what: conditions, a range, labels.
+    pub detail: String,
+    /// Seconds from its beginning to its end, the parts below it included.
+    pub seconds: f64,
+    /// Series it yielded.
+    pub series: u64,
+    /// Values it yielded.
+    pub points: u64,
+    /// Samples read from the store in it and below.
+    pub samples_read: u64,
+    /// The parts it took its series from.
+    pub children: Vec<ProfileNode>,
 }

@@ -155,3 +155,74 @@ fn the_highest_tree_runs_on_the_pool() {
         other => panic!("a vector, not {other:?}"),
     }
 }
+
+#[test]
+fn samples_are_counted_once_read_and_once_per_use() {
+    let bench = Bench::new();
+    let engine = Engine::new(EngineOptions::default(), &Registry::new());
+    let options = QueryOptions {
+        per_step: true,
+        profile: true,
+        ..QueryOptions::default()
+    };
+    let steps = RangeSteps {
+        start_ms: 60_000,
+        end_ms: 120_000,
+        step_ms: 20_000,
+    };
+    let ask = |text: &str| {
+        let expr = parse(text).expect("valid");
+        let outcome = engine.range(&bench.snapshot(), &expr, steps, &options);
+        outcome.expect("answered")
+    };
+    // Six samples per window and series; two of them are new at each step behind the first.
+    let outcome = ask("sum(rate(m[1m]))");
+    let stats = &outcome.stats;
+    assert_eq!(
+        (stats.total_queryable_samples, stats.samples_read),
+        (240, 120)
+    );
+    let per_step: Vec<(i64, u64, u64)> = stats
+        .per_step
+        .iter()
+        .map(|(time_ms, samples)| (*time_ms, samples.total, samples.read))
+        .collect();
+    assert_eq!(
+        per_step,
+        [
+            (60_000, 60, 60),
+            (80_000, 60, 20),
+            (100_000, 60, 20),
+            (120_000, 60, 20)
+        ]
+    );
+    let [sum] = outcome.profile.as_deref().expect("asked for") else {
+        panic!("one outermost part: {:?}", outcome.profile);
+    };
+    assert_eq!((sum.name.as_str(), sum.series, sum.points), ("sum", 1, 4));
+    let [rate] = sum.children.as_slice() else {
+        panic!("one part below: {sum:?}");
+    };
+    assert_eq!(
+        (rate.name.as_str(), rate.series, rate.points),
+        ("rate", 10, 40)
+    );
+    assert_eq!(
+        (rate.samples_read, rate.detail.as_str()),
+        (120, "{__name__=\"m\"}[60 s]")
+    );
+    assert!(rate.seconds <= sum.seconds);
+    // What does not change is read once and used at each step.
+    let stats = ask("m @ 60").stats;
+    assert_eq!(
+        (stats.total_queryable_samples, stats.samples_read),
+        (40, 10)
+    );
+    // A subquery is used, what it reads is read.
+    let stats = ask("max_over_time(m[40s:20s])").stats;
+    assert_eq!(
+        (stats.total_queryable_samples, stats.samples_read),
+        (80, 50)
+    );
+    assert!(engine.running().is_empty());
+}

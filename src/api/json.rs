@@ -182,13 +182,9 @@ impl Reply {
         Self::text(text)
     }
 
-    /// A query's result; `stats` is its JSON, or empty.
-    pub(crate) fn value(value: Value, stats: &str) -> Self {
-        let tail = if stats.is_empty() {
-            "}".to_owned()
-        } else {
-            format!(",\"stats\":{stats}}}")
-        };
+    /// A query's result, and what else stands in `data`: `,"name":…` for each, or nothing.
+    pub(crate) fn value(value: Value, members: &str) -> Self {
+        let tail = format!("{members}}}");
         Self {
             data: Data::Value(value, tail),
             warnings: Vec::new(),

@@ -5,14 +5,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use barograph_model::{Clock, SystemClock};
 use barograph_query::ast::ValueType;
-use barograph_query::{Cancel, Expr, Lane, Outcome, QueryOptions, RangeSteps, Value};
+use barograph_query::{
+    Cancel, Expr, Lane, Outcome, ProfileNode, QueryOptions, RangeSteps, StepSamples, Value,
+};
 use tokio::sync::oneshot;
 
 use super::error::{ApiError, ErrorKind};
-use super::json::{Reply, push_number};
+use super::json::{Reply, push_list, push_number, push_string, push_timestamp};
 use super::params::Params;
 use crate::app::{App, Core};
 
@@ -168,6 +170,8 @@ fn options(core: &Core, params: &Params) -> Result<QueryOptions, ApiError> {
         ApiError::bad_data(format!("error parsing lookback delta duration: {reason}"))
     })?;
     Ok(QueryOptions {
+        per_step: params.get("stats") == Some("all"),
+        profile: params.get("profile") == Some("true"),
         lookback_ms: lookback_ms.filter(|lookback_ms| *lookback_ms > 0),
         deadline: Some(Instant::now() + timeout),
         cancel: Cancel::default(),
@@ -180,10 +184,14 @@ fn reply(
     began: Instant,
     params: &Params,
 ) -> Reply {
-    let stats = match params.get("stats") {
-        Some(_) => stats(&outcome, queued, began),
+    let mut members = match params.get("stats") {
+        Some(_) => format!(",\"stats\":{}", stats(&outcome, queued, began)),
         None => String::new(),
     };
+    if let Some(profile) = &outcome.profile {
+        members.push_str(",\"profile\":");
+        push_list(&mut members, profile, push_profile);
+    }
     let mut value = outcome.value;
     let cut = match &mut value {
         Value::Vector(elements) if elements.len() > limit => {
@@ -196,7 +204,7 @@ fn reply(
         }
         _ => false,
     };
-    let mut reply = Reply::value(value, &stats);
+    let mut reply = Reply::value(value, &members);
     reply.warnings = capped(outcome.warnings, "warning");
     reply.infos = capped(outcome.infos, "info");
     if let Some(text) = params
@@ -242,10 +250,72 @@ fn stats(outcome: &Outcome, queued: Duration, began: Instant) -> String {
         text.push_str("\":");
         push_number(&mut text, seconds);
     }
+    text.push_str("},\"samples\":{");
+    let per_step = |text: &mut String, name: &str, pick: fn(&StepSamples) -> u64| {
+        if stats.per_step.is_empty() {
+            return;
+        }
+        let _ = write!(text, "\"{name}PerStep\":");
+        push_list(text, &stats.per_step, |text, (time_ms, samples)| {
+            text.push('[');
+            push_timestamp(text, *time_ms);
+            let _ = write!(text, ",{}]", pick(samples));
+        });
+        text.push(',');
+    };
+    per_step(&mut text, "totalQueryableSamples", |samples| samples.total);
+    let total = stats.total_queryable_samples;
+    let _ = write!(text, "\"totalQueryableSamples\":{total},");
+    per_step(&mut text, "samplesRead", |samples| samples.read);
     let _ = write!(
         text,
-        "}},\"samples\":{{\"totalQueryableSamples\":{},\"samplesRead\":{},\"peakSamples\":{}}}}}",
-        stats.total_queryable_samples, stats.total_queryable_samples, stats.peak_samples
+        "\"samplesRead\":{},\"peakSamples\":{}}}}}",
+        stats.samples_read, stats.peak_samples
     );
     text
+}
+
+/// A part of a query with the parts below it.
+pub(crate) fn push_profile(out: &mut String, node: &ProfileNode) {
+    out.push_str("{\"name\":");
+    push_string(out, &node.name);
+    out.push_str(",\"detail\":");
+    push_string(out, &node.detail);
+    out.push_str(",\"seconds\":");
+    push_number(out, node.seconds);
+    let _ = write!(
+        out,
+        ",\"series\":{},\"points\":{},\"samplesRead\":{},\"children\":",
+        node.series, node.points, node.samples_read
+    );
+    push_list(out, &node.children, push_profile);
+    out.push('}');
+}
+
+/// `/queries`: the queries that run now.
+pub(super) async fn running(core: Core) -> Reply {
+    let mut text = String::new();
+    push_list(&mut text, core.engine.running(), |out, query| {
+        let _ = write!(out, "{{\"id\":{},\"query\":", query.id);
+        push_string(out, &query.text);
+        for (name, time_ms) in [("start", query.start_ms), ("end", query.end_ms)] {
+            let _ = write!(out, ",\"{name}\":");
+            push_timestamp(out, time_ms);
+        }
+        out.push_str(",\"step\":");
+        push_number(out, query.step_ms as f64 / 1000.0);
+        out.push_str(",\"seconds\":");
+        push_number(out, query.running_seconds);
+        out.push('}');
+    });
+    Reply::text(text)
+}
+
+/// `DELETE /queries/{id}`: stops a running query.
+pub(super) async fn cancel(core: Core, Path(id): Path<u64>) -> Result<Reply, ApiError> {
+    if core.engine.cancel(id) {
+        return Ok(Reply::text("{}".to_owned()));
+    }
+    let message = format!("no query {id} is running: it may have ended");
+    Err(ApiError::new(ErrorKind::NotFound, message))
 }

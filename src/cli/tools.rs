@@ -61,10 +61,17 @@ pub(super) fn query_command() -> Command {
             .help("Only series that the selector finds; may be repeated")
             .action(ArgAction::Append)
     };
+    let profile = || {
+        Arg::new("profile")
+            .long("profile")
+            .help("Shows where the time went")
+            .action(ArgAction::SetTrue)
+    };
     let instant = Command::new("instant")
         .about("The value of an expression at one time")
         .arg(source())
         .arg(expression())
+        .arg(profile())
         .arg(time(
             "time",
             "At this time: seconds since 1970 or RFC 3339; now without it",
@@ -73,6 +80,7 @@ pub(super) fn query_command() -> Command {
         .about("The values of an expression over time")
         .arg(source())
         .arg(expression())
+        .arg(profile())
         .arg(
             Arg::new("step")
                 .long("step")
@@ -157,6 +165,7 @@ pub(super) fn query(matches: &ArgMatches) -> Result<Invocation, String> {
             _ => Format::Table,
         },
         plot: kind == "range" && given.get_flag("plot"),
+        profile: matches!(kind, "instant" | "range") && given.get_flag("profile"),
         headers: texts("header"),
     })))
 }

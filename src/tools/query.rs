@@ -76,6 +76,8 @@ pub(crate) struct Query {
     pub(crate) format: Format,
     /// Draw the values over time in the terminal.
     pub(crate) plot: bool,
+    /// Show where the time went.
+    pub(crate) profile: bool,
     /// Headers of requests to a server, as `Name: value`.
     pub(crate) headers: Vec<String>,
 }
@@ -83,8 +85,8 @@ pub(crate) struct Query {
 /// Asks and shows: success where there is an answer, even an empty one.
 pub(crate) fn run(query: &Query) -> ExitCode {
     let asked = match &query.source {
-        Source::Server(url) => remote::ask(url, &query.headers, &query.question),
-        Source::Directory(path) => local::ask(path, &query.question),
+        Source::Server(url) => remote::ask(url, &query.headers, &query.question, query.profile),
+        Source::Directory(path) => local::ask(path, &query.question, query.profile),
     };
     let reply = match asked.and_then(|text| Reply::read(&text).map(|reply| (text, reply))) {
         Ok((text, reply)) => {
@@ -109,6 +111,12 @@ pub(crate) fn run(query: &Query) -> ExitCode {
         }
     } else {
         print!("{}", show::table(&reply.data));
+    }
+    if query.profile {
+        match show::profile(&reply.data["profile"]) {
+            Some(profile) => print!("\n{profile}"),
+            None => eprintln!("barograph: this server gives no profiles"),
+        }
     }
     ExitCode::SUCCESS
 }

@@ -173,6 +173,15 @@ fn a_server_and_its_directory_answer_alike() {
     );
     assert_eq!(code, 0);
     assert!(out.contains("━━ {}"), "{out}");
+    for source in [&url, path] {
+        let (code, out, _) = ask(source, &["instant", "abs(vector(1))", "--profile"]);
+        assert_eq!(code, 0);
+        let parts: Vec<&str> = out
+            .lines()
+            .filter_map(|l| l.split_whitespace().next())
+            .collect();
+        assert_eq!(parts, ["{}", "part", "once", "abs", "vector"], "{out}");
+    }
     let (code, _, err) = ask("no/such/directory", &["instant", "1"]);
     assert_eq!(code, 1);
     assert!(err.contains("no such directory"), "{err}");

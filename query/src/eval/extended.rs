@@ -63,7 +63,7 @@ impl Evaluator<'_> {
                 }
             }
             let edges = kernels::Edges::new(&timestamps_ms, reach, reach_ms, steps);
-            self.queryable_samples += edges.total_samples;
+            self.counts.windows(&edges, true);
             for (step, (slot, (from, to))) in out.iter_mut().zip(&edges.spans).enumerate() {
                 let span = *from as usize..*to as usize;
                 let at_ms = plan.times.at_step(steps, step);
@@ -72,7 +72,7 @@ impl Evaluator<'_> {
             if !column.histograms.is_empty() {
                 let histograms = &column.histograms;
                 let own = kernels::Edges::new(&histograms.timestamps_ms, reach, reach_ms, steps);
-                self.queryable_samples += own.total_samples;
+                self.counts.windows(&own, true);
                 let mut remarks = Remarks {
                     metric: selection.labels(index).metric_name(),
                     span: plan.span,

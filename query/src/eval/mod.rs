@@ -9,6 +9,7 @@ mod aggregate_histograms;
 mod arena;
 mod binary;
 mod call;
+mod counts;
 mod date;
 mod extended;
 mod hints;
@@ -19,12 +20,16 @@ mod limits;
 mod matching;
 mod mixed;
 mod native;
+mod profile;
 mod select;
 mod topk;
 pub(crate) mod vector;
 mod window;
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use barograph_model::Labels;
 use barograph_tsdb::Snapshot;
@@ -36,8 +41,10 @@ use crate::gomath;
 use crate::plan::{ScalarPlan, Steps, VectorPlan};
 
 pub(crate) use arena::{Arena, is_histogram};
+pub(crate) use counts::SampleCounts;
 pub(crate) use date::rfc3339;
 pub(crate) use limits::Limits;
+pub(crate) use profile::Profiler;
 use vector::{Vector, is_absent};
 
 /// Takes a series of a stream: its labels, whether its name is to be dropped, its values.
@@ -57,8 +64,9 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) use_start_timestamps: bool,
     /// Whoever takes the rows of a stream keeps none of their histograms.
     transient: bool,
-    /// Samples that entered evaluation, once per step that used them.
-    pub(crate) queryable_samples: u64,
+    pub(crate) counts: SampleCounts,
+    /// Where it is asked for.
+    pub(crate) profiler: Option<Rc<RefCell<Profiler>>>,
 }
 
 impl<'a> Evaluator<'a> {
@@ -77,7 +85,8 @@ impl<'a> Evaluator<'a> {
             transient: false,
             limits,
             annotations: Annotations::default(),
-            queryable_samples: 0,
+            counts: SampleCounts::default(),
+            profiler: None,
         }
     }
 
@@ -121,7 +130,11 @@ impl<'a> Evaluator<'a> {
                 if steps.count == 0 {
                     return Ok(Vec::new());
                 }
-                let value = self.scalar(operand, &Steps::one(steps.start_ms))?;
+                let counts = std::mem::take(&mut self.counts);
+                let value = self.scalar(operand, &Steps::one(steps.start_ms));
+                let part = std::mem::replace(&mut self.counts, counts);
+                self.counts.once(&part, steps.count);
+                let value = value?;
                 let value = value.first().copied().unwrap_or(f64::NAN);
                 Ok(vec![value; steps.count])
             }
@@ -140,8 +153,16 @@ impl<'a> Evaluator<'a> {
         }
         // What makes up a vector is kept, whoever asked for it.
         let transient = std::mem::replace(&mut self.transient, false);
+        self.enter(plan);
         let vector = self.evaluate(plan, steps);
         self.transient = transient;
+        if let (Some(profiler), Ok(vector)) = (&self.profiler, &vector) {
+            let mut profiler = profiler.borrow_mut();
+            for (_, values) in vector.rows() {
+                profiler.series(values);
+            }
+        }
+        self.leave();
         vector
     }
 
@@ -232,7 +253,11 @@ impl<'a> Evaluator<'a> {
 
     /// What is the same at every step: computed at the first and repeated.
     fn once(&mut self, operand: &VectorPlan, steps: &Steps) -> Result<Vector, QueryError> {
-        let one = self.vector(operand, &Steps::one(steps.start_ms))?;
+        let counts = std::mem::take(&mut self.counts);
+        let one = self.vector(operand, &Steps::one(steps.start_ms));
+        let part = std::mem::replace(&mut self.counts, counts);
+        self.counts.once(&part, steps.count);
+        let one = one?;
         if steps.count == 1 {
             return Ok(one);
         }
@@ -288,7 +313,31 @@ impl<'a> Evaluator<'a> {
             self.limits.release(vector.held());
             return Ok(());
         }
-        self.flow(plan, steps, sink)
+        let Some(profiler) = self.profiler.clone() else {
+            return self.flow(plan, steps, sink);
+        };
+        self.enter(plan);
+        let flowed = self.flow(plan, steps, &mut |labels, drop_name, values| {
+            profiler.borrow_mut().series(values);
+            let began = Instant::now();
+            let taken = sink(labels, drop_name, values);
+            profiler.borrow_mut().above(began.elapsed());
+            taken
+        });
+        self.leave();
+        flowed
+    }
+
+    fn enter(&self, plan: &VectorPlan) {
+        if let Some(profiler) = &self.profiler {
+            profiler.borrow_mut().enter(plan, &self.counts);
+        }
+    }
+
+    fn leave(&self) {
+        if let Some(profiler) = &self.profiler {
+            profiler.borrow_mut().leave(&self.counts);
+        }
     }
 
     fn flow(

@@ -203,7 +203,7 @@ impl Evaluator<'_> {
                 fill_mixed(&column, &floats, &histograms, &mut out, &read)?;
             }
             let present = out.iter().filter(|value| !is_absent(**value)).count();
-            self.queryable_samples += present as u64;
+            self.counts.picked(&out);
             if present > 0 {
                 sink(selection.labels(index), drop_name, &mut out)?;
             }

@@ -209,10 +209,10 @@ impl Evaluator<'_> {
                     own_edges = make(&times_left);
                     (&times_left, &values_left, &own_edges)
                 };
-            self.queryable_samples += edges.total_samples
-                + histogram_edges
-                    .as_ref()
-                    .map_or(0, |edges| edges.total_samples);
+            self.counts.windows(edges, true);
+            if let Some(edges) = &histogram_edges {
+                self.counts.windows(edges, true);
+            }
             sink(&Windows {
                 labels: selection.labels(index),
                 drop_name: false,
@@ -242,7 +242,12 @@ impl Evaluator<'_> {
         sink: &mut WindowSink<'_>,
     ) -> Result<(), QueryError> {
         let inner_steps = subquery.steps(steps);
-        let inner = self.vector(&subquery.operand, &inner_steps)?;
+        let part = self.counts.of_subquery(&inner_steps, steps, subquery);
+        let counts = std::mem::replace(&mut self.counts, part);
+        let inner = self.vector(&subquery.operand, &inner_steps);
+        let part = std::mem::replace(&mut self.counts, counts);
+        self.counts.subquery(&part, &inner_steps, steps, subquery);
+        let inner = inner?;
         let all: Arc<[i64]> = (0..inner_steps.count)
             .map(|step| inner_steps.at(step))
             .collect();
@@ -279,10 +284,10 @@ impl Evaluator<'_> {
                 (&times_left, &values_left, &own_edges)
             };
             let histogram_edges = (!histograms.is_empty()).then(|| make(&histogram_times));
-            self.queryable_samples += edges.total_samples
-                + histogram_edges
-                    .as_ref()
-                    .map_or(0, |edges| edges.total_samples);
+            self.counts.windows(edges, false);
+            if let Some(edges) = &histogram_edges {
+                self.counts.windows(edges, false);
+            }
             sink(&Windows {
                 labels: &meta.labels,
                 drop_name: meta.drop_name,

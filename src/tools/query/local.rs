@@ -11,13 +11,13 @@ use barograph_query::{
 use barograph_tsdb::{Db, Options, Snapshot};
 
 use super::{Question, range};
-use crate::api::{ValueWriter, push_labels, push_list, push_string};
+use crate::api::{ValueWriter, push_labels, push_list, push_profile, push_string};
 
 /// The text of the reply that a server of this directory would give.
 ///
 /// # Errors
 /// The directory cannot be opened, or the question does not fit.
-pub(super) fn ask(path: &Path, question: &Question) -> Result<String, String> {
+pub(super) fn ask(path: &Path, question: &Question, profile: bool) -> Result<String, String> {
     if !path.is_dir() {
         return Err(format!(
             "{}: no such directory: name a data directory, or a server as http://host:port",
@@ -28,14 +28,17 @@ pub(super) fn ask(path: &Path, question: &Question) -> Result<String, String> {
     // Asking deletes nothing.
     options.retention_ms = 0;
     let db = Db::open(options, &Registry::new()).map_err(|error| error.to_string())?;
-    let answer = answer(&db.snapshot(), question);
+    let answer = answer(&db.snapshot(), question, profile);
     db.close().map_err(|error| error.to_string())?;
     answer
 }
 
-fn answer(snapshot: &Snapshot, question: &Question) -> Result<String, String> {
+fn answer(snapshot: &Snapshot, question: &Question, profile: bool) -> Result<String, String> {
     let engine = Engine::new(EngineOptions::default(), &Registry::new());
-    let options = QueryOptions::default();
+    let options = QueryOptions {
+        profile,
+        ..QueryOptions::default()
+    };
     let parsed = |text: &str| parse_with(text, ParseOptions::ALL).map_err(|e| e.to_string());
     let outcome = match question {
         Question::Instant { expr, time_ms } => {
@@ -76,7 +79,12 @@ fn answer(snapshot: &Snapshot, question: &Question) -> Result<String, String> {
         }
     };
     let outcome = outcome.map_err(|error| error.to_string())?;
-    let mut tail = String::from("}");
+    let mut tail = String::new();
+    if let Some(profile) = &outcome.profile {
+        tail.push_str(",\"profile\":");
+        push_list(&mut tail, profile, push_profile);
+    }
+    tail.push('}');
     for (name, texts) in [("warnings", &outcome.warnings), ("infos", &outcome.infos)] {
         if !texts.is_empty() {
             let _ = write!(tail, ",\"{name}\":");

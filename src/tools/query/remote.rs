@@ -16,12 +16,20 @@ const ANSWER_LIMIT_BYTES: usize = 1 << 30;
 ///
 /// # Errors
 /// The server cannot be asked, or its answer is too large.
-pub(super) fn ask(url: &str, headers: &[String], question: &Question) -> Result<String, String> {
+pub(super) fn ask(
+    url: &str,
+    headers: &[String],
+    question: &Question,
+    profile: bool,
+) -> Result<String, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
-    let (path, form) = request(question);
+    let (path, mut form) = request(question);
+    if profile {
+        form.push_str("&profile=true");
+    }
     let url = format!("{url}/api/v1/{path}");
     runtime.block_on(send(&url, headers, form))
 }

@@ -18,6 +18,48 @@ pub(super) fn table(data: &Value) -> String {
     }
 }
 
+/// Where the time went, the parts of a query below each other; none where the reply does not say.
+pub(super) fn profile(nodes: &Value) -> Option<String> {
+    nodes.as_array()?;
+    let mut rows = Vec::new();
+    for node in elements(nodes) {
+        push_rows(node, 0, &mut rows);
+    }
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max();
+    let width = width.unwrap_or(0).max(4);
+    let mut out = String::new();
+    let _ = writeln!(
+        out,
+        "{:<width$}  {:>10}  {:>8}  {:>10}  {:>10}",
+        "part", "time", "series", "points", "read"
+    );
+    for (name, node) in rows {
+        let count = |member: &str| node[member].as_u64().unwrap_or(0);
+        let time = format!("{:.3} ms", node["seconds"].as_f64().unwrap_or(0.0) * 1000.0);
+        let _ = writeln!(
+            out,
+            "{name:<width$}  {time:>10}  {:>8}  {:>10}  {:>10}",
+            count("series"),
+            count("points"),
+            count("samplesRead"),
+        );
+    }
+    Some(out)
+}
+
+fn push_rows<'a>(node: &'a Value, depth: usize, rows: &mut Vec<(String, &'a Value)>) {
+    let name = format!(
+        "{}{} {}",
+        "  ".repeat(depth),
+        text(&node["name"]),
+        text(&node["detail"])
+    );
+    rows.push((name.trim_end().to_owned(), node));
+    for child in elements(&node["children"]) {
+        push_rows(child, depth + 1, rows);
+    }
+}
+
 fn vector(result: &Value) -> String {
     let rows: Vec<(String, String)> = elements(result)
         .map(|element| {

@@ -1,0 +1,108 @@
+//! How many samples a query uses and reads, counted as Prometheus counts them.
+
+use super::vector::is_absent;
+use crate::kernels::Edges;
+use crate::plan::{Steps, SubqueryPlan};
+use crate::value::StepSamples;
+
+/// The samples of a query, or of a part of it that has steps of its own.
+#[derive(Debug, Default)]
+pub(crate) struct SampleCounts {
+    /// Samples that entered evaluation, once per step that used them.
+    pub(crate) total: u64,
+    /// Samples that were read for it, however many steps used them.
+    pub(crate) read: u64,
+    /// The same step by step, where asked for.
+    pub(crate) steps: Option<Vec<StepSamples>>,
+}
+
+impl SampleCounts {
+    /// Counts for so many steps, step by step where `each` says so.
+    pub(crate) fn new(steps: usize, each: bool) -> Self {
+        Self {
+            steps: each.then(|| vec![StepSamples::default(); steps]),
+            ..Self::default()
+        }
+    }
+
+    /// The windows of a series. Those over results of a subquery read nothing from the store.
+    pub(super) fn windows(&mut self, edges: &Edges, stored: bool) {
+        self.total += edges.total_samples;
+        if stored {
+            self.read += edges.new_samples;
+        }
+        let Some(steps) = &mut self.steps else { return };
+        let mut before = 0;
+        for (count, (from, to)) in steps.iter_mut().zip(&edges.spans) {
+            count.total += u64::from(to - from);
+            if stored {
+                count.read += u64::from(to - from.max(&before).min(to));
+            }
+            before = *to;
+        }
+    }
+
+    /// The samples an instant selector picked from a series.
+    pub(super) fn picked(&mut self, slots: &[f64]) {
+        let present = slots.iter().filter(|value| !is_absent(**value)).count() as u64;
+        self.total += present;
+        self.read += present;
+        if let Some(steps) = &mut self.steps {
+            for (count, _) in steps.iter_mut().zip(slots).filter(|(_, v)| !is_absent(**v)) {
+                count.total += 1;
+                count.read += 1;
+            }
+        }
+    }
+
+    /// A part that was evaluated once and stands for all steps.
+    pub(super) fn once(&mut self, part: &Self, step_count: usize) {
+        self.total += part.total.saturating_mul(step_count as u64);
+        self.read += part.read;
+        if let Some(steps) = &mut self.steps {
+            for count in steps.iter_mut() {
+                count.total += part.total;
+            }
+            if let Some(first) = steps.first_mut() {
+                first.read += part.read;
+            }
+        }
+    }
+
+    /// Counts for the steps of a subquery.
+    pub(super) fn of_subquery(&self, inner: &Steps, outer: &Steps, plan: &SubqueryPlan) -> Self {
+        // What was read in vain is told apart step by step.
+        let gaps = outer.count > 1 && plan.range_ms < outer.step_ms;
+        Self::new(inner.count, gaps || self.steps.is_some())
+    }
+
+    /// What a subquery read; what was read for none of the outer windows does not count.
+    pub(super) fn subquery(
+        &mut self,
+        part: &Self,
+        inner: &Steps,
+        outer: &Steps,
+        plan: &SubqueryPlan,
+    ) {
+        let (Some(counts), true) = (&part.steps, outer.count > 1) else {
+            self.read += part.read;
+            if let Some(first) = self.steps.as_mut().and_then(|steps| steps.first_mut()) {
+                first.read += part.read;
+            }
+            return;
+        };
+        for (index, count) in counts.iter().enumerate() {
+            let time_ms = inner.at(index).saturating_add(plan.times.offset_ms);
+            let behind_ms = time_ms.saturating_sub(outer.start_ms).max(0);
+            let step = ((behind_ms + outer.step_ms - 1) / outer.step_ms) as usize;
+            let step = step.min(outer.count - 1);
+            if time_ms <= outer.at(step).saturating_sub(plan.range_ms) {
+                continue;
+            }
+            self.read += count.read;
+            if let Some(steps) = &mut self.steps {
+                steps[step].read += count.read;
+            }
+        }
+    }
+}
