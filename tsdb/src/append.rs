@@ -56,6 +56,18 @@ impl Head {
             appended.exemplars = self.append_exemplars(wal, batch)?;
         }
         self.count(&appended);
+        let refused = |entry: u32| {
+            let at = entry as usize;
+            appended
+                .rejected
+                .binary_search_by_key(&at, |r| r.index)
+                .is_ok()
+        };
+        let histograms = batch.extras.histograms().filter(|entry| !refused(*entry));
+        let histograms = histograms.count() as u64;
+        self.figures
+            .histograms
+            .fetch_add(histograms, Ordering::Relaxed);
         Ok(appended)
     }
 

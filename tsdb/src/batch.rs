@@ -74,6 +74,12 @@ impl Extras {
         &self.values[range.clone()]
     }
 
+    /// Indices of the entries that are histograms.
+    pub(crate) fn histograms(&self) -> impl Iterator<Item = u32> + '_ {
+        let is_histogram = |e: &&Extra| matches!(e.kind, ExtraKind::Histogram { .. });
+        self.list.iter().filter(is_histogram).map(|e| e.entry)
+    }
+
     fn clear(&mut self) {
         self.list.clear();
         self.layouts.clear();

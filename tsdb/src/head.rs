@@ -67,6 +67,8 @@ pub(crate) struct HeadFigures {
     pub(crate) duplicates: AtomicU64,
     pub(crate) retired: AtomicU64,
     pub(crate) too_many_buckets: AtomicU64,
+    /// Those of the samples that are histograms.
+    pub(crate) histograms: AtomicU64,
 }
 
 /// Committed rows of every track: what a snapshot copies.

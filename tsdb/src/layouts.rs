@@ -75,7 +75,6 @@ impl Layouts {
     }
 
     /// How many.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         let by_id = self.by_id.read().unwrap_or_else(PoisonError::into_inner);
         by_id.len()

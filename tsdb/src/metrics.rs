@@ -336,14 +336,19 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         inner.head.slab_bytes() as f64,
     );
     write_exemplars(inner, &mut one);
-    let labelled: [(&str, &str, &str, &str, &AtomicU64); 5] = [
-        (
-            "prometheus_tsdb_head_samples_appended_total",
-            "Samples stored.",
-            "type",
-            "float",
-            &samples.samples,
-        ),
+    one(
+        "barograph_tsdb_head_component_columns",
+        Gauge,
+        "Columns of series in memory beside their own: histogram buckets, start timestamps.",
+        inner.head.catalog().components().len() as f64,
+    );
+    one(
+        "barograph_tsdb_histogram_layouts",
+        Gauge,
+        "Layouts of histograms in memory.",
+        inner.head.layouts.len() as f64,
+    );
+    let labelled: [(&str, &str, &str, &str, &AtomicU64); 4] = [
         (
             "prometheus_tsdb_out_of_order_samples_total",
             "Samples older than their series' newest.",
@@ -374,6 +379,12 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         ),
     ];
     crate::out_of_order::metrics::write(&inner.head, encoder);
+    let histograms = count(&samples.histograms);
+    let appended = "prometheus_tsdb_head_samples_appended_total";
+    encoder.family(appended, Counter, "Samples stored.");
+    let floats = (count(&samples.samples) - histograms).max(0.0);
+    encoder.sample(appended, [("type", "float")], floats);
+    encoder.sample(appended, [("type", "histogram")], histograms);
     for (name, help, label, value, counter) in labelled {
         encoder.family(name, Counter, help);
         encoder.sample(name, [(label, value)], count(counter));

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use barograph_instrument::Registry;
+use barograph_instrument::{Format, Registry};
 use barograph_model::histogram::Span;
 use barograph_model::{
     CounterResetHint, Exemplar, FloatHistogram, Histogram, IntegerHistogram, Labels, Matcher,
@@ -536,4 +536,33 @@ fn exemplars_and_metadata_survive() {
     world.act(Action::Maintain);
     world.act(Action::Reopen { clean: true });
     check(&world);
+}
+
+#[test]
+fn metrics_count_histograms_apart() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let registry = Registry::new();
+    let db = Db::open(Options::new(directory.path()), &registry).expect("opens");
+    let group = db.open_group();
+    let series = db.register(group, &labels(0)).expect("registers");
+    let mut batch = Batch::new(group);
+    batch.push(series, 1000, 1.0);
+    batch
+        .push_histogram(series, 2000, &growing(3))
+        .expect("valid");
+    batch
+        .push_histogram(series, 2000, &growing(4))
+        .expect("valid");
+    let appended = db.append(&batch).expect("appends");
+    assert_eq!((appended.accepted, appended.rejected.len()), (2, 1));
+    let mut page = String::new();
+    registry.encode(Format::Text004, &mut page);
+    for line in [
+        "prometheus_tsdb_head_samples_appended_total{type=\"float\"} 1\n",
+        "prometheus_tsdb_head_samples_appended_total{type=\"histogram\"} 1\n",
+        "barograph_tsdb_histogram_layouts 1\n",
+        "barograph_tsdb_head_component_columns 6\n",
+    ] {
+        assert!(page.contains(line), "{line} in {page}");
+    }
 }
