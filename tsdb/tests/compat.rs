@@ -1,0 +1,274 @@
+//! Directories that earlier versions wrote: each opens, and answers what it answered then.
+//!
+//! The fixtures are in `tests/compat/`, one directory per store, with `expected.txt` beside its
+//! files. `BAROGRAPH_COMPAT_WRITE=<name>` writes a new one with what this version writes; one that
+//! is there is never written again.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use barograph_instrument::{Format, Registry};
+use barograph_model::histogram::Span;
+use barograph_model::{
+    Clock, Exemplar, Histogram, IntegerHistogram, Labels, Matcher, STALE_NAN_BITS, TimeRange,
+};
+use barograph_tsdb::disk::SystemDisk;
+use barograph_tsdb::{Batch, Column, Db, Options, WalSync};
+
+const START_MS: i64 = 1_650_000_000_000 / 600_000 * 600_000;
+const STEP_MS: i64 = 20_000;
+
+#[derive(Clone, Debug)]
+struct ManualClock(Arc<AtomicI64>);
+
+impl Clock for ManualClock {
+    fn now_ms(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/compat")
+}
+
+fn open(path: &Path, registry: &Registry, now_ms: i64) -> (Db, ManualClock) {
+    let clock = ManualClock(Arc::new(AtomicI64::new(now_ms)));
+    let options = Options {
+        wal_segment_bytes: 1 << 16,
+        wal_sync: WalSync::Never,
+        maintenance_interval: Duration::ZERO,
+        checkpoint_interval: Duration::ZERO,
+        block_span_ms: 600_000,
+        retention_ms: 0,
+        reserve_bytes: 0,
+        // Late samples go to parts with the next maintenance.
+        out_of_order_spill_interval: Duration::ZERO,
+        ..Options::new(path)
+    };
+    let disk = Arc::new(SystemDisk);
+    let db = Db::open_with(options, registry, disk, clock.clone()).expect("opens");
+    (db, clock)
+}
+
+/// Series by name; what they hold at a row.
+fn value(series: &str, row: i64) -> f64 {
+    match series {
+        "constant" => 42.0,
+        "counter" => (row * 17) as f64,
+        "decimal" => (row % 7) as f64 / 10.0,
+        "float" => (row as f64).sqrt(),
+        "odd" => match row % 9 {
+            0 => f64::from_bits(STALE_NAN_BITS),
+            1 => -0.0,
+            2 => f64::from_bits(0x7ff8_dead_beef_0001),
+            3 => f64::NEG_INFINITY,
+            _ => row as f64,
+        },
+        _ => unreachable!("no such series"),
+    }
+}
+
+fn histogram(row: u64) -> Histogram {
+    let buckets = vec![row, row / 2, 3];
+    Histogram::Integer(IntegerHistogram {
+        schema: if row > 40 { 2 } else { 3 },
+        zero_threshold: 1e-128,
+        zero_count: row,
+        count: buckets.iter().sum::<u64>() + row,
+        sum: row as f64 * 0.37,
+        positive_spans: vec![Span {
+            offset: -1,
+            length: 3,
+        }],
+        positive_buckets: buckets,
+        ..IntegerHistogram::default()
+    })
+}
+
+fn labels(name: &str) -> Labels {
+    Labels::from_pairs([("__name__", name), ("instance", "a:1"), ("job", "compat")])
+}
+
+/// Blocks, head files, two checkpoints and a log; late samples, histograms, start timestamps,
+/// exemplars.
+fn write(path: &Path) {
+    let (db, clock) = open(path, &Registry::new(), START_MS);
+    let (group, often) = (db.open_group(), db.open_group());
+    let mut batch = Batch::new(group);
+    for row in 0..90i64 {
+        let time = START_MS + row * STEP_MS;
+        clock.0.store(time, Ordering::Relaxed);
+        batch.clear();
+        for name in ["constant", "counter", "decimal", "float", "odd"] {
+            // One comes later, one goes away, one is late now and then.
+            if name == "decimal" && row < 30 || name == "float" && row >= 60 {
+                continue;
+            }
+            let series = db.register(group, &labels(name)).expect("registers");
+            let late = i64::from(name == "odd" && row % 10 == 5) * 3 * STEP_MS / 2;
+            batch.push(series, time - late, value(name, row));
+            if name == "counter" {
+                batch.set_start(START_MS - 5_000);
+            }
+            if name == "counter" && row % 30 == 29 {
+                batch.push_exemplar(
+                    series,
+                    Exemplar {
+                        labels: Labels::from_pairs([("trace_id", format!("{row:04x}"))]),
+                        value: row as f64 / 3.0,
+                        timestamp_ms: time,
+                    },
+                );
+            }
+        }
+        let series = db.register(group, &labels("histogram"));
+        let series = series.expect("registers");
+        batch
+            .push_histogram(series, time, &histogram(row as u64))
+            .expect("a histogram");
+        let appended = db.append(&batch).expect("appends");
+        assert_eq!(appended.rejected, []);
+        // One that is scraped more often: chunks of it are sealed that are in no block yet.
+        batch.reset(often);
+        let series = db.register(often, &labels("often")).expect("registers");
+        for part in 0..10 {
+            batch.push(series, time + part * 2_000, (row / 3 * part) as f64);
+        }
+        let appended = db.append(&batch).expect("appends");
+        assert_eq!(appended.rejected, []);
+        batch.reset(group);
+        if [60, 70, 80].contains(&row) {
+            db.maintain();
+        }
+    }
+    drop(db);
+    // Opening cuts the log to its content.
+    drop(open(path, &Registry::new(), START_MS + 90 * STEP_MS));
+}
+
+/// Everything a store answers, as text.
+fn answers(db: &Db) -> String {
+    let mut text = String::new();
+    let snapshot = db.snapshot();
+    let everything = [Matcher::equal("job", "compat")];
+    let selection = snapshot
+        .select(&everything, TimeRange::ALL)
+        .expect("selects");
+    let mut column = Column::default();
+    for index in 0..selection.len() {
+        writeln!(text, "{}", selection.labels(index)).expect("a string");
+        selection
+            .read(index, TimeRange::ALL, &mut column)
+            .expect("reads");
+        let start = |starts: &[i64], at: usize| starts.get(at).copied().unwrap_or(0);
+        for (at, (t, v)) in column.timestamps_ms.iter().zip(&column.values).enumerate() {
+            let start = start(&column.starts_ms, at);
+            writeln!(text, "  {t} {start} {:016x}", v.to_bits()).expect("a string");
+        }
+        let histograms = &column.histograms;
+        for (at, (t, h)) in histograms
+            .timestamps_ms
+            .iter()
+            .zip(&histograms.values)
+            .enumerate()
+        {
+            let start = start(&histograms.starts_ms, at);
+            let (sum, count) = (h.sum.to_bits(), h.count);
+            let (zero, schema) = (h.zero_count, h.schema);
+            let (spans, buckets) = (&h.positive_spans, &h.positive_buckets);
+            let spans: Vec<_> = spans.iter().map(|s| (s.offset, s.length)).collect();
+            writeln!(
+                text,
+                "  {t} {start} schema {schema} count {count} sum {sum:016x} zero {zero} {spans:?} {buckets:?}"
+            )
+            .expect("a string");
+        }
+    }
+    for series in snapshot.exemplars(&[everything.to_vec()], TimeRange::ALL) {
+        for exemplar in &series.exemplars {
+            let (t, bits) = (exemplar.timestamp_ms, exemplar.value.to_bits());
+            writeln!(
+                text,
+                "{} {} {t} {bits:016x}",
+                series.labels, exemplar.labels
+            )
+            .expect("a string");
+        }
+    }
+    text
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("makes");
+    for entry in std::fs::read_dir(from).expect("lists") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("copies");
+        }
+    }
+}
+
+#[test]
+fn directories_of_earlier_versions_answer_as_they_did() {
+    if let Ok(name) = std::env::var("BAROGRAPH_COMPAT_WRITE") {
+        let path = fixtures().join(name);
+        assert!(!path.exists(), "a fixture is written once");
+        let made = tempfile::tempdir().expect("a temporary directory");
+        write(made.path());
+        copy(made.path(), &path);
+        std::fs::remove_file(path.join("lock")).expect("removes");
+        let (db, _) = open(made.path(), &Registry::new(), START_MS + 90 * STEP_MS);
+        std::fs::write(path.join("expected.txt"), answers(&db)).expect("writes");
+    }
+    let mut seen = 0;
+    for entry in std::fs::read_dir(fixtures()).expect("fixtures") {
+        let entry = entry.expect("an entry");
+        if !entry.file_type().expect("a type").is_dir() {
+            continue;
+        }
+        seen += 1;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let copied = tempfile::tempdir().expect("a temporary directory");
+        copy(&entry.path(), copied.path());
+        let want = std::fs::read_to_string(copied.path().join("expected.txt"));
+        let want = want.expect("what it answered");
+        let registry = Registry::new();
+        let (db, clock) = open(copied.path(), &registry, START_MS + 90 * STEP_MS);
+        assert_eq!(answers(&db), want, "{name}");
+        let mut page = String::new();
+        registry.encode(Format::Text004, &mut page);
+        for metric in [
+            "prometheus_tsdb_wal_corruptions_total",
+            "prometheus_tsdb_mmap_chunk_corruptions_total",
+            "barograph_tsdb_head_rows_missing",
+        ] {
+            assert!(
+                page.contains(&format!("\n{metric} 0\n")),
+                "{name}: {metric}"
+            );
+        }
+        // It goes on, and what this version makes of it says the same.
+        let group = db.open_group();
+        let mut batch = Batch::new(group);
+        for row in 100..160 {
+            let series = db.register(group, &Labels::from_pairs([("__name__", "new")]));
+            batch.clear();
+            batch.push(series.expect("registers"), START_MS + row * STEP_MS, 1.0);
+            assert_eq!(db.append(&batch).expect("appends").accepted, 1);
+            clock.0.store(START_MS + row * STEP_MS, Ordering::Relaxed);
+        }
+        for _ in 0..3 {
+            db.maintain();
+        }
+        db.compact();
+        assert_eq!(answers(&db), want, "{name} in blocks of this version");
+        db.close().expect("closes");
+    }
+    assert!(seen > 0, "there are fixtures");
+}
