@@ -10,7 +10,7 @@ use barograph_alerting::{AlertState, RuleBench, RuleGroup, RuleKind, RuleManager
 use barograph_instrument::Registry;
 use barograph_model::duration::format_duration_ms;
 use barograph_model::{Clock, Labels, LabelsBuilder, Pattern, SystemClock};
-use barograph_query::script::{Feed, parse_labels};
+use barograph_query::script::{Feed, parse_histogram, parse_labels};
 use barograph_query::{Engine, EngineOptions, ParseOptions, QueryOptions, Value, parse_with};
 use barograph_tsdb::Db;
 
@@ -310,12 +310,20 @@ impl Job<'_> {
         let outcome = engine
             .instant(&db.snapshot(), &expr, at_ms, &QueryOptions::default())
             .map_err(|error| fail(&error))?;
-        let mut got: Vec<(Labels, f64)> = match outcome.value {
+        let mut got: Vec<(Labels, SampleValue)> = match outcome.value {
             Value::Vector(samples) => samples
                 .into_iter()
-                .map(|sample| (sample.labels, sample.sample.value))
+                .map(|sample| {
+                    let value = match &sample.histogram {
+                        Some(histogram) => SampleValue::Histogram(histogram.test_expression()),
+                        None => SampleValue::Float(sample.sample.value),
+                    };
+                    (sample.labels, value)
+                })
                 .collect(),
-            Value::Scalar(sample) => vec![(Labels::empty(), sample.value)],
+            Value::Scalar(sample) => {
+                vec![(Labels::empty(), SampleValue::Float(sample.value))]
+            }
             _ => return Err(fail(&"rule result is not a vector or scalar")),
         };
         let mut want = Vec::with_capacity(test.exp_samples.len());
@@ -325,10 +333,15 @@ impl Job<'_> {
                 text => parse_labels(text)
                     .map_err(|error| fail(&format!("labels {text:?}: {error}")))?,
             };
-            if !expected.histogram.is_empty() {
-                return Err(fail(&"native histograms are not compared here yet"));
-            }
-            want.push((labels, expected.value));
+            let value = match expected.histogram.as_str() {
+                "" => SampleValue::Float(expected.value),
+                text => {
+                    let histogram = parse_histogram(text)
+                        .map_err(|error| fail(&format!("histogram {text:?}: {error}")))?;
+                    SampleValue::Histogram(histogram.test_expression())
+                }
+            };
+            want.push((labels, value));
         }
         got.sort_by(|a, b| a.0.cmp(&b.0));
         want.sort_by(|a, b| a.0.cmp(&b.0));
@@ -336,7 +349,7 @@ impl Job<'_> {
             && got
                 .iter()
                 .zip(&want)
-                .all(|(got, want)| got.0 == want.0 && self.same_value(got.1, want.1));
+                .all(|(got, want)| got.0 == want.0 && self.same_value(&got.1, &want.1));
         if same {
             return Ok(());
         }
@@ -352,7 +365,11 @@ impl Job<'_> {
         ))
     }
 
-    fn same_value(&self, a: f64, b: f64) -> bool {
+    fn same_value(&self, a: &SampleValue, b: &SampleValue) -> bool {
+        let (SampleValue::Float(a), SampleValue::Float(b)) = (a, b) else {
+            return a == b;
+        };
+        let (a, b) = (*a, *b);
         a == b || (self.file.fuzzy_compare && (a.next_up() == b || a.next_down() == b))
     }
 }
@@ -395,13 +412,22 @@ fn alerts_text(alerts: &[(Labels, Labels)]) -> String {
     format!("[\n{}\n]", each.collect::<Vec<_>>().join(",\n"))
 }
 
-fn samples_text(samples: &[(Labels, f64)], between: &str) -> String {
+/// What a sample holds.
+#[derive(PartialEq)]
+enum SampleValue {
+    Float(f64),
+    /// In script notation.
+    Histogram(String),
+}
+
+fn samples_text(samples: &[(Labels, SampleValue)], between: &str) -> String {
     if samples.is_empty() {
         return "nil".to_owned();
     }
-    let each = samples
-        .iter()
-        .map(|(labels, value)| format!("{} {}", labels, exponential(*value)));
+    let each = samples.iter().map(|(labels, value)| match value {
+        SampleValue::Float(value) => format!("{labels} {}", exponential(*value)),
+        SampleValue::Histogram(text) => format!("{labels} {text}"),
+    });
     each.collect::<Vec<_>>().join(between)
 }
 

@@ -79,7 +79,9 @@ impl FloatHistogram {
     }
 
     fn each_value(&mut self, change: impl Fn(&mut f64)) {
-        change(&mut self.zero_count);
+        if !self.has_custom_bounds() {
+            change(&mut self.zero_count);
+        }
         change(&mut self.count);
         change(&mut self.sum);
         self.positive_buckets.iter_mut().for_each(&change);

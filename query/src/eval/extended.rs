@@ -46,11 +46,19 @@ impl Evaluator<'_> {
         let selection = self.select(plan, range)?;
         let transient = self.transient;
         let mut notes = Notes::default();
+        let mut has_histograms = false;
         let mut column = Column::default();
         let (mut timestamps_ms, mut values) = (Vec::new(), Vec::new());
         let mut out = vec![ABSENT; steps.count];
         for index in 0..selection.len() {
-            self.read(&selection, index, plan, range, &mut column)?;
+            self.read(
+                &selection,
+                index,
+                plan,
+                range,
+                &mut has_histograms,
+                &mut column,
+            )?;
             let held = held(&column);
             self.limits.hold(held)?;
             let mark = self.arena.mark();

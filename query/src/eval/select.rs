@@ -74,30 +74,35 @@ impl Evaluator<'_> {
     }
 
     /// Reads a series. Of one with histograms more than `range` is read, so that each is known to
-    /// go on from the one before; who picks samples by their times does not mind.
+    /// go on from the one before; who picks samples by their times does not mind. `has_histograms`
+    /// stays set from the first such series of a selection on: the next is likely to be one.
     pub(super) fn read(
         &mut self,
         selection: &Selection,
         index: usize,
         plan: &SelectorPlan,
         range: TimeRange,
+        has_histograms: &mut bool,
         column: &mut Column,
     ) -> Result<(), QueryError> {
         self.limits.check()?;
+        let before = TimeRange {
+            start_ms: range.start_ms.saturating_sub(self.lookback_ms),
+            ..range
+        };
         let read = |range, column: &mut Column| {
             selection
                 .read(index, range, column)
                 .map_err(|error| QueryError::Storage(format!("expanding series: {error}")))
         };
-        read(range, column)?;
+        read(if *has_histograms { before } else { range }, column)?;
         if column.histograms.is_empty() {
             return Ok(());
         }
-        let before = TimeRange {
-            start_ms: range.start_ms.saturating_sub(self.lookback_ms),
-            ..range
-        };
-        read(before, column)?;
+        if !*has_histograms {
+            *has_histograms = true;
+            read(before, column)?;
+        }
         hints::settle(column);
         if plan.totals_only {
             hints::reduce_to_totals(column, range.start_ms);
@@ -170,10 +175,18 @@ impl Evaluator<'_> {
         let selection = self.select(plan, range)?;
         let transient = self.transient;
         let mut shared = Shared::new();
+        let mut has_histograms = false;
         let mut column = Column::default();
         let mut out = vec![ABSENT; steps.count];
         for index in 0..selection.len() {
-            self.read(&selection, index, plan, range, &mut column)?;
+            self.read(
+                &selection,
+                index,
+                plan,
+                range,
+                &mut has_histograms,
+                &mut column,
+            )?;
             let held = held(&column);
             if held == 0 {
                 continue;

@@ -170,10 +170,18 @@ impl Evaluator<'_> {
         let selection = self.select(selector, range)?;
         let transient = self.transient;
         let mut shared = Shared::new();
+        let mut has_histograms = false;
         let mut column = Column::default();
         let (mut times_left, mut values_left) = (Vec::new(), Vec::new());
         for index in 0..selection.len() {
-            self.read(&selection, index, selector, range, &mut column)?;
+            self.read(
+                &selection,
+                index,
+                selector,
+                range,
+                &mut has_histograms,
+                &mut column,
+            )?;
             let held = held(&column);
             if held == 0 {
                 continue;

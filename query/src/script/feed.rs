@@ -1,6 +1,6 @@
 //! Series in script notation as a source of samples, stored step by step.
 
-use barograph_model::Labels;
+use barograph_model::{FloatHistogram, Labels};
 use barograph_tsdb::{Batch, Db, GroupId, SeriesRef};
 
 use super::run::RunError;
@@ -108,5 +108,17 @@ pub fn parse_labels(text: &str) -> Result<Labels, String> {
     match &text[used..] {
         "" => Ok(labels),
         rest => Err(format!("unexpected text behind the labels: {rest:?}")),
+    }
+}
+
+/// A histogram in script notation, such as `{{schema:1 count:3 sum:4 buckets:[1 2]}}`.
+///
+/// # Errors
+/// What does not follow the notation.
+pub fn parse_histogram(text: &str) -> Result<FloatHistogram, String> {
+    let (_, points) = series::parse(&format!("{{}} {text}"))?;
+    match points.first() {
+        Some(Point::Histogram { histogram, .. }) => Ok(FloatHistogram::clone(histogram)),
+        _ => Err(format!("no histogram: {text:?}")),
     }
 }

@@ -27,7 +27,7 @@ mod starts;
 
 use std::fmt;
 
-pub use feed::{Feed, FeedError, parse_labels};
+pub use feed::{Feed, FeedError, parse_histogram, parse_labels};
 pub use run::{EvalReport, RunError, RunOptions, Verdict, run};
 
 use command::Command;
