@@ -5,6 +5,8 @@
 )]
 
 use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
 
 use croaring::{Bitmap, BitmapView, Portable};
 use memmap2::{Mmap, MmapAsRawDesc, MmapOptions};
@@ -13,6 +15,7 @@ use memmap2::{Mmap, MmapAsRawDesc, MmapOptions};
 #[derive(Debug)]
 pub(crate) struct Region {
     map: Option<Mmap>,
+    guard: Option<Guard>,
 }
 
 impl Region {
@@ -20,7 +23,10 @@ impl Region {
     /// these bytes are complete, were length-checked, and will not change any more.
     pub(crate) fn map(file: impl MmapAsRawDesc, length: usize) -> io::Result<Self> {
         if length == 0 {
-            return Ok(Self { map: None });
+            return Ok(Self {
+                map: None,
+                guard: None,
+            });
         }
         // SAFETY: the bytes behind a map must not change or vanish while it lives. Files of the
         // data directory are written only by this process (it holds the directory's lock), are
@@ -28,12 +34,133 @@ impl Region {
         // are removed by unlinking, which leaves maps intact. Someone who alters them in spite of
         // the lock breaks this, as they could alter the process itself.
         let map = unsafe { MmapOptions::new().len(length).map(file)? };
-        Ok(Self { map: Some(map) })
+        let guard = Guard::of(&map);
+        Ok(Self {
+            map: Some(map),
+            guard,
+        })
+    }
+
+    /// Whether bytes of the file were gone when they were read: someone cut it short, or the disk
+    /// failed. They were zeros since, so that what was read is worth nothing.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.guard.as_ref().is_some_and(Guard::is_lost)
     }
 
     /// The bytes.
     pub(crate) fn as_slice(&self) -> &[u8] {
         self.map.as_deref().unwrap_or_default()
+    }
+}
+
+/// Most regions that are guarded; further ones are mapped without.
+const GUARDS_LIMIT: usize = 16 * 1024;
+
+/// A mapped range of addresses that the handler of SIGBUS knows.
+struct Slot {
+    start: AtomicUsize,
+    /// 0 where the slot is free.
+    length: AtomicUsize,
+    lost: AtomicBool,
+}
+
+static SLOTS: [Slot; GUARDS_LIMIT] = [const {
+    Slot {
+        start: AtomicUsize::new(0),
+        length: AtomicUsize::new(0),
+        lost: AtomicBool::new(false),
+    }
+}; GUARDS_LIMIT];
+/// Held while a slot is taken.
+static TAKING: Mutex<()> = Mutex::new(());
+static HANDLER: Once = Once::new();
+/// Size of a page of memory; the handler must not ask for it.
+static PAGE_BYTES: AtomicUsize = AtomicUsize::new(4096);
+
+/// A slot that is taken. Declared after the map, so that it is given back after unmapping.
+#[derive(Debug)]
+struct Guard {
+    slot: usize,
+}
+
+impl Guard {
+    fn of(map: &Mmap) -> Option<Self> {
+        HANDLER.call_once(install);
+        let _taking = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = |slot: &Slot| slot.length.load(Ordering::Acquire) == 0;
+        let slot = SLOTS.iter().position(free)?;
+        SLOTS[slot].lost.store(false, Ordering::Relaxed);
+        SLOTS[slot]
+            .start
+            .store(map.as_ptr() as usize, Ordering::Relaxed);
+        SLOTS[slot].length.store(map.len(), Ordering::Release);
+        Some(Self { slot })
+    }
+
+    fn is_lost(&self) -> bool {
+        SLOTS[self.slot].lost.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        SLOTS[self.slot].length.store(0, Ordering::Release);
+    }
+}
+
+fn install() {
+    PAGE_BYTES.store(rustix::param::page_size(), Ordering::Relaxed);
+    // SAFETY: the structure is plain data for which zeros are valid, the handler has the signature
+    // that SA_SIGINFO asks for and does only what a signal handler may: it reads and writes atomics
+    // that live as long as the process, and makes system calls.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_bus_error as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        libc::sigaction(libc::SIGBUS, &raw const action, std::ptr::null_mut());
+    }
+}
+
+/// A mapped page that has no file behind it any more becomes zeros, and its region is marked.
+/// Anything else ends the process as it would have without us.
+extern "C" fn on_bus_error(
+    _signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    _context: *mut libc::c_void,
+) {
+    // SAFETY: the system passes a valid structure to a handler with SA_SIGINFO.
+    let address = unsafe { (*info).si_addr() } as usize;
+    let mut ours = false;
+    for slot in &SLOTS {
+        let length = slot.length.load(Ordering::Acquire);
+        let start = slot.start.load(Ordering::Relaxed);
+        if length > 0 && address >= start && address - start < length {
+            slot.lost.store(true, Ordering::Release);
+            ours = true;
+        }
+    }
+    if ours {
+        let page_bytes = PAGE_BYTES.load(Ordering::Relaxed);
+        let page = address & !(page_bytes - 1);
+        // SAFETY: the page is one of a read-only map of ours, which the slot says is still mapped,
+        // and stays so while the faulting thread reads from it. Zeros take its place.
+        let zeros = unsafe {
+            libc::mmap(
+                page as *mut libc::c_void,
+                page_bytes,
+                libc::PROT_READ,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED,
+                -1,
+                0,
+            )
+        };
+        if zeros != libc::MAP_FAILED {
+            return;
+        }
+    }
+    // SAFETY: a system call; the fault repeats and ends the process.
+    unsafe {
+        libc::signal(libc::SIGBUS, libc::SIG_DFL);
     }
 }
 

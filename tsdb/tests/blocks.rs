@@ -310,6 +310,34 @@ fn a_second_opener_is_told_who_is_in_the_way() {
     assert!(error.to_string().contains("another process"), "{error}");
 }
 
+/// A file that someone cuts short under a running store fails the queries that read it.
+#[test]
+fn truncated_files_are_errors_and_the_process_lives() {
+    for file in ["data", "index"] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let db = Db::open(options(directory.path()), &Registry::new()).expect("opens");
+        fill(&db, START_MS, 7.0, 40);
+        db.maintain();
+        let blocks = std::fs::read_dir(directory.path().join("blocks")).expect("lists");
+        for block in blocks {
+            let path = block.expect("reads").path().join(file);
+            let open = std::fs::OpenOptions::new().write(true).open(&path);
+            open.expect("opens").set_len(0).expect("truncates");
+        }
+        let everything = [Matcher::equal("__name__", "requests_total")];
+        let snapshot = db.snapshot();
+        let message = match snapshot.select(&everything, TimeRange::ALL) {
+            Err(error) => error.to_string(),
+            Ok(selection) => {
+                let mut column = Column::default();
+                let read = selection.read(0, TimeRange::ALL, &mut column);
+                read.expect_err("the bytes are gone").to_string()
+            }
+        };
+        assert!(message.contains(&format!("/{file}: ")), "{message}");
+    }
+}
+
 /// Flips bytes all over a block's files: an answer is right or an error, never wrong.
 #[test]
 fn damaged_blocks_give_errors_and_no_wrong_answers() {

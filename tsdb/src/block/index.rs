@@ -153,6 +153,11 @@ impl BlockIndex {
         self.sections[id as usize - 1].length as u64
     }
 
+    /// Whether bytes of the file were gone when they were read.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.file.is_lost()
+    }
+
     /// How many timestamp columns there are.
     pub(crate) fn column_count(&self) -> Result<u32, Damaged> {
         self.count(section::COLUMNS)

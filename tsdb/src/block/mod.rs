@@ -170,6 +170,24 @@ impl Block {
         visit_all().map_err(|error: Damaged| self.open_error(error))
     }
 
+    /// Whether what was read was there: a file that was cut short under its map reads as zeros.
+    fn check_files(&self) -> Result<(), Damaged> {
+        for (file, lost) in [
+            ("data", self.data.is_lost()),
+            ("index", self.index.is_lost()),
+        ] {
+            if lost {
+                return Err(Damaged {
+                    file,
+                    offset: 0,
+                    what: "bytes that were written are gone: the file was cut short, or the disk failed"
+                        .to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn open_error(&self, error: Damaged) -> OpenError {
         OpenError::Corrupt {
             path: self.path.join(error.file),
@@ -211,7 +229,9 @@ impl Block {
             }
             Ok(())
         };
-        select().map_err(|error| self.select_error(error))?;
+        select()
+            .and_then(|()| self.check_files())
+            .map_err(|error| self.select_error(error))?;
         Ok(found)
     }
 
@@ -236,7 +256,9 @@ impl Block {
                 Ok(())
             })
         };
-        collect().map_err(|error| self.select_error(error))
+        collect()
+            .and_then(|()| self.check_files())
+            .map_err(|error| self.select_error(error))
     }
 
     /// Adds the values of a label among the series that fit.
@@ -258,7 +280,9 @@ impl Block {
             }
             Ok(())
         };
-        collect().map_err(|error| self.select_error(error))
+        collect()
+            .and_then(|()| self.check_files())
+            .map_err(|error| self.select_error(error))
     }
 
     /// Reads the samples of a series inside `range`.
@@ -271,6 +295,7 @@ impl Block {
         let pages = self.index.pages(at.series);
         pages
             .and_then(|pages| self.read_pages(at.block, pages, range, assembly))
+            .and_then(|()| self.check_files())
             .map_err(|error| self.read_error(error))
     }
 
@@ -294,7 +319,9 @@ impl Block {
                 None => Ok(()),
             }
         };
-        read().map_err(|error| self.read_error(error))
+        read()
+            .and_then(|()| self.check_files())
+            .map_err(|error| self.read_error(error))
     }
 
     /// A layout of histograms by number.
