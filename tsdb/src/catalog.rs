@@ -87,11 +87,12 @@ impl Catalog {
     pub(crate) fn has_room(&self, labels: &Labels) -> bool {
         let count = labels.len();
         self.symbols.has_room(labels.size_bytes())
-            && self.label_arena.len() + count <= u32::MAX as usize
-            && count <= usize::from(u16::MAX)
+            && u32::try_from(self.label_arena.len() + count).is_ok()
+            && u16::try_from(count).is_ok()
     }
 
-    /// Adds a series whose labels are new and for which there is room, with a given reference when restoring.
+    /// Adds a series whose labels are new and for which there is room, with a given reference when
+    /// restoring.
     pub(crate) fn insert(
         &mut self,
         labels: &Labels,

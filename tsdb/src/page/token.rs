@@ -227,8 +227,8 @@ impl<'a> Decoder<'a> {
         for slot in slots {
             // Most differences are of one to three bytes: these are read without a loop.
             let (unsigned, length) = match bytes.get(at..at + 4) {
+                Some(&[0, ..]) => break,
                 Some(&[a, b, c, d]) => match u32::from_le_bytes([a, b, c, d]) {
-                    word if word & 0xff == 0 => break,
                     word if word & 0x80 == 0 => (u64::from(word & 0x7f), 1),
                     word if word & 0x8000 == 0 => (u64::from(word & 0x7f | word >> 1 & 0x3f80), 2),
                     word if word & 0x80_0000 == 0 => {
