@@ -286,9 +286,13 @@ impl Head {
             encode(group, &state, &catalog, &mut plan, &mut writer.record);
             admission = (!plan.late.is_empty()).then(|| self.late.admit());
             if let Some(admission) = &admission {
+                let mut names = false;
                 writer.record.operation(kind::LATE, |out| {
-                    admission.encode(&catalog, group.number, &plan.late, out);
+                    names = admission.encode(&catalog, group.number, &plan.late, out);
                 });
+                if names {
+                    writer.record.set_naming();
+                }
             }
         }
         let mut written = None;

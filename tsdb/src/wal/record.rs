@@ -93,6 +93,11 @@ impl RecordBuilder {
         &self.bytes
     }
 
+    /// Notes that later records mean nothing without this one.
+    pub(crate) fn set_naming(&mut self) {
+        self.is_naming = true;
+    }
+
     /// Whether later records mean nothing without this one.
     pub(crate) fn is_naming(&self) -> bool {
         self.is_naming
