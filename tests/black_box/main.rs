@@ -19,6 +19,7 @@ mod bad_storage;
 mod bad_targets;
 mod browser;
 mod crash;
+mod data_directories;
 mod harness;
 mod node_app;
 mod node_exporter;

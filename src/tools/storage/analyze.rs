@@ -71,7 +71,7 @@ pub(super) fn write(
         let samples = column.timestamps_ms.len() + column.histograms.len();
         found.samples.push(samples as u64);
         let uncovered_ms = length_ms.saturating_sub(covered_ms).max(0) as u64;
-        for (name, value) in selection.labels(index).iter() {
+        for (name, value) in selection.labels(index) {
             found.add(name, value, uncovered_ms);
         }
     }

@@ -1,0 +1,103 @@
+//! `barograph tsdb` on directories of Prometheus, beside `promtool` where that is installed.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::harness::server::binary;
+
+fn barograph(arguments: &[&str], paths: &[&Path]) -> Output {
+    Command::new(binary())
+        .arg("tsdb")
+        .args(arguments)
+        .args(paths)
+        .output()
+        .expect("barograph starts")
+}
+
+fn text(output: &Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What promtool prints for the same; `None` where it is not installed.
+fn promtool(arguments: &[&str], path: &Path) -> Option<String> {
+    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/usr/bin/promtool");
+    for tool in [Path::new("promtool"), &unpacked] {
+        let run = Command::new(tool)
+            .arg("tsdb")
+            .args(arguments)
+            .arg(path)
+            .output();
+        if let Ok(output) = run {
+            return Some(text(&output));
+        }
+    }
+    eprintln!("NOT COMPARED: promtool is not installed (tests/run unpacks it)");
+    None
+}
+
+#[test]
+fn blocks_are_created_listed_dumped_and_verified() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (input, blocks) = (
+        directory.path().join("text"),
+        directory.path().join("blocks"),
+    );
+    let mut lines = String::new();
+    for id in 0..5 {
+        for step in 0..200 {
+            let (value, time) = (f64::from(step * id) / 3.0, 1_700_000_000 + step * 60);
+            let _ = writeln!(lines, "m{{id=\"{id}\"}} {value} {time}");
+        }
+    }
+    fs::write(&input, format!("{lines}# EOF\n")).expect("writes");
+    let create = ["create-blocks-from", "openmetrics", "--label=from=text"];
+    let created = text(&barograph(&create, &[&input, &blocks]));
+    let list = text(&barograph(&["list"], &[&blocks]));
+    assert_eq!(created, list);
+    // 200 minutes, from 22:13:20 on: two spans of two hours.
+    assert_eq!(list.lines().count(), 1 + 2, "{list}");
+    let dump = text(&barograph(&["dump"], &[&blocks]));
+    assert_eq!(dump.lines().count(), 5 * 200);
+    let first = dump.lines().next().expect("a line");
+    assert_eq!(
+        first,
+        r#"{__name__="m", from="text", id="0"} 0 1700000000000"#
+    );
+    if let Some(want) = promtool(&["list"], &blocks) {
+        assert_eq!(list, want);
+    }
+    if let Some(want) = promtool(&["dump"], &blocks) {
+        assert_eq!(dump, want);
+    }
+    let open_metrics = text(&barograph(&["dump-openmetrics"], &[&blocks]));
+    assert!(open_metrics.starts_with("m{from=\"text\",id=\"0\"} 0 1700000000.000\n"));
+    assert!(open_metrics.ends_with("# EOF\n"));
+    let analysis = text(&barograph(&["analyze"], &[&blocks]));
+    assert!(
+        analysis.contains("Total Series: 5\nLabel names: 3\n"),
+        "{analysis}"
+    );
+    let verified = text(&barograph(&["verify"], &[&blocks]));
+    assert_eq!(verified.matches(": whole: ").count(), 2, "{verified}");
+
+    // An export of the directory holds the same.
+    let again = directory.path().join("again");
+    text(&barograph(&["export"], &[&blocks, &again]));
+    assert_eq!(text(&barograph(&["dump"], &[&again])), dump);
+
+    let block = list.lines().nth(1).and_then(|line| line.split(' ').next());
+    let chunks = blocks.join(block.expect("a block")).join("chunks/000001");
+    let mut bytes = fs::read(&chunks).expect("the chunks");
+    bytes[40] ^= 1;
+    fs::write(&chunks, bytes).expect("writes");
+    let damaged = barograph(&["verify"], &[&blocks]);
+    assert!(!damaged.status.success());
+    let said = String::from_utf8_lossy(&damaged.stdout);
+    assert!(said.contains("chunks/000001: damaged at byte"), "{said}");
+    let absent = barograph(&["list"], &[&directory.path().join("absent")]);
+    assert!(!absent.status.success());
+}
