@@ -1,5 +1,5 @@
-//! Measures the head under workloads that strain it: `cargo run --release -p barograph-tsdb
-//! --example head [hours] [series] [workload]`. Time is simulated; every simulated hour prints CPU
+//! Measures the head under workloads that strain it: `cargo run --release -p barograph-benches
+//! --bin head [hours] [series] [workload]`. Time is simulated; every simulated hour prints CPU
 //! time per sample, heap bytes per active series and log bytes per sample.
 #![allow(
     unsafe_code,
