@@ -23,11 +23,15 @@ impl Inner {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let is_tidying = self.release_reserve(&mut state);
+        if is_tidying {
+            // What frees most and needs least comes first.
+            self.retain();
+        }
         // Failures are counted and logged where they happen; the next round tries again.
         self.flush_chunks(&mut state).ok();
         let spilled = self.spill().is_ok_and(|some| some);
         let mut cut = false;
-        if cut_always || is_tidying || state.cut_sought.elapsed() >= CUT_INTERVAL {
+        if !is_tidying && (cut_always || state.cut_sought.elapsed() >= CUT_INTERVAL) {
             state.cut_sought = Instant::now();
             cut = self.cut_blocks(&mut state).is_ok_and(|count| count > 0);
             self.retain();
@@ -39,7 +43,7 @@ impl Inner {
         let is_asked = asked.swap(false, Ordering::Relaxed);
         let wanted = cut || spilled || dropped || due || is_asked || is_tidying;
         if wanted && self.checkpoint(&mut state).is_err() {
-            asked.fetch_or(is_asked, Ordering::Relaxed);
+            asked.fetch_or(is_asked || is_tidying, Ordering::Relaxed);
         }
         self.take_reserve(&mut state);
     }
@@ -120,8 +124,9 @@ impl Inner {
     pub(crate) fn checkpoint(&self, state: &mut Maintenance) -> Result<(), (PathBuf, io::Error)> {
         let directory = self.wal_directory();
         let began = Instant::now();
-        let mut syncs_failed = 0;
+        let (mut syncs_failed, mut newest) = (0, 0);
         let written = self.wal.rotate().and_then(|number| {
+            newest = number;
             syncs_failed = self.wal.syncs_failed();
             checkpoint::write(&self.disk, &directory, &self.head, number, || {
                 self.flush_chunks(state)
@@ -132,6 +137,18 @@ impl Inner {
             Ok(before) => {
                 self.figures.checkpoints.fetch_add(1, Ordering::Relaxed);
                 self.wal.restored(syncs_failed);
+                let before = if self.wal.is_full() {
+                    // Samples that can be stored are worth more than a second copy of old ones.
+                    let path = directory.join(checkpoint::checkpoint_name(before));
+                    if self.disk.size_bytes(&path).is_ok() {
+                        self.disk
+                            .remove_file(&path)
+                            .map_err(|error| (path, error))?;
+                    }
+                    newest
+                } else {
+                    before
+                };
                 let removed = self.wal.remove_before(before).map_err(|e| (directory, e))?;
                 if removed > 0 {
                     self.figures.wal_truncations.fetch_add(1, Ordering::Relaxed);

@@ -43,6 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ballast = arguments.directory.join("ballast");
     let file = std::fs::File::create(&ballast)?;
     rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, BALLAST_BYTES)?;
+    drop(file);
     let data = tempfile::tempdir_in(&arguments.directory)?;
     let mut options = Options::new(data.path());
     options.reserve_bytes = 16 << 20;
@@ -97,7 +98,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::remove_file(&ballast)?;
     let began = Instant::now();
     while append(row).is_err() {
-        if began.elapsed() > Duration::from_secs(30) {
+        if began.elapsed() > Duration::from_mins(2) {
             return Err("ingestion does not resume".into());
         }
         std::thread::sleep(Duration::from_millis(10));
