@@ -202,7 +202,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let took = began.elapsed();
         println!(
             "written: {samples} samples in {took:.1?} ({:.1} M/s), of it {maintenance:.1?} maintenance; {} MiB resident",
-            samples as f64 / (took - maintenance).as_secs_f64() / 1e6,
+            samples as f64 / took.saturating_sub(maintenance).as_secs_f64() / 1e6,
             resident_mib()
         );
     }
@@ -238,19 +238,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(read as i64, want, "samples are missing");
     if arguments.stall_rows > 0 {
         let writer = Writer::new(&db, &arguments, 0..arguments.targets)?;
-        stalls(&db, &writer, &arguments, &clock, rows)?;
+        stalls(&db, &writer, &arguments, &clock, rows);
     }
     Ok(())
 }
 
 /// Appends while maintenance runs without pause.
-fn stalls(
-    db: &Db,
-    writer: &Writer,
-    arguments: &Arguments,
-    clock: &ManualClock,
-    first: i64,
-) -> Result<(), Box<dyn Error>> {
+fn stalls(db: &Db, writer: &Writer, arguments: &Arguments, clock: &ManualClock, first: i64) {
     let done = AtomicBool::new(false);
     let interval_ms = arguments.interval * 1000;
     let mut latencies = Vec::new();
@@ -289,5 +283,4 @@ fn stalls(
         at(0.999),
         at(1.0)
     );
-    Ok(())
 }

@@ -72,14 +72,13 @@ fn main() -> Result<(), Box<dyn Error>> {
                         *entry = (entry.0 + 1, before.unwrap_or_default(), value);
                     }
                 }
-                let reference = match known.get(series) {
-                    Some(reference) => *reference,
-                    None => {
-                        let labels = Labels::from_pairs([("__name__", series)]);
-                        let reference = db.register(group, &labels)?;
-                        known.insert(series.to_owned(), reference);
-                        reference
-                    }
+                let reference = if let Some(reference) = known.get(series) {
+                    *reference
+                } else {
+                    let labels = Labels::from_pairs([("__name__", series)]);
+                    let reference = db.register(group, &labels)?;
+                    known.insert(series.to_owned(), reference);
+                    reference
                 };
                 batch.push(reference, *time, value);
             }
