@@ -159,6 +159,8 @@ async fn cors(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
 }
 
 #[cfg(test)]
+mod reply_tests;
+#[cfg(test)]
 mod test_server;
 #[cfg(test)]
 mod tests;

@@ -351,12 +351,11 @@ fn push_some_of_series(
                 },
                 _ => ",",
             });
-            match series.samples.get(end) {
-                Some(sample) => push_sample(out, *sample),
-                None => {
-                    let sample = &series.histograms[end - floats];
-                    push_histogram_sample(out, sample.timestamp_ms, &sample.histogram);
-                }
+            if let Some(sample) = series.samples.get(end) {
+                push_sample(out, *sample);
+            } else {
+                let sample = &series.histograms[end - floats];
+                push_histogram_sample(out, sample.timestamp_ms, &sample.histogram);
             }
             end += 1;
         }
