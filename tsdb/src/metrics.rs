@@ -343,7 +343,7 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         inner.head.catalog().components().len() as f64,
     );
     one(
-        "barograph_tsdb_histogram_layouts",
+        "barograph_tsdb_layouts",
         Gauge,
         "Layouts of histograms in memory.",
         inner.head.layouts.len() as f64,

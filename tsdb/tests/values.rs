@@ -560,7 +560,7 @@ fn metrics_count_histograms_apart() {
     for line in [
         "prometheus_tsdb_head_samples_appended_total{type=\"float\"} 1\n",
         "prometheus_tsdb_head_samples_appended_total{type=\"histogram\"} 1\n",
-        "barograph_tsdb_histogram_layouts 1\n",
+        "barograph_tsdb_layouts 1\n",
         "barograph_tsdb_head_component_columns 6\n",
     ] {
         assert!(page.contains(line), "{line} in {page}");
