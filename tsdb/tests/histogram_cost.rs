@@ -72,7 +72,7 @@ fn cost_of_histograms() {
     let mut histograms = vec![
         IntegerHistogram {
             schema: 3,
-            zero_threshold: 2.938_735_877_055_718_8e-39,
+            zero_threshold: 2_f64.powi(-128),
             positive_spans: vec![Span {
                 offset: -12,
                 length: BUCKETS as u32,
