@@ -4,6 +4,8 @@
 //! * `load` serves the workload as scrape targets.
 //! * `compare` runs Barograph and whichever peers are installed under that load, one at a time, and
 //!   prints what each took.
+//! * `head`, `histograms`, `restart` and `wal` measure the store alone.
+//! * `kill` and `full` do what must lose nothing: sudden death, and a disk that fills.
 
 pub mod http;
 pub mod measure;

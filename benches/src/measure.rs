@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use barograph_instrument::{Format, Registry};
+
 /// Figures of one process at one moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
@@ -43,6 +45,15 @@ pub fn usage(pid: u32) -> io::Result<Usage> {
         peak_bytes: field(&status, "VmHWM:") * 1024,
         written_bytes: field(&io, "write_bytes:"),
     })
+}
+
+/// The value of a metric without labels, of a registry in this process.
+pub fn metric(registry: &Registry, name: &str) -> Option<f64> {
+    let mut page = String::new();
+    registry.encode(Format::Text004, &mut page);
+    let mut lines = page.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.and_then(|value| value.parse().ok())
 }
 
 /// Bytes of disk that `path` and everything below it occupies (blocks, not lengths).

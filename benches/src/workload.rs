@@ -11,7 +11,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How much is served.
@@ -152,6 +152,23 @@ impl Page {
     }
 }
 
+/// The scrapes of a recording, `<unix_ms>.txt` in a directory: when, and which file; oldest first.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn recorded_files(directory: &Path) -> io::Result<Vec<(i64, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_stem().and_then(|name| name.to_str());
+        if let Some(time_ms) = name.and_then(|name| name.parse().ok()) {
+            files.push((time_ms, path));
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
 /// What an exporter said, scrape after scrape.
 #[derive(Clone, Debug)]
 pub struct Recording {
@@ -165,15 +182,7 @@ impl Recording {
     /// # Errors
     /// The directory cannot be read, or has none.
     pub fn read(directory: &Path) -> io::Result<Self> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(directory)? {
-            let path = entry?.path();
-            let name = path.file_stem().and_then(|n| n.to_str());
-            if let Some(instant_ms) = name.and_then(|n| n.parse::<u64>().ok()) {
-                files.push((instant_ms, path));
-            }
-        }
-        files.sort();
+        let files = recorded_files(directory)?;
         let bodies: io::Result<Vec<String>> = files
             .into_iter()
             .map(|(_, path)| fs::read_to_string(path))

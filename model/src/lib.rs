@@ -7,6 +7,7 @@
 //! * behind the feature `matching`: RE2 patterns, [`Matcher`], relabelling and the hashes that
 //!   Prometheus defines.
 
+pub mod date;
 pub mod duration;
 pub mod exemplar;
 pub mod float;

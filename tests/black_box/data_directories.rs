@@ -1,10 +1,11 @@
-//! `barograph tsdb` on directories of Prometheus, beside `promtool` where that is installed.
+//! `barograph tsdb` on directories of Prometheus, beside `promtool`.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use crate::harness::process::tool;
 use crate::harness::server::binary;
 
 fn barograph(arguments: &[&str], paths: &[&Path]) -> Output {
@@ -22,21 +23,11 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// What promtool prints for the same; `None` where it is not installed.
-fn promtool(arguments: &[&str], path: &Path) -> Option<String> {
-    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/usr/bin/promtool");
-    for tool in [Path::new("promtool"), &unpacked] {
-        let run = Command::new(tool)
-            .arg("tsdb")
-            .args(arguments)
-            .arg(path)
-            .output();
-        if let Ok(output) = run {
-            return Some(text(&output));
-        }
-    }
-    eprintln!("NOT COMPARED: promtool is not installed (tests/run unpacks it)");
-    None
+/// What promtool prints for the same.
+fn promtool(arguments: &[&str], path: &Path) -> String {
+    let mut command = Command::new(tool("promtool"));
+    let run = command.arg("tsdb").args(arguments).arg(path).output();
+    text(&run.expect("promtool starts"))
 }
 
 #[test]
@@ -67,12 +58,8 @@ fn blocks_are_created_listed_dumped_and_verified() {
         first,
         r#"{__name__="m", from="text", id="0"} 0 1700000000000"#
     );
-    if let Some(want) = promtool(&["list"], &blocks) {
-        assert_eq!(list, want);
-    }
-    if let Some(want) = promtool(&["dump"], &blocks) {
-        assert_eq!(dump, want);
-    }
+    assert_eq!(list, promtool(&["list"], &blocks));
+    assert_eq!(dump, promtool(&["dump"], &blocks));
     let open_metrics = text(&barograph(&["dump-openmetrics"], &[&blocks]));
     assert!(open_metrics.starts_with("m{from=\"text\",id=\"0\"} 0 1700000000.000\n"));
     assert!(open_metrics.ends_with("# EOF\n"));

@@ -9,6 +9,16 @@ pub(crate) struct Malformed {
     pub(crate) what: &'static str,
 }
 
+/// What stands before the checksum at the end of a file that is read as a whole.
+pub(crate) fn checked_body(bytes: &[u8]) -> Result<&[u8], Malformed> {
+    let fail = |what| Malformed { offset: 0, what };
+    let (body, sum) = bytes.split_last_chunk().ok_or(fail("ends too early"))?;
+    if crc32c::crc32c(body) != u32::from_le_bytes(*sum) {
+        return Err(fail("a checksum that does not fit"));
+    }
+    Ok(body)
+}
+
 /// Appends an unsigned integer, seven bits a byte, least significant first.
 #[inline]
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {

@@ -149,19 +149,9 @@ impl Inner {
             return Ok(None);
         }
         let meta = Meta {
-            uid,
-            start_ms,
-            end_ms,
-            times: range,
-            samples: 0,
-            series: 0,
-            pages: 0,
-            data_bytes: 0,
-            index_bytes: 0,
             part,
-            level: 1,
             made_ms: self.clock.now_ms(),
-            parents: Vec::new(),
+            ..Meta::begun(uid, start_ms, end_ms)
         };
         if let Err(error) = self.inherit_deletions(uid, range) {
             writer.abandon();

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use barograph_model::{Labels, MatchOp, Matcher, TimeRange};
 
-use crate::bytes::{Malformed, Reader, put_text, put_varint};
+use crate::bytes::{Malformed, Reader, checked_body, put_text, put_varint};
 use crate::db::Inner;
 use crate::disk::Disk;
 use crate::error::{DeleteError, OpenError};
@@ -140,15 +140,7 @@ impl Deletions {
     }
 
     fn decode(bytes: &[u8]) -> Result<Result<Self, u32>, Malformed> {
-        let reader = Reader::new(bytes);
-        let body = bytes
-            .len()
-            .checked_sub(4)
-            .ok_or(reader.fail("ends too early"))?;
-        if Reader::new(&bytes[body..]).u32()? != crc32c::crc32c(&bytes[..body]) {
-            return Err(reader.fail("a checksum that does not fit"));
-        }
-        let mut reader = Reader::new(&bytes[..body]);
+        let mut reader = Reader::new(checked_body(bytes)?);
         if reader.take(8)? != MAGIC {
             return Err(Malformed {
                 offset: 0,

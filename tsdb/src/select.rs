@@ -32,6 +32,24 @@ pub(crate) trait Index {
     fn is_empty(set: &Self::Set) -> bool;
 }
 
+/// The first number in `range` whose value is not less than `least`; values ascend with the numbers.
+pub(crate) fn first_from<'a, E>(
+    range: std::ops::Range<usize>,
+    least: &str,
+    value: impl Fn(usize) -> Result<&'a str, E>,
+) -> Result<usize, E> {
+    let (mut low, mut high) = (range.start, range.end);
+    while low < high {
+        let middle = low.midpoint(high);
+        if value(middle)? < least {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
 /// The series that fit every matcher.
 ///
 /// Exact matches go first, rarest first; then patterns; conditions that hold for absent labels

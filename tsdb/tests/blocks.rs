@@ -1,12 +1,15 @@
 //! Blocks: cut from the head, read beside it, dropped by age.
 
+mod support;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use barograph_instrument::{Format, Registry};
+use barograph_instrument::Registry;
 use barograph_model::{Labels, MatchOp, Matcher, TimeRange};
 use barograph_tsdb::{Batch, Column, Db, OpenError, Options, RejectReason, Retention, SelectError};
+use support::metric;
 
 const HOUR_MS: i64 = 3_600_000;
 const START_MS: i64 = 1_600_000_000_000 / (2 * HOUR_MS) * (2 * HOUR_MS);
@@ -48,19 +51,6 @@ fn fill(db: &Db, from_ms: i64, hours: f64, series: usize) {
         assert_eq!(appended.accepted, series);
     }
     db.close_group(group);
-}
-
-fn metric(registry: &Registry, name: &str) -> f64 {
-    let mut page = String::new();
-    registry.encode(Format::Text004, &mut page);
-    let line = page
-        .lines()
-        .find(|l| l.starts_with(name) && !l.starts_with('#'));
-    let value = line.and_then(|l| l.rsplit(' ').next());
-    value
-        .unwrap_or_else(|| panic!("{name} is exposed"))
-        .parse()
-        .expect("a number")
 }
 
 fn check_all(snapshot: &barograph_tsdb::Snapshot, series: usize, rows: usize) {

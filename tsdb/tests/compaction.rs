@@ -1,12 +1,15 @@
 //! Blocks become larger ones; whatever happens meanwhile, nothing is lost and nothing comes twice.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use barograph_instrument::{Format, Registry};
+use barograph_instrument::Registry;
 use barograph_model::{Labels, Matcher, TimeRange};
 use barograph_tsdb::{Batch, Column, Db, Options};
+use support::{copy, metric};
 
 const HOUR_MS: i64 = 3_600_000;
 const START_MS: i64 = 1_600_000_000_000 / (24 * HOUR_MS) * (24 * HOUR_MS);
@@ -117,26 +120,6 @@ fn blocks(path: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<_> = entries.map(|e| e.expect("reads").path()).collect();
     paths.sort();
     paths
-}
-
-fn metric(registry: &Registry, name: &str) -> f64 {
-    let mut page = String::new();
-    registry.encode(Format::Text004, &mut page);
-    let start = format!("{name} ");
-    let line = page.lines().find(|l| l.starts_with(&start));
-    let value = line.and_then(|l| l.rsplit(' ').next());
-    value
-        .unwrap_or_else(|| panic!("{name} is exposed"))
-        .parse()
-        .expect("a number")
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("makes");
-    for entry in std::fs::read_dir(from).expect("lists") {
-        let entry = entry.expect("reads");
-        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copies");
-    }
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! files. `BAROGRAPH_COMPAT_WRITE=<name>` writes a new one with what this version writes; one that
 //! is there is never written again.
 
+mod support;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use barograph_model::{
 };
 use barograph_tsdb::disk::SystemDisk;
 use barograph_tsdb::{Batch, Column, Db, Options, WalSync};
+use support::copy;
 
 const START_MS: i64 = 1_650_000_000_000 / 600_000 * 600_000;
 const STEP_MS: i64 = 20_000;
@@ -199,19 +202,6 @@ fn answers(db: &Db) -> String {
         }
     }
     text
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("makes");
-    for entry in std::fs::read_dir(from).expect("lists") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("a type").is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).expect("copies");
-        }
-    }
 }
 
 #[test]

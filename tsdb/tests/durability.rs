@@ -1,15 +1,18 @@
 //! What was acknowledged stays, through failing disks, cuts and odd instants.
 
+mod support;
+
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use barograph_instrument::{Format, Registry};
+use barograph_instrument::Registry;
 use barograph_model::{Labels, Matcher, SystemClock, TimeRange};
 use barograph_tsdb::disk::{Disk, DiskFile, Lock, Mapping, SystemDisk};
 use barograph_tsdb::{Batch, Column, Db, Options, Snapshot, WalSync};
+use support::metric;
 
 const HOUR_MS: i64 = 3_600_000;
 const START_MS: i64 = 1_600_000_000_000 / (2 * HOUR_MS) * (2 * HOUR_MS);
@@ -287,18 +290,6 @@ fn a_damaged_length_in_a_head_file_costs_nothing() {
         .iter()
         .sum();
     assert_eq!(lost, 0);
-}
-
-fn metric(registry: &Registry, name: &str) -> f64 {
-    let mut page = String::new();
-    registry.encode(Format::Text004, &mut page);
-    let mut lines = page.lines().filter(|line| !line.starts_with('#'));
-    let line = lines.find(|line| line.split([' ', '{']).next() == Some(name));
-    let value = line.and_then(|line| line.rsplit(' ').next());
-    value
-        .unwrap_or_else(|| panic!("{name} is exposed"))
-        .parse()
-        .expect("a number")
 }
 
 fn copy(from: &Path) -> tempfile::TempDir {

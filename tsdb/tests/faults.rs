@@ -1,6 +1,8 @@
 //! Disks that fill up, writes that stop half-way, bytes that flip, processes that are killed:
 //! whatever was acknowledged is there afterwards, and nothing that was never written.
 
+mod support;
+
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,10 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use barograph_instrument::{Format, Registry};
+use barograph_instrument::Registry;
 use barograph_model::{Labels, Matcher, SystemClock, TimeRange};
 use barograph_tsdb::disk::{Disk, DiskFile, Lock, Mapping, SystemDisk};
 use barograph_tsdb::{AppendError, Batch, Column, Db, Options, SeriesRef, WalSync};
+use support::metric;
 
 const MINUTE_MS: i64 = 60_000;
 const START_MS: i64 = 1_650_000_000_000 / (10 * MINUTE_MS) * (10 * MINUTE_MS);
@@ -171,19 +174,6 @@ fn rows_of(db: &Db) -> Vec<Vec<i64>> {
         }
     }
     rows
-}
-
-fn metric(registry: &Registry, name: &str) -> f64 {
-    let mut page = String::new();
-    registry.encode(Format::Text004, &mut page);
-    let line = page
-        .lines()
-        .find(|l| l.starts_with(name) && !l.starts_with('#'));
-    let value = line.and_then(|l| l.rsplit(' ').next());
-    value
-        .unwrap_or_else(|| panic!("{name} is exposed"))
-        .parse()
-        .expect("a number")
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! Samples out of order: taken within a window, read in order, never lost, at a bounded cost.
 
+mod support;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
-use barograph_instrument::{Format, Registry};
+use barograph_instrument::Registry;
 use barograph_model::{Labels, MatchOp, Matcher, STALE_NAN_BITS, TimeRange};
 use barograph_tsdb::{Batch, Column, Db, GroupId, Options, RejectReason, SeriesRef};
 use proptest::prelude::*;
+use support::metric;
 
 const NOW_MS: i64 = 1_700_000_000_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -96,17 +99,6 @@ fn the_window_decides_and_can_change() {
     drop(db);
     let db = open(directory.path());
     assert_eq!(samples(&db, "m"), want, "after closing");
-}
-
-fn metric(registry: &Registry, name: &str) -> f64 {
-    let mut page = String::new();
-    registry.encode(Format::Text004, &mut page);
-    let line = page.lines().find(|line| line.starts_with(name));
-    let value = line.and_then(|line| line.rsplit(' ').next());
-    value
-        .unwrap_or_else(|| panic!("{name} is exposed"))
-        .parse()
-        .expect("a number")
 }
 
 /// A sample: series, instant, bits.

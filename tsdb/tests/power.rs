@@ -4,6 +4,7 @@
 //! `BAROGRAPH_POWER_SEEDS=<first>..<end>` runs other seeds than the few of every run.
 
 mod disk;
+mod support;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,10 +12,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use barograph_instrument::{Format, Registry};
+use barograph_instrument::Registry;
 use barograph_model::{Labels, Matcher, SystemClock, TimeRange};
 use barograph_tsdb::{Batch, Column, Db, OpenError, Options, WalSync};
 use disk::{FaultyDisk, Random};
+use support::metric;
 
 const STEP_MS: i64 = 20_000;
 const START_MS: i64 = 1_650_000_000_000 / 600_000 * 600_000;
@@ -40,16 +42,6 @@ fn value(series: usize, row: i64) -> f64 {
         2 => (row % 7) as f64 / 10.0,
         _ => (row as f64).sqrt(),
     }
-}
-
-fn metric(registry: &Registry, name: &str) -> f64 {
-    let mut page = String::new();
-    registry.encode(Format::Text004, &mut page);
-    let mut lines = page.lines();
-    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value
-        .and_then(|value| value.parse().ok())
-        .expect("a metric")
 }
 
 /// What was written: rows by series, and whether each was acknowledged as durable.

@@ -1,5 +1,7 @@
 //! Times and durations as Go shows them. Everything is UTC.
 
+use barograph_model::date::{date_of_days, days_of_date};
+
 const MONTHS: [&str; 12] = [
     "January",
     "February",
@@ -44,40 +46,21 @@ pub(crate) struct Civil {
 }
 
 impl Civil {
-    /// Howard Hinnant's `civil_from_days`.
+    /// The moment so many milliseconds after the beginning of 1970.
     pub(crate) fn of(time_ms: i64) -> Self {
         let days = time_ms.div_euclid(DAY_MS);
         let in_day = time_ms.rem_euclid(DAY_MS);
-        let shifted = days + 719_468;
-        let era = shifted.div_euclid(146_097);
-        let day_of_era = shifted.rem_euclid(146_097);
-        let year_of_era =
-            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_from_march = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let month_from_march = (5 * day_from_march + 2) / 153;
-        let month = if month_from_march < 10 {
-            month_from_march + 3
-        } else {
-            month_from_march - 9
-        };
-        let year = year_of_era + era * 400 + i64::from(month <= 2);
-        let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-        // The day of the year from 1 March, turned to that from 1 January.
-        let day_of_year = if month <= 2 {
-            day_from_march - 306
-        } else {
-            day_from_march + 59 + i64::from(leap)
-        };
+        let (year, month, day) = date_of_days(days);
         Self {
             year,
             month: month as u32,
-            day: (day_from_march - (153 * month_from_march + 2) / 5 + 1) as u32,
+            day: day as u32,
             hour: (in_day / 3_600_000) as u32,
             minute: (in_day / 60_000 % 60) as u32,
             second: (in_day / 1_000 % 60) as u32,
             millisecond: (in_day % 1_000) as u32,
             weekday: (days + 4).rem_euclid(7) as u32,
-            day_of_year: day_of_year as u32 + 1,
+            day_of_year: (days - days_of_date(year, 1, 1)) as u32 + 1,
         }
     }
 

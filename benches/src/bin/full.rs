@@ -7,7 +7,8 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use barograph_instrument::{Format, Registry};
+use barograph_benches::measure;
+use barograph_instrument::Registry;
 use barograph_model::{Labels, Matcher, TimeRange};
 use barograph_tsdb::{Batch, Db, Options, SeriesRef};
 use clap::Parser;
@@ -23,16 +24,6 @@ const SERIES: usize = 1000;
 const START_MS: i64 = 1_700_006_400_000;
 /// Space that somebody else gives back.
 const BALLAST_BYTES: u64 = 90 << 20;
-
-fn metric(registry: &Registry, name: &str) -> f64 {
-    let mut page = String::new();
-    registry.encode(Format::Text004, &mut page);
-    let mut lines = page.lines();
-    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(f64::NAN)
-}
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
@@ -53,6 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let registry = Registry::new();
     let db = Db::open(options, &registry)?;
     std::thread::sleep(Duration::from_millis(600));
+    let metric = |name| measure::metric(&registry, name).unwrap_or(f64::NAN);
     let group = db.open_group();
     let mut series: Vec<SeriesRef> = Vec::new();
     for number in 0..SERIES {
@@ -79,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     };
     println!("full after {row} rows: {error}");
-    let stopped = metric(&registry, "barograph_tsdb_ingestion_stopped");
+    let stopped = metric("barograph_tsdb_ingestion_stopped");
     let began = Instant::now();
     let mut accepted_while_full = 0;
     while began.elapsed() < Duration::from_secs(4) {
@@ -93,7 +85,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let found = db.snapshot().select(&everything, TimeRange::ALL)?.len();
     println!(
         "stopped: {stopped}; in 4 s {accepted_while_full} rows were stored after all, {} checkpoints; a query finds {found} series",
-        metric(&registry, "prometheus_tsdb_checkpoint_creations_total")
+        metric("prometheus_tsdb_checkpoint_creations_total")
     );
     std::fs::remove_file(&ballast)?;
     let began = Instant::now();
@@ -107,7 +99,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "resumed {:.2?} after {} MiB were given back; stopped: {}",
         began.elapsed(),
         BALLAST_BYTES >> 20,
-        metric(&registry, "barograph_tsdb_ingestion_stopped")
+        metric("barograph_tsdb_ingestion_stopped")
     );
     drop(db);
     let registry = Registry::new();

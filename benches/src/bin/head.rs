@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use barograph_instrument::{Format, Registry};
+use barograph_benches::measure;
+use barograph_instrument::Registry;
 use barograph_model::{Clock, Labels};
 use barograph_tsdb::disk::SystemDisk;
 use barograph_tsdb::{Batch, Db, GroupId, Options, RejectReason, SeriesRef, WalSync};
@@ -296,9 +297,5 @@ fn status(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
 }
 
 fn log_bytes(registry: &Registry) -> f64 {
-    let mut text = String::new();
-    registry.encode(Format::Text004, &mut text);
-    let name = "barograph_tsdb_wal_written_bytes_total ";
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|value| value.parse().ok()).unwrap_or(0.0)
+    measure::metric(registry, "barograph_tsdb_wal_written_bytes_total").unwrap_or(0.0)
 }

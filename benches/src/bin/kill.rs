@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use barograph_instrument::{Format, Registry};
+use barograph_benches::measure;
+use barograph_instrument::Registry;
 use barograph_model::{Labels, Matcher, TimeRange};
 use barograph_tsdb::{Batch, Column, Db, Options, SeriesRef, WalSync};
 use clap::Parser;
@@ -151,14 +152,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 .into());
             }
         }
-        let mut page = String::new();
-        registry.encode(Format::Text004, &mut page);
-        let metric = |name: &str| {
-            let value = page
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            value.and_then(|value| value.parse::<f64>().ok())
-        };
+        let metric = |name| measure::metric(&registry, name);
         for name in [
             "prometheus_tsdb_wal_corruptions_total",
             "prometheus_tsdb_mmap_chunk_corruptions_total",

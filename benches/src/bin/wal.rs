@@ -6,6 +6,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use barograph_benches::workload;
 use barograph_instrument::Registry;
 use barograph_model::Labels;
 use barograph_tsdb::{Batch, Db, Options, SeriesRef, WalSync};
@@ -28,15 +29,7 @@ struct Arguments {
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     for directory in &arguments.directories {
-        let mut files: Vec<(i64, PathBuf)> = Vec::new();
-        for entry in std::fs::read_dir(directory)? {
-            let path = entry?.path();
-            let stem = path.file_stem().and_then(|stem| stem.to_str());
-            if let Some(time) = stem.and_then(|stem| stem.parse().ok()) {
-                files.push((time, path));
-            }
-        }
-        files.sort_unstable();
+        let files = workload::recorded_files(directory)?;
         let data = tempfile::tempdir()?;
         let mut options = Options::new(data.path());
         options.maintenance_interval = Duration::ZERO;

@@ -1,6 +1,7 @@
 //! Parts of dates, in UTC.
 
 use barograph_model::Labels;
+use barograph_model::date::{date_of_days, days_in_month, days_of_date};
 
 use super::Evaluator;
 use super::arena::drop_histograms;
@@ -57,62 +58,25 @@ fn part_of(part: Date, seconds: i64) -> f64 {
         seconds.div_euclid(day) as i64,
         seconds.rem_euclid(day) as i64,
     );
-    let (year, month, day) = civil(days);
+    let (year, month, day) = date_of_days(days);
     let number = match part {
         Date::Minute => second / 60 % 60,
         Date::Hour => second / 3600,
         // 1970-01-01 was a Thursday.
         Date::DayOfWeek => (days + 4).rem_euclid(7),
         Date::DayOfMonth => day,
-        Date::DayOfYear => days - days_before(year, 1) + 1,
-        Date::DaysInMonth => {
-            let (next_year, next_month) = if month == 12 {
-                (year + 1, 1)
-            } else {
-                (year, month + 1)
-            };
-            days_before(next_year, next_month) - days_before(year, month)
-        }
+        Date::DayOfYear => days - days_of_date(year, 1, 1) + 1,
+        Date::DaysInMonth => days_in_month(year, month),
         Date::Month => month,
         Date::Year => year,
     };
     number as f64
 }
 
-/// Year, month and day of the days since 1970-01-01 (Howard Hinnant's algorithm).
-fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day)
-}
-
-/// Days from 1970-01-01 to the first of a month.
-fn days_before(year: i64, month: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let shifted_month = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * shifted_month + 2) / 5;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
-}
-
 /// A time as RFC 3339 writes it, to the second.
 pub(crate) fn rfc3339(time_ms: i64) -> String {
     let seconds = time_ms.div_euclid(1000);
-    let (year, month, day) = civil(seconds.div_euclid(DAY_SECONDS));
+    let (year, month, day) = date_of_days(seconds.div_euclid(DAY_SECONDS));
     let second = seconds.rem_euclid(DAY_SECONDS);
     format!(
         "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",

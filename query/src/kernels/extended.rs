@@ -95,20 +95,33 @@ struct Extended<'a> {
     smoothed: bool,
 }
 
+/// The sample that stands for a range's start, and the one that stands for its end. There is at
+/// least one sample.
+pub(super) fn bounds(
+    timestamps_ms: &[i64],
+    begin_ms: i64,
+    end_ms: i64,
+    smoothed: bool,
+) -> (usize, usize) {
+    let last = timestamps_ms.len() - 1;
+    let before_last = &timestamps_ms[..last];
+    let first = before_last.partition_point(|t| *t <= begin_ms);
+    let last = if smoothed {
+        before_last.partition_point(|t| *t < end_ms)
+    } else {
+        last
+    };
+    (first.saturating_sub(1), last)
+}
+
 impl Extended<'_> {
-    /// The sample that stands for the range's start, and the one that stands for its end.
     fn bounds(&self) -> (usize, usize) {
-        let last = self.timestamps_ms.len() - 1;
-        let before_last = &self.timestamps_ms[..last];
-        let first = before_last
-            .partition_point(|t| *t <= self.begin_ms)
-            .saturating_sub(1);
-        let last = if self.smoothed {
-            before_last.partition_point(|t| *t < self.end_ms)
-        } else {
-            last
-        };
-        (first, last)
+        bounds(
+            self.timestamps_ms,
+            self.begin_ms,
+            self.end_ms,
+            self.smoothed,
+        )
     }
 
     fn point(&self, at: usize) -> (i64, f64) {

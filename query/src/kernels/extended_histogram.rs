@@ -7,6 +7,7 @@ use barograph_model::histogram::IncompatibleSchemas;
 use barograph_model::{CounterResetHint, FloatHistogram};
 
 use super::Input;
+use super::extended::bounds;
 use super::histogram::{HistogramWindows, Mixed, Outcome, Remarks};
 use crate::annotations::{Annotation, HistogramOperation};
 use crate::ast::Extension;
@@ -157,15 +158,7 @@ struct Extended<'a> {
 
 impl Extended<'_> {
     fn difference(&self, remarks: &mut Remarks<'_>) -> Option<FloatHistogram> {
-        let before_last = &self.times[..self.times.len() - 1];
-        let first = before_last
-            .partition_point(|t| *t <= self.begin_ms)
-            .saturating_sub(1);
-        let last = if self.smoothed {
-            before_last.partition_point(|t| *t < self.end_ms)
-        } else {
-            before_last.len()
-        };
+        let (first, last) = bounds(self.times, self.begin_ms, self.end_ms, self.smoothed);
         if self.times[last] <= self.begin_ms
             || (self.smoothed && self.times[first] > self.end_ms)
             || first > last
@@ -175,10 +168,10 @@ impl Extended<'_> {
         if !self.is_uniform(first, last, remarks) {
             return None;
         }
-        let bounds = self
+        let ends = self
             .left(first, remarks)
             .and_then(|left| Ok((left, self.right(last, remarks)?)));
-        let Ok((left, right)) = bounds else {
+        let Ok((left, right)) = ends else {
             remarks.add(Annotation::mixed_schemas);
             return None;
         };

@@ -13,7 +13,7 @@ use crate::bytes::{Malformed, Reader};
 use crate::component::ComponentKey;
 use crate::layout::Layout;
 use crate::map::{Region, with_bitmap};
-use crate::select::Index;
+use crate::select::{self, Index};
 
 const SECTIONS: usize = 7;
 /// Those that every index has.
@@ -597,17 +597,9 @@ impl Index for BlockIndex {
     ) -> Result<Bitmap, Damaged> {
         let mut set = Bitmap::new();
         let pairs = self.pairs_of(name)?;
-        // Values ascend: go to the first with the prefix, stop after the last.
-        let (mut low, mut high) = (pairs.start, pairs.end);
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.pair(middle)?.1 < prefix {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        for pair in low..pairs.end {
+        let numbers = pairs.start as usize..pairs.end as usize;
+        let first = select::first_from(numbers, prefix, |pair| Ok(self.pair(pair as u32)?.1))?;
+        for pair in first as u32..pairs.end {
             let value = self.pair(pair)?.1;
             if !value.starts_with(prefix) {
                 break;

@@ -2,7 +2,7 @@
 
 use barograph_model::TimeRange;
 
-use crate::bytes::{Malformed, Reader};
+use crate::bytes::{Malformed, Reader, checked_body};
 
 const MAGIC: [u8; 8] = *b"BAROMET\n";
 const VERSION: u32 = 1;
@@ -44,6 +44,25 @@ pub(crate) enum MetaError {
 }
 
 impl Meta {
+    /// Of a block about to be written: its writer fills in what it counts.
+    pub(crate) fn begun(uid: u64, start_ms: i64, end_ms: i64) -> Self {
+        Self {
+            uid,
+            start_ms,
+            end_ms,
+            times: TimeRange::ALL,
+            samples: 0,
+            series: 0,
+            pages: 0,
+            data_bytes: 0,
+            index_bytes: 0,
+            part: false,
+            level: 1,
+            made_ms: 0,
+            parents: Vec::new(),
+        }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(BYTES);
         out.extend_from_slice(&MAGIC);
@@ -82,14 +101,7 @@ impl Meta {
     fn read(bytes: &[u8]) -> Result<Result<Self, MetaError>, Malformed> {
         // Whatever the version, the checksum of all that is before it comes last: damage does not
         // look like a later version.
-        let mut reader = Reader::new(bytes);
-        let body = bytes
-            .len()
-            .checked_sub(4)
-            .ok_or(reader.fail("ends too early"))?;
-        if Reader::new(&bytes[body..]).u32()? != crc32c::crc32c(&bytes[..body]) {
-            return Err(reader.fail("a checksum that does not fit"));
-        }
+        let mut reader = Reader::new(checked_body(bytes)?);
         if reader.take(8)? != MAGIC {
             return Err(Malformed {
                 offset: 0,
@@ -126,7 +138,7 @@ impl Meta {
         for _ in 0..parents {
             meta.parents.push(reader.u64()?);
         }
-        if reader.offset() != body {
+        if !reader.is_at_end() {
             return Err(reader.fail("a meta file of another length"));
         }
         Ok(Ok(meta))

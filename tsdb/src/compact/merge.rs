@@ -553,7 +553,6 @@ mod tests {
     use super::*;
     use crate::block::meta::Meta;
     use crate::disk::{Disk, SystemDisk};
-    use barograph_model::TimeRange;
 
     type Samples = Vec<(i64, u64)>;
 
@@ -582,19 +581,8 @@ mod tests {
 
     fn meta(uid: u64) -> Meta {
         Meta {
-            uid,
-            start_ms: 0,
-            end_ms: 1 << 20,
-            times: TimeRange::ALL,
-            samples: 0,
-            series: 0,
-            pages: 0,
-            data_bytes: 0,
-            index_bytes: 0,
             part: true,
-            level: 1,
-            made_ms: 0,
-            parents: Vec::new(),
+            ..Meta::begun(uid, 0, 1 << 20)
         }
     }
 

@@ -240,18 +240,10 @@ impl Inner {
         let head_start_ms = self.view.load().head_start_ms;
         let spans = || blocks.iter().map(StoredBlock::span);
         let end_ms = spans().map(|(_, end)| end).max().unwrap_or_default();
+        let start_ms = spans().map(|(start, _)| start).min().unwrap_or_default();
         let path = writer.finish(
             &pairs,
             Meta {
-                uid,
-                start_ms: spans().map(|(start, _)| start).min().unwrap_or_default(),
-                end_ms,
-                times: blocks[0].range(),
-                samples: 0,
-                series: 0,
-                pages: 0,
-                data_bytes: 0,
-                index_bytes: 0,
                 part: end_ms > head_start_ms && blocks.iter().any(StoredBlock::is_part),
                 level: blocks
                     .iter()
@@ -261,6 +253,7 @@ impl Inner {
                     + 1,
                 made_ms: self.clock.now_ms(),
                 parents: blocks.iter().map(StoredBlock::uid).collect(),
+                ..Meta::begun(uid, start_ms, end_ms)
             },
         )?;
         let block = Block::open(&self.disk, &path).and_then(|block| {

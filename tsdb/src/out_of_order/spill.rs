@@ -198,19 +198,9 @@ impl Inner {
             return Ok(None);
         }
         let meta = Meta {
-            uid,
-            start_ms: times.start_ms,
-            end_ms,
-            times,
-            samples: 0,
-            series: 0,
-            pages: 0,
-            data_bytes: 0,
-            index_bytes: 0,
             part: true,
-            level: 1,
             made_ms: self.clock.now_ms(),
-            parents: Vec::new(),
+            ..Meta::begun(uid, times.start_ms, end_ms)
         };
         let path = writer.finish(&pairs.texts, meta)?;
         match Block::open(&self.disk, &path) {

@@ -208,15 +208,21 @@ fn smallest(values: &[u64], effort: Effort) -> Encoded {
         best.offer(XOR, 0, payload);
     }
     if effort == Effort::Thorough && best.payload.len() >= PCO_LEAST_BYTES {
-        let mut entropy = Encoded {
-            codec: PCO_FLOATS,
-            form: 0,
-            payload: decimals::encode_pco_floats(values),
+        let encoded = |codec, (form, payload)| Encoded {
+            codec,
+            form,
+            payload,
         };
-        if let Some((form, payload)) = decimals.as_ref().and_then(Decimals::encode_pco) {
-            entropy.offer(PCO_INTEGERS, form, payload);
-        }
-        if entropy.payload.len() * 12 <= best.payload.len() * 11 {
+        let floats = decimals::encode_pco_floats(values).map(|payload| (0, payload));
+        let integers = decimals.as_ref().and_then(Decimals::encode_pco);
+        let entropy = [
+            floats.map(|coded| encoded(PCO_FLOATS, coded)),
+            integers.map(|coded| encoded(PCO_INTEGERS, coded)),
+        ];
+        let entropy = entropy.into_iter().flatten();
+        if let Some(entropy) = entropy.min_by_key(|coded| coded.payload.len())
+            && entropy.payload.len() * 12 <= best.payload.len() * 11
+        {
             return entropy;
         }
     }

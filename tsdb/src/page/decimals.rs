@@ -146,21 +146,17 @@ pub(crate) fn decode_pco(
     take_exceptions(&mut exceptions, part, &mut values[base..])
 }
 
-/// Floats, entropy coded.
-pub(crate) fn encode_pco_floats(values: &[u64]) -> Vec<u8> {
+/// Floats, entropy coded; `None` where they would not come back bit for bit.
+pub(crate) fn encode_pco_floats(values: &[u64]) -> Option<Vec<u8>> {
     let config = pco::ChunkConfig::default().with_compression_level(PCO_LEVEL);
     let floats: Vec<f64> = values.iter().map(|bits| f64::from_bits(*bits)).collect();
-    let coded = pco::standalone::simple_compress(&floats, &config);
-    // What it cannot encode it is not used for.
-    let coded = coded.unwrap_or_else(|_| vec![0; values.len() * 16]);
-    let back = pco::standalone::simple_decompress::<f64>(&coded).unwrap_or_default();
-    let same =
-        back.len() == values.len() && back.iter().zip(values).all(|(a, b)| a.to_bits() == *b);
-    if same {
-        coded
-    } else {
-        vec![0; values.len() * 16]
-    }
+    let coded = pco::standalone::simple_compress(&floats, &config).ok()?;
+    let back = pco::standalone::simple_decompress::<f64>(&coded).ok()?;
+    let same = back
+        .iter()
+        .map(|value| value.to_bits())
+        .eq(values.iter().copied());
+    same.then_some(coded)
 }
 
 /// Decodes what [`encode_pco_floats`] wrote.

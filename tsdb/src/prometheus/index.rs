@@ -521,17 +521,9 @@ impl select::Index for Index {
         fits: &mut dyn FnMut(&str) -> bool,
     ) -> Result<Bitmap, Damage> {
         let range = self.pairs()?.of(name);
-        let (mut low, mut high) = (range.start, range.end);
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.entry(middle)?.value < prefix {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
+        let first = select::first_from(range.clone(), prefix, |at| Ok(self.entry(at)?.value))?;
         let mut found = Bitmap::new();
-        for at in low..range.end {
+        for at in first..range.end {
             let pair = self.entry(at)?;
             if !pair.value.starts_with(prefix) {
                 break;

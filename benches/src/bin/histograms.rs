@@ -1,9 +1,9 @@
-//! What histogram series cost: memory, log and block bytes. Ignored by default; run with
-//! `cargo test --release -p barograph-tsdb --test histogram_cost -- --ignored --nocapture`.
+//! What histogram series cost: memory, log and block bytes.
 
-use std::path::Path;
+use std::error::Error;
 use std::time::{Duration, Instant};
 
+use barograph_benches::measure;
 use barograph_instrument::Registry;
 use barograph_model::histogram::Span;
 use barograph_model::{Histogram, IntegerHistogram, Labels, TimeRange};
@@ -13,25 +13,6 @@ const SERIES: usize = 2_000;
 const BUCKETS: usize = 20;
 const ROWS: usize = 480;
 const STEP_MS: i64 = 15_000;
-
-fn bytes_below(path: &Path) -> u64 {
-    let entries = std::fs::read_dir(path).expect("a directory");
-    entries
-        .map(|entry| {
-            let entry = entry.expect("an entry");
-            match entry.metadata().expect("metadata") {
-                meta if meta.is_dir() => bytes_below(&entry.path()),
-                meta => meta.len(),
-            }
-        })
-        .sum()
-}
-
-fn resident_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    let pages = statm.split(' ').nth(1).expect("a field");
-    pages.parse::<u64>().expect("a number") * 4096
-}
 
 /// A small generator of numbers; the same at every run.
 struct Numbers(u64);
@@ -45,19 +26,18 @@ impl Numbers {
     }
 }
 
-#[test]
-#[ignore = "measures"]
-fn cost_of_histograms() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
+fn main() -> Result<(), Box<dyn Error>> {
+    let directory = tempfile::tempdir()?;
     let options = Options {
         maintenance_interval: Duration::ZERO,
         checkpoint_interval: Duration::from_hours(9),
         retention_ms: 0,
         ..Options::new(directory.path())
     };
-    let db = Db::open(options, &Registry::new()).expect("opens");
+    let db = Db::open(options, &Registry::new())?;
     let group = db.open_group();
-    let before = resident_bytes();
+    let resident = || measure::usage(std::process::id()).map(|usage| usage.anonymous_bytes);
+    let before = resident()?;
     let series: Vec<_> = (0..SERIES)
         .map(|id| {
             let labels = Labels::from_pairs([
@@ -66,9 +46,9 @@ fn cost_of_histograms() {
                 ("job", "shop".to_owned()),
                 ("instance", format!("host-{}:9090", id / 100)),
             ]);
-            db.register(group, &labels).expect("registers")
+            db.register(group, &labels)
         })
-        .collect();
+        .collect::<Result<_, _>>()?;
     let mut histograms = vec![
         IntegerHistogram {
             schema: 3,
@@ -101,16 +81,14 @@ fn cost_of_histograms() {
             }
             let histogram = Histogram::Integer(histogram.clone());
             let at_ms = start_ms + row as i64 * STEP_MS;
-            batch
-                .push_histogram(*series, at_ms, &histogram)
-                .expect("valid");
+            batch.push_histogram(*series, at_ms, &histogram)?;
         }
         let began = Instant::now();
-        let appended = db.append(&batch).expect("appends");
+        let appended = db.append(&batch)?;
         appending += began.elapsed();
         assert_eq!(appended.accepted, SERIES);
         if row == 120 {
-            let bytes = resident_bytes() - before;
+            let bytes = resident()?.saturating_sub(before);
             println!("memory at row {row}: {} B/series", bytes / SERIES as u64);
         }
         if row % 40 == 0 {
@@ -122,26 +100,24 @@ fn cost_of_histograms() {
         "append: {:.0} ns/histogram",
         appending.as_nanos() as f64 / samples
     );
-    let bytes = resident_bytes() - before;
+    let bytes = resident()?.saturating_sub(before);
     println!("memory at the end: {} B/series", bytes / SERIES as u64);
-    let wal = bytes_below(&directory.path().join("wal"));
+    let wal = measure::disk_bytes(&directory.path().join("wal"));
     println!(
         "log: at most {:.1} B/histogram (64 MiB segments)",
         wal as f64 / samples
     );
     println!(
         "head files: {:.1} B/histogram",
-        bytes_below(&directory.path().join("head")) as f64 / samples
+        measure::disk_bytes(&directory.path().join("head")) as f64 / samples
     );
     let snapshot = db.snapshot();
-    let selection = snapshot.select(&[], TimeRange::ALL).expect("selects");
+    let selection = snapshot.select(&[], TimeRange::ALL)?;
     let mut column = Column::default();
     let began = Instant::now();
     let mut read = 0;
     for index in 0..selection.len() {
-        selection
-            .read(index, TimeRange::ALL, &mut column)
-            .expect("reads");
+        selection.read(index, TimeRange::ALL, &mut column)?;
         read += column.histograms.len();
     }
     assert_eq!(read, SERIES * ROWS);
@@ -153,8 +129,9 @@ fn cost_of_histograms() {
     // Two hours later: the span is cut.
     batch.clear();
     batch.push(series[0], start_ms + 4 * 3_600_000, 0.0);
-    db.append(&batch).expect("appends");
+    db.append(&batch)?;
     db.maintain();
-    let blocks = bytes_below(&directory.path().join("blocks"));
+    let blocks = measure::disk_bytes(&directory.path().join("blocks"));
     println!("blocks: {:.1} B/histogram", blocks as f64 / samples);
+    Ok(())
 }
