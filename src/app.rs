@@ -135,12 +135,7 @@ impl App {
 
     /// The syntax that is allowed beyond what is stable.
     pub(crate) fn parse_options(&self) -> ParseOptions {
-        let has = |name| self.settings.has_feature(name);
-        ParseOptions {
-            experimental_functions: has("promql-experimental-functions"),
-            extended_range_selectors: has("promql-extended-range-selectors"),
-            fill_modifiers: has("promql-binop-fill-modifiers"),
-        }
+        self.settings.language()
     }
 
     /// Loads the configuration anew and puts it in force; keeps the old one where the new does not
@@ -220,6 +215,7 @@ impl Core {
             outage_tolerance_ms: settings.outage_tolerance_ms,
             for_grace_period_ms: settings.for_grace_period_ms,
             resend_delay_ms: settings.resend_delay_ms,
+            language: settings.language(),
         };
         self.rules.apply(config.rules.clone(), options).await;
     }

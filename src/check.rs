@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use barograph_query::ParseOptions;
+
 use crate::config::{Collectors, Config, read_rules};
 
 /// Checks a configuration file and the rule files it names.
-pub(crate) fn config(file: &Path) -> ExitCode {
-    match Config::read(file, &Collectors::none()) {
+pub(crate) fn config(file: &Path, language: ParseOptions) -> ExitCode {
+    match Config::read(file, &Collectors::none(), language) {
         Ok(config) => {
             for notice in &config.notices {
                 println!("note: {}", notice.text);
@@ -29,10 +31,10 @@ pub(crate) fn config(file: &Path) -> ExitCode {
 }
 
 /// Checks rule files, every one of them.
-pub(crate) fn rules(files: &[PathBuf]) -> ExitCode {
+pub(crate) fn rules(files: &[PathBuf], language: ParseOptions) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for file in files {
-        match read_rules(file) {
+        match read_rules(file, language) {
             Ok(rules) => {
                 let count: usize = rules.groups.iter().map(|group| group.rules.len()).sum();
                 println!(

@@ -8,6 +8,7 @@ mod tools;
 
 use std::fmt::Write as _;
 
+use barograph_query::ParseOptions;
 use clap::{Arg, ArgAction, ArgMatches, Command, error::ContextKind, error::ErrorKind};
 
 pub(crate) use settings::Settings;
@@ -21,9 +22,9 @@ pub(crate) enum Invocation {
     /// Run the server.
     Serve(Box<Settings>),
     /// Check a configuration file, and the rule files it names.
-    CheckConfig(std::path::PathBuf),
+    CheckConfig(std::path::PathBuf, ParseOptions),
     /// Check rule files.
-    CheckRules(Vec<std::path::PathBuf>),
+    CheckRules(Vec<std::path::PathBuf>, ParseOptions),
     /// Ask a server or a data directory.
     Query(Box<crate::tools::Query>),
     /// Look into a data directory.
@@ -55,10 +56,9 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Invoc
         .try_get_matches_from(arguments)
         .map_err(|error| stop(&error))?;
     match matches.subcommand() {
-        Some(("check", check)) => Ok(match check.subcommand() {
-            Some(("rules", rules)) => Invocation::CheckRules(paths(rules)),
-            Some((_, config)) => Invocation::CheckConfig(paths(config).pop().unwrap_or_default()),
-            None => Invocation::CheckConfig(table::CONFIG_FILE.into()),
+        Some(("check", check)) => check_of(check).map_err(|text| Stop {
+            text: format!("barograph: {text}"),
+            asked_for: false,
         }),
         Some(("test", test)) => tools::test(test).map_err(|text| Stop {
             text: format!("barograph: {text}"),
@@ -81,6 +81,17 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Invoc
     }
 }
 
+fn check_of(check: &ArgMatches) -> Result<Invocation, String> {
+    let Some((kind, given)) = check.subcommand() else {
+        return Err("check config or check rules?".to_owned());
+    };
+    let (language, _) = tools::language(&tools::features(given))?;
+    Ok(match kind {
+        "rules" => Invocation::CheckRules(paths(given), language),
+        _ => Invocation::CheckConfig(paths(given).pop().unwrap_or_default(), language),
+    })
+}
+
 fn command() -> Command {
     let files = || {
         Arg::new("file")
@@ -94,11 +105,13 @@ fn command() -> Command {
         .subcommand(
             Command::new("config")
                 .about("Checks a prometheus.yml and the rule files it names")
+                .arg(tools::features_argument())
                 .arg(files()),
         )
         .subcommand(
             Command::new("rules")
                 .about("Checks rule files")
+                .arg(tools::features_argument())
                 .arg(files().num_args(1..)),
         );
     let mut command = Command::new("barograph")

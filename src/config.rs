@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use barograph_alerting::{AlertmanagerTarget, RoutingConfig, RuleFile};
 use barograph_model::Labels;
 use barograph_model::relabel::RelabelRule;
+use barograph_query::ParseOptions;
 use barograph_scraper::{Collector, ScrapeConfig};
 use barograph_tsdb::Retention;
 
@@ -90,8 +91,13 @@ impl Config {
         collectors: &Collectors,
     ) -> Result<Self, ConfigError> {
         let mut config = match source(settings) {
-            Some(path) => Self::read(&path, collectors)?,
-            None => resolve::config(Path::new(builtin::NAME), &builtin.text(), collectors)?,
+            Some(path) => Self::read(&path, collectors, settings.language())?,
+            None => resolve::config(
+                Path::new(builtin::NAME),
+                &builtin.text(),
+                collectors,
+                settings.language(),
+            )?,
         };
         if let Some(path) = &settings.alerting_config_file {
             let text = read(path)?;
@@ -109,26 +115,30 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads one file and those it names.
+    /// Reads one file and those it names; rules may use what `language` allows.
     ///
     /// # Errors
     /// The first thing that does not fit, in whichever file.
-    pub(crate) fn read(path: &Path, collectors: &Collectors) -> Result<Self, ConfigError> {
-        resolve::config(path, &read(path)?, collectors)
+    pub(crate) fn read(
+        path: &Path,
+        collectors: &Collectors,
+        language: ParseOptions,
+    ) -> Result<Self, ConfigError> {
+        resolve::config(path, &read(path)?, collectors, language)
     }
 }
 
-/// Reads one rule file.
+/// Reads one rule file, whose expressions may use what `language` allows.
 ///
 /// # Errors
 /// It cannot be read, or does not fit.
-pub(crate) fn read_rules(path: &Path) -> Result<RuleFile, ConfigError> {
+pub(crate) fn read_rules(path: &Path, language: ParseOptions) -> Result<RuleFile, ConfigError> {
     let fail = |error: ConfigError| ConfigError {
         in_rules: true,
         ..error
     };
     let text = read(path).map_err(fail)?;
-    RuleFile::parse_all(path, &text).map_err(|errors| {
+    RuleFile::parse_all(path, &text, language).map_err(|errors| {
         let mut errors = errors.into_iter();
         let Some(first) = errors.next() else {
             return fail(ConfigError::whole(path, "BUG: refused without a reason"));

@@ -9,7 +9,7 @@ use std::time::Instant;
 use barograph_model::labels::METRIC_NAME;
 use barograph_model::{Labels, LabelsBuilder};
 use barograph_query::{
-    Cancel, Engine, Expr, Outcome, QueryError, QueryOptions, Value, VectorSample,
+    Cancel, Engine, Expr, Outcome, QueryError, QueryOptions, Value, VectorSample, parse_with,
 };
 use barograph_tsdb::{Db, GroupId, SeriesRef, Snapshot};
 
@@ -538,7 +538,7 @@ impl Evaluation<'_> {
     ) -> Vec<Finding> {
         let options = &self.context.options;
         let query = |text: &str| {
-            let expr = barograph_query::parse(text).map_err(|error| error.to_string())?;
+            let expr = parse_with(text, options.language).map_err(|error| error.to_string())?;
             self.vector(&expr, self.now_ms)
                 .map_err(|error| error.to_string())
         };

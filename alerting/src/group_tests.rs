@@ -3,7 +3,7 @@ use std::path::Path;
 use barograph_instrument::Registry;
 use barograph_model::FloatHistogram;
 use barograph_model::histogram::Span;
-use barograph_query::EngineOptions;
+use barograph_query::{EngineOptions, ParseOptions};
 use barograph_tsdb::{Batch, Options};
 
 use super::*;
@@ -103,7 +103,8 @@ impl Bench {
 
 fn spec(rules: &str) -> RuleGroup {
     let text = format!("groups:\n- name: g\n{rules}");
-    let file = RuleFile::parse(Path::new("f.yml"), &text).unwrap_or_else(|error| panic!("{error}"));
+    let file = RuleFile::parse(Path::new("f.yml"), &text, ParseOptions::default())
+        .unwrap_or_else(|error| panic!("{error}"));
     file.groups.into_iter().next().expect("a group")
 }
 

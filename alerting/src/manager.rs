@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use barograph_instrument::Registry;
 use barograph_model::{Clock, Labels};
-use barograph_query::{Cancel, Engine, Lane, Pool};
+use barograph_query::{Cancel, Engine, Lane, ParseOptions, Pool};
 use barograph_tsdb::Db;
 use tokio::sync::{Mutex, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -41,6 +41,8 @@ pub struct RuleManagerOptions {
     pub for_grace_period_ms: i64,
     /// Least time between two sendings of one alert, milliseconds.
     pub resend_delay_ms: i64,
+    /// What queries of templates may use.
+    pub language: ParseOptions,
 }
 
 impl Default for RuleManagerOptions {
@@ -53,6 +55,7 @@ impl Default for RuleManagerOptions {
             outage_tolerance_ms: 3_600_000,
             for_grace_period_ms: 600_000,
             resend_delay_ms: 60_000,
+            language: ParseOptions::default(),
         }
     }
 }

@@ -38,7 +38,7 @@ impl Bench {
     }
 
     async fn apply(&self, text: &str) {
-        let file = RuleFile::parse(Path::new("f.yml"), text);
+        let file = RuleFile::parse(Path::new("f.yml"), text, ParseOptions::default());
         let file = file.unwrap_or_else(|error| panic!("{error}"));
         self.manager
             .apply(vec![file], RuleManagerOptions::default())

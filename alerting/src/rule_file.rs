@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use barograph_model::duration::parse_duration_ms;
 use barograph_model::labels::METRIC_NAME;
 use barograph_model::{Labels, LabelsBuilder};
-use barograph_query::Expr;
+use barograph_query::{Expr, ParseOptions, parse_with};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
@@ -122,12 +122,12 @@ impl fmt::Display for RuleFileError {
 impl std::error::Error for RuleFileError {}
 
 impl RuleFile {
-    /// Reads a rule file's text.
+    /// Reads a rule file's text, whose expressions may use what `language` allows.
     ///
     /// # Errors
     /// The first thing that does not fit, with its position.
-    pub fn parse(path: &Path, text: &str) -> Result<Self, RuleFileError> {
-        Self::parse_all(path, text).map_err(|mut errors| errors.swap_remove(0))
+    pub fn parse(path: &Path, text: &str, language: ParseOptions) -> Result<Self, RuleFileError> {
+        Self::parse_all(path, text, language).map_err(|mut errors| errors.swap_remove(0))
     }
 
     /// Reads a rule file's text and finds everything that is wrong with it.
@@ -135,7 +135,11 @@ impl RuleFile {
     /// # Errors
     /// At least one error and at most a hundred, in the order of the file. Where the YAML itself or
     /// a field's name or type is wrong, that alone.
-    pub fn parse_all(path: &Path, text: &str) -> Result<Self, Vec<RuleFileError>> {
+    pub fn parse_all(
+        path: &Path,
+        text: &str,
+        language: ParseOptions,
+    ) -> Result<Self, Vec<RuleFileError>> {
         let error = |position, message| RuleFileError {
             path: path.to_owned(),
             position,
@@ -150,6 +154,7 @@ impl RuleFile {
             yaml::read(text).map_err(|(position, message)| vec![error(position, message)])?;
         let mut check = Check {
             text,
+            language,
             problems: Vec::new(),
         };
         let groups = check.groups(raw.and_then(|raw| raw.groups).unwrap_or_default());
@@ -197,6 +202,7 @@ struct RawRule {
 
 struct Check<'a> {
     text: &'a str,
+    language: ParseOptions,
     problems: Vec<(Option<Position>, String)>,
 }
 
@@ -385,7 +391,7 @@ impl Check<'_> {
             self.problem(here, format!("{context}field 'expr' must be set in rule"));
             return None;
         };
-        match barograph_query::parse(&expr.value) {
+        match parse_with(&expr.value, self.language) {
             Ok(parsed) => Some(parsed),
             Err(error) => {
                 let at = yaml::position_inside(self.text, expr, error.start)

@@ -4,7 +4,8 @@ use super::*;
 
 /// `line:column: message` of everything that is wrong.
 fn problems(text: &str) -> Vec<String> {
-    let errors = RuleFile::parse_all(Path::new("f.yml"), text).expect_err("something is wrong");
+    let errors = RuleFile::parse_all(Path::new("f.yml"), text, ParseOptions::default())
+        .expect_err("something is wrong");
     errors
         .iter()
         .map(|error| {
@@ -54,9 +55,24 @@ fn what_is_no_rule_file_is_refused_with_its_position() {
 #[test]
 fn an_empty_file_has_no_groups() {
     for text in ["", "groups:\n", "groups: []\n", "# nothing\n"] {
-        let file = RuleFile::parse(Path::new("f.yml"), text).expect(text);
+        let file = RuleFile::parse(Path::new("f.yml"), text, ParseOptions::default()).expect(text);
         assert!(file.groups.is_empty(), "{text:?}");
     }
+}
+
+#[test]
+fn syntax_behind_a_feature_needs_the_feature() {
+    let text = "groups: [{name: a, rules: [{record: r, expr: 'sum(sort_by_label(x, \"y\"))'}]}]";
+    let refused = problems(text);
+    assert!(
+        refused[0].ends_with("\"sort_by_label\" is not enabled"),
+        "{refused:?}"
+    );
+    let language = ParseOptions {
+        experimental_functions: true,
+        ..ParseOptions::default()
+    };
+    RuleFile::parse(Path::new("f.yml"), text, language).expect("allowed");
 }
 
 #[test]
@@ -151,7 +167,7 @@ groups:
     annotations: {summary: 'x {{ $value }}', url: true}
 - name: b
 ";
-    let file = RuleFile::parse(Path::new("f.yml"), text).expect("valid");
+    let file = RuleFile::parse(Path::new("f.yml"), text, ParseOptions::default()).expect("valid");
     assert_eq!(file.groups.len(), 2);
     let group = &file.groups[0];
     assert_eq!(group.interval_ms, Some(90_000));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use barograph_model::Pattern;
 use barograph_model::duration::{format_duration_ms, parse_duration_ms};
+use barograph_query::ParseOptions;
 use barograph_tsdb::Retention;
 use barograph_tsdb::WalSync;
 use clap::ArgMatches;
@@ -156,6 +157,15 @@ impl Settings {
     /// Whether an experimental feature is switched on.
     pub(crate) fn has_feature(&self, name: &str) -> bool {
         self.features.iter().any(|feature| feature == name)
+    }
+
+    /// What PromQL may use beyond what is stable, in queries and in rules.
+    pub(crate) fn language(&self) -> ParseOptions {
+        ParseOptions {
+            experimental_functions: self.has_feature("promql-experimental-functions"),
+            extended_range_selectors: self.has_feature("promql-extended-range-selectors"),
+            fill_modifiers: self.has_feature("promql-binop-fill-modifiers"),
+        }
     }
 
     /// How much is kept: what the configuration says, else the flags, else 15 days.

@@ -200,14 +200,7 @@ pub(super) fn test_command() -> Command {
                     .help("Only tests in which the pattern finds something; may be repeated")
                     .action(ArgAction::Append),
             )
-            .arg(
-                Arg::new("enable-feature")
-                    .long("enable-feature")
-                    .value_name("NAMES")
-                    .help("Features of PromQL to switch on, as for the server")
-                    .value_delimiter(',')
-                    .action(ArgAction::Append),
-            )
+            .arg(features_argument())
             .arg(
                 Arg::new("file")
                     .required(true)
@@ -259,7 +252,7 @@ pub(super) fn test(matches: &ArgMatches) -> Result<Invocation, String> {
                 .map_err(|error| format!("--run={text}: {error}"))
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let features = texts("enable-feature");
+    let features = features(given);
     let (parse, delayed_name_removal) = language(&features)?;
     let files = super::paths(given);
     let junit = given.get_one::<PathBuf>("junit").cloned();
@@ -293,11 +286,27 @@ pub(super) fn test(matches: &ArgMatches) -> Result<Invocation, String> {
     })))
 }
 
+/// `--enable-feature` of commands that read PromQL.
+pub(super) fn features_argument() -> Arg {
+    Arg::new("enable-feature")
+        .long("enable-feature")
+        .value_name("NAMES")
+        .help("Features of PromQL to switch on, as for the server")
+        .value_delimiter(',')
+        .action(ArgAction::Append)
+}
+
+/// What [`features_argument`] was given.
+pub(super) fn features(given: &ArgMatches) -> Vec<String> {
+    let names = given.get_many::<String>("enable-feature");
+    names.into_iter().flatten().cloned().collect()
+}
+
 /// What of PromQL the named features switch on, and whether names are dropped late.
 ///
 /// # Errors
 /// A name that no feature has.
-fn language(features: &[String]) -> Result<(ParseOptions, bool), String> {
+pub(super) fn language(features: &[String]) -> Result<(ParseOptions, bool), String> {
     let mut parse = ParseOptions::default();
     let mut delayed_name_removal = false;
     for feature in features {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use barograph_model::Labels;
+use barograph_query::ParseOptions;
 use barograph_scraper::{FileDiscovery, ScrapeConfig, StaticTargets};
 use barograph_tsdb::Retention;
 use serde::de::DeserializeOwned;
@@ -81,6 +82,7 @@ pub(super) fn config(
     path: &Path,
     text: &str,
     collectors: &Collectors,
+    language: ParseOptions,
 ) -> Result<Config, ConfigError> {
     let source = Source::new(path, text);
     let mut file: File = source.parse()?;
@@ -118,7 +120,7 @@ pub(super) fn config(
         }
         for path in found {
             if !files.contains(&path) {
-                rules.push(read_rules(&path)?);
+                rules.push(read_rules(&path, language)?);
                 files.push(path);
             }
         }

@@ -3,7 +3,12 @@ use super::*;
 const PATH: &str = "conf/prometheus.yml";
 
 fn load(text: &str) -> Result<Config, ConfigError> {
-    resolve::config(Path::new(PATH), text, &Collectors::none())
+    resolve::config(
+        Path::new(PATH),
+        text,
+        &Collectors::none(),
+        ParseOptions::default(),
+    )
 }
 
 fn loaded(text: &str) -> Config {
@@ -499,13 +504,14 @@ fn files_named_by_the_configuration_are_read_beside_it() {
     write("r2.yml", "groups: []\n");
     write("more.yml", "scrape_configs: [{job_name: b}]\n");
     let path = directory.path().join("p.yml");
-    let config = Config::read(&path, &Collectors::none()).unwrap_or_else(|error| panic!("{error}"));
+    let config = Config::read(&path, &Collectors::none(), ParseOptions::default())
+        .unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.jobs.len(), 2);
     assert_eq!(config.rules.len(), 2);
     assert_eq!(config.files.len(), 4);
 
     write("more.yml", "scrape_configs: [{job_name: a}]\n");
-    let error = Config::read(&path, &Collectors::none())
+    let error = Config::read(&path, &Collectors::none(), ParseOptions::default())
         .err()
         .expect("a duplicate job");
     assert!(
@@ -513,7 +519,7 @@ fn files_named_by_the_configuration_are_read_beside_it() {
         "{error}"
     );
     write("more.yml", "scrape_configs: [{job: a}]\n");
-    let error = Config::read(&path, &Collectors::none())
+    let error = Config::read(&path, &Collectors::none(), ParseOptions::default())
         .err()
         .expect("an unknown field");
     assert!(
@@ -528,7 +534,7 @@ fn a_rule_file_is_refused_with_all_its_problems() {
     let path = directory.path().join("rules.yml");
     let text = "groups:\n- name: g\n  rules:\n  - {record: a, expr: 'sum('}\n  - {alert: b, expr: 'up >'}\n";
     std::fs::write(&path, text).expect("written");
-    let error = super::read_rules(&path)
+    let error = super::read_rules(&path, ParseOptions::default())
         .expect_err("two bad expressions")
         .to_string();
     for place in ["rules.yml:4:", "rules.yml:5:"] {

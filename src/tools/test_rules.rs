@@ -187,6 +187,7 @@ impl Job<'_> {
             default_interval_ms: step_ms,
             external_labels: labels_of(&self.group.external_labels),
             external_url: self.group.external_url.clone(),
+            language: self.test.parse,
             ..RuleManagerOptions::default()
         };
         let bench = RuleBench::new(db.clone(), engine.clone(), options, self.rule_groups()?);
@@ -241,7 +242,7 @@ impl Job<'_> {
     fn rule_groups(&self) -> Result<Vec<(PathBuf, RuleGroup)>, String> {
         let mut groups = Vec::new();
         for path in self.rule_files {
-            let file = read_rules(path).map_err(|error| error.to_string())?;
+            let file = read_rules(path, self.test.parse).map_err(|error| error.to_string())?;
             groups.extend(file.groups.into_iter().map(|group| (path.clone(), group)));
         }
         let order: HashMap<&str, usize> = self

@@ -64,3 +64,42 @@ fn series_go_on_and_removed_targets_go_stale() {
         .max();
     assert!(widest < Some(1500), "a gap of {widest:?} ms: {after:?}");
 }
+
+#[test]
+fn rules_may_use_what_a_feature_allows() {
+    let page = Page::metrics("value{room=\"attic\"} 1\n");
+    let rules = "groups:
+  - name: a
+    rules:
+      - record: value:sorted
+        expr: sort_by_label(value, 'room')
+";
+    let config = format!("rule_files: [rules.yml]\n{}", config(&[("a", &page)]));
+    let config = config.replacen("global:", "global:\n  evaluation_interval: 200ms", 1);
+    let server = Setup::with_config(&config)
+        .file("rules.yml", rules)
+        .argument("--enable-feature=promql-experimental-functions")
+        .start();
+    server.wait_for_result("value:sorted", LIMIT);
+
+    let check = |arguments: &[&str]| {
+        let path = server.setup().path().join("rules.yml");
+        std::process::Command::new(crate::harness::server::binary())
+            .args(["check", "rules"])
+            .args(arguments)
+            .arg(path)
+            .output()
+            .unwrap()
+    };
+    let refused = check(&[]);
+    let text = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        !refused.status.success() && text.contains("is not enabled"),
+        "{text}"
+    );
+    assert!(
+        check(&["--enable-feature=promql-experimental-functions"])
+            .status
+            .success()
+    );
+}
