@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use barograph_model::Metadata;
+use barograph_model::{Exemplar, Labels, Metadata};
 
 use crate::batch::{Appended, Batch, Entry, RejectReason, SeriesRef};
 use crate::catalog::{Catalog, Location, UNPLACED};
@@ -115,6 +115,27 @@ impl Head {
         let mut outcome = self.exemplars.append(&named, log)?;
         outcome.retired = batch.exemplars().len() - named.len();
         Ok(outcome)
+    }
+
+    /// Takes in exemplars of series that need not be in memory.
+    pub(crate) fn take_over_exemplars(
+        &self,
+        wal: &Wal,
+        exemplars: &[(Labels, &Exemplar)],
+    ) -> Result<(), AppendError> {
+        for some in exemplars.chunks(exemplars::EXEMPLARS_PER_RECORD) {
+            self.exemplars.append(some, |wanted| {
+                let mut record = RecordBuilder::default();
+                record.clear();
+                record.operation(kind::EXEMPLARS, |out| {
+                    let wanted = wanted.iter().map(|at| &some[*at]);
+                    exemplars::put_named_exemplars(out, wanted);
+                });
+                let written = wal.append(&mut record).map_err(log_error)?;
+                wal.settle(written).map_err(log_error)
+            })?;
+        }
+        Ok(())
     }
 
     /// The common case: one new row of one track. `false` where it is not that, and nothing was

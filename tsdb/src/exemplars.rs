@@ -14,8 +14,8 @@ use crate::catalog::{Catalog, UNPLACED};
 
 /// Most characters of an exemplar's labels, names and values together (OpenMetrics).
 const LABELS_LIMIT_CHARS: usize = 128;
-/// Exemplars per log record of a checkpoint.
-const EXEMPLARS_PER_RECORD: usize = 1024;
+/// Exemplars per log record of a checkpoint, or of a log that is taken over.
+pub(crate) const EXEMPLARS_PER_RECORD: usize = 1024;
 
 /// What became of the exemplars of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -379,6 +379,18 @@ pub(crate) fn put_exemplars<'a>(
             Named::Labels(labels)
         };
         put_series(out, &named);
+        put_exemplar(out, exemplar);
+    }
+}
+
+/// The body of a log operation: exemplars of series that the log need not know.
+pub(crate) fn put_named_exemplars<'a>(
+    out: &mut Vec<u8>,
+    exemplars: impl ExactSizeIterator<Item = &'a (Labels, &'a Exemplar)>,
+) {
+    put_varint(out, exemplars.len() as u64);
+    for (labels, exemplar) in exemplars {
+        put_series(out, &Named::Labels(labels));
         put_exemplar(out, exemplar);
     }
 }

@@ -7,6 +7,7 @@ use barograph_instrument::MetricKind::{Counter, Gauge};
 use barograph_instrument::{Encoder, MetricKind, Registry};
 
 use crate::db::Inner;
+use crate::prometheus::import::Imported;
 use crate::stats::head_stats;
 use crate::view::StoredBlock;
 
@@ -27,6 +28,67 @@ pub(crate) struct Figures {
     pub(crate) size_retentions: AtomicU64,
     pub(crate) head_file_failures: AtomicU64,
     pub(crate) head_file_corruptions: AtomicU64,
+    pub(crate) takeover: Takeover,
+}
+
+/// What was taken over of a log of Prometheus when the store was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Takeover {
+    records: AtomicU64,
+    samples: AtomicU64,
+    exemplars: AtomicU64,
+    damaged: AtomicU64,
+    dropped: AtomicU64,
+    microseconds: AtomicU64,
+}
+
+impl Takeover {
+    pub(crate) fn set(&self, imported: &Imported) {
+        let set = |figure: &AtomicU64, value| figure.store(value, Ordering::Relaxed);
+        set(&self.records, imported.records);
+        set(&self.samples, imported.samples);
+        set(&self.exemplars, imported.exemplars.len() as u64);
+        set(&self.damaged, imported.damaged);
+        set(&self.dropped, imported.dropped);
+        set(&self.microseconds, (imported.seconds * 1e6) as u64);
+    }
+
+    /// Name, help and value of each figure.
+    fn all(&self) -> [(&'static str, &'static str, f64); 6] {
+        let value = |figure: &AtomicU64| figure.load(Ordering::Relaxed) as f64;
+        [
+            (
+                "barograph_tsdb_takeover_records",
+                "Records read of the log of a Prometheus when the store was opened.",
+                value(&self.records),
+            ),
+            (
+                "barograph_tsdb_takeover_samples",
+                "Samples taken over from that log.",
+                value(&self.samples),
+            ),
+            (
+                "barograph_tsdb_takeover_exemplars",
+                "Exemplars taken over from that log.",
+                value(&self.exemplars),
+            ),
+            (
+                "barograph_tsdb_takeover_damaged",
+                "Places of that log that could not be read.",
+                value(&self.damaged),
+            ),
+            (
+                "barograph_tsdb_takeover_dropped",
+                "Samples and exemplars of that log whose series it no longer names.",
+                value(&self.dropped),
+            ),
+            (
+                "barograph_tsdb_takeover_seconds",
+                "How long taking that log over lasted.",
+                value(&self.microseconds) / 1e6,
+            ),
+        ]
+    }
 }
 
 /// Registers everything. The registry may outlive the store; it then reads zeros.
@@ -59,6 +121,9 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         encoder.family(name, kind, help);
         encoder.sample(name, std::iter::empty::<(&str, &str)>(), value);
     };
+    for (name, help, value) in own.takeover.all() {
+        one(name, Gauge, help, value);
+    }
     one(
         "prometheus_tsdb_blocks_loaded",
         Gauge,

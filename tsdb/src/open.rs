@@ -11,12 +11,13 @@ use crate::checkpoint::{checkpoint_name, checkpoint_number};
 use crate::db::{ClockDebug, Inner};
 use crate::deletions;
 use crate::disk::{Disk, Mapping};
-use crate::error::OpenError;
+use crate::error::{AppendError, OpenError};
 use crate::head::Head;
 use crate::head_file::{Found, HeadFiles, OpenFailure};
 use crate::metrics::Figures;
 use crate::options::Options;
 use crate::prometheus;
+use crate::prometheus::import::Imported;
 use crate::quarantine::{PIECE_LIMIT_BYTES, Quarantine};
 use crate::replay::{Replay, ReplayOutcome};
 use crate::view::StoredBlock;
@@ -48,10 +49,8 @@ pub(crate) fn open(
         .ok_or_else(|| OpenError::Locked { path: root.clone() })?;
     let figures = Figures::default();
     let (view, unreadable) = open_blocks(&disk, &root.join("blocks"))?;
-    if let Err((path, error)) = prometheus::import::import_log(&disk, &root, clock.now_ms()) {
-        tracing::error!(path = %path.display(), %error,
-            "the log of Prometheus cannot be taken over: its samples are missing from answers; the next start tries again");
-    }
+    let taken_over = take_over(&disk, &root, &options, clock.now_ms());
+    figures.takeover.set(&taken_over);
     let (view, unreadable_foreign) = prometheus::block::open_beside(view, &disk, &root)?;
     figures
         .blocks_unreadable
@@ -99,9 +98,35 @@ pub(crate) fn open(
         options.wal_sync,
         next_number,
     );
+    if let Err(error) = take_in(&head, &wal, &taken_over) {
+        tracing::error!(%error, "exemplars and metadata of Prometheus's log cannot be written");
+    }
     Ok(Inner::new(
         options, disk, clock, head, wal, view, head_files, quarantine, figures, lock,
     ))
+}
+
+/// What a log of Prometheus had; nothing where there is none, or it was taken over before.
+fn take_over(disk: &Arc<dyn Disk>, root: &Path, options: &Options, now_ms: i64) -> Imported {
+    let imported = prometheus::import::import_log(disk, root, now_ms, options.exemplars_limit);
+    match imported {
+        Ok(imported) => imported.unwrap_or_default(),
+        Err((path, error)) => {
+            tracing::error!(path = %path.display(), %error,
+                "the log of Prometheus cannot be taken over: its samples are missing from answers; the next start tries again");
+            Imported::default()
+        }
+    }
+}
+
+/// Takes in what has no place in blocks.
+fn take_in(head: &Head, wal: &Wal, from: &Imported) -> Result<(), AppendError> {
+    for (family, metadata) in &from.metadata {
+        head.set_metadata(wal, family, metadata)?;
+    }
+    let exemplars = from.exemplars.iter();
+    let exemplars: Vec<_> = exemplars.map(|(labels, e)| (labels.clone(), e)).collect();
+    head.take_over_exemplars(wal, &exemplars)
 }
 
 fn open_head_files(

@@ -1,7 +1,7 @@
 //! Buckets as a list of indices and counts, which arithmetic works on, and back to spans.
 
 use super::bounds::coarser_index;
-use super::{FloatHistogram, Span};
+use super::{CUSTOM_BOUNDS_SCHEMA, FloatHistogram, IntegerHistogram, Span};
 use crate::float::kahan_add;
 
 /// A bucket in the making.
@@ -134,6 +134,31 @@ impl FloatHistogram {
     }
 }
 
+impl IntegerHistogram {
+    /// As [`FloatHistogram::reduce_resolution`].
+    pub fn reduce_resolution(&mut self, schema: i32) {
+        let from = self.schema;
+        if from == CUSTOM_BOUNDS_SCHEMA || !super::is_exponential(schema) || schema >= from {
+            return;
+        }
+        let coarser = |spans: &mut Vec<Span>, counts: &mut Vec<u64>| {
+            let mut merged: Vec<(i32, u64)> = Vec::with_capacity(counts.len());
+            for (index, count) in indexed(spans, counts) {
+                let index = coarser_index(index, from, schema);
+                match merged.last_mut() {
+                    Some((last, sum)) if *last == index => *sum = sum.saturating_add(count),
+                    _ => merged.push((index, count)),
+                }
+            }
+            *spans = spans_of(merged.iter().map(|(index, _)| *index));
+            *counts = merged.into_iter().map(|(_, count)| count).collect();
+        };
+        coarser(&mut self.positive_spans, &mut self.positive_buckets);
+        coarser(&mut self.negative_spans, &mut self.negative_buckets);
+        self.schema = schema;
+    }
+}
+
 fn compact(spans: &mut Vec<Span>, counts: &mut Vec<f64>) {
     let tidy = spans
         .iter()
@@ -167,6 +192,26 @@ mod tests {
             spans_of(all.into_iter()),
             [span(-2, 1), span(3, 2), span(1, 1)]
         );
+    }
+
+    #[test]
+    fn whole_counts_are_merged_as_float_counts_are() {
+        for (from, to) in [(52, 8), (9, 8), (3, 1), (8, 8), (1, 3)] {
+            let mut whole = IntegerHistogram {
+                schema: from,
+                count: 21,
+                positive_spans: vec![span(-3, 4), span(7, 1)],
+                positive_buckets: vec![1, 2, 3, 4, 5],
+                negative_spans: vec![span(1000, 2)],
+                negative_buckets: vec![1, 5],
+                ..IntegerHistogram::default()
+            };
+            let mut float = whole.to_float();
+            whole.reduce_resolution(to);
+            float.reduce_resolution(to);
+            assert_eq!(whole.to_float(), float);
+            assert_eq!(whole.schema, from.min(to));
+        }
     }
 
     #[test]

@@ -33,6 +33,9 @@ pub const CUSTOM_BOUNDS_SCHEMA: i32 = -53;
 pub const LEAST_EXPONENTIAL_SCHEMA: i32 = -4;
 /// The finest exponential schema: 256 buckets per power of two.
 pub const GREATEST_EXPONENTIAL_SCHEMA: i32 = 8;
+/// The exponential schemas that a reader must accept; above [`GREATEST_EXPONENTIAL_SCHEMA`] it
+/// reduces the resolution.
+pub const RESERVED_EXPONENTIAL_SCHEMAS: std::ops::RangeInclusive<i32> = -9..=52;
 
 /// What is known of a counter reset between a histogram and the one before it in its series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -143,6 +146,31 @@ impl IntegerHistogram {
 }
 
 impl Histogram {
+    /// Its schema.
+    pub fn schema(&self) -> i32 {
+        match self {
+            Self::Integer(histogram) => histogram.schema,
+            Self::Float(histogram) => histogram.schema,
+        }
+    }
+
+    /// Sum of all observations; a staleness marker makes the whole sample one.
+    pub fn sum(&self) -> f64 {
+        match self {
+            Self::Integer(histogram) => histogram.sum,
+            Self::Float(histogram) => histogram.sum,
+        }
+    }
+
+    /// What a reader makes of a schema that its writer may use and this program does not compute
+    /// with: the greatest that it does. Others stay as they are.
+    pub fn reduce_reserved_schema(&mut self) {
+        match self {
+            Self::Integer(histogram) => histogram.reduce_resolution(GREATEST_EXPONENTIAL_SCHEMA),
+            Self::Float(histogram) => histogram.reduce_resolution(GREATEST_EXPONENTIAL_SCHEMA),
+        }
+    }
+
     /// With float counts, as queries use it.
     pub fn to_float(&self) -> FloatHistogram {
         match self {

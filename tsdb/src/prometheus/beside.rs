@@ -9,11 +9,24 @@ use crate::error::ReadError;
 use crate::snapshot::{Column, Selection};
 use crate::view::StoredBlock;
 
-/// A histogram, or else a float that a series' own column would take for a marker.
+/// What a block has of one instant that the column of floats does not say.
 #[derive(Clone, Debug)]
 pub(crate) struct Beside {
     pub(crate) timestamp_ms: i64,
-    pub(crate) value: Result<Histogram, f64>,
+    /// When its counter began, 0 where unknown.
+    pub(crate) start_ms: i64,
+    pub(crate) extra: Extra,
+}
+
+/// See [`Beside`].
+#[derive(Clone, Debug)]
+pub(crate) enum Extra {
+    Histogram(Histogram),
+    /// A float that a series' own column would take for a marker, or the staleness marker of a
+    /// histogram.
+    Float(f64),
+    /// The float is in the column; only its start timestamp is not.
+    Start,
 }
 
 impl Selection {
@@ -29,26 +42,28 @@ impl Selection {
             return Ok(());
         }
         let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+        let mut starts = Vec::new();
         for sample in found {
-            match sample.value {
-                Ok(histogram) => histograms.push((sample.timestamp_ms, histogram)),
-                Err(value) => floats.push((sample.timestamp_ms, value)),
+            let (t, start_ms) = (sample.timestamp_ms, sample.start_ms);
+            match sample.extra {
+                Extra::Histogram(histogram) => histograms.push((t, histogram, start_ms)),
+                Extra::Float(value) => floats.push((t, value, start_ms)),
+                Extra::Start => starts.push((t, start_ms)),
             }
         }
-        if !floats.is_empty() {
-            add(
-                &mut column.timestamps_ms,
-                &mut column.values,
-                &mut column.starts_ms,
-                floats,
-            );
-        }
+        add(
+            &mut column.timestamps_ms,
+            &mut column.values,
+            &mut column.starts_ms,
+            floats,
+        );
+        set_starts(&column.timestamps_ms, &mut column.starts_ms, &starts);
         // No timestamp is in both; which of the two it is in two places is decided for floats.
         let is_new = |t: i64| column.timestamps_ms.binary_search(&t).is_err();
         let histograms: Vec<_> = histograms
             .into_iter()
-            .filter(|(t, _)| is_new(*t))
-            .map(|(t, histogram)| (t, Arc::new(histogram.to_float())))
+            .filter(|(t, ..)| is_new(*t))
+            .map(|(t, histogram, start_ms)| (t, Arc::new(histogram.to_float()), start_ms))
             .collect();
         let have = &mut column.histograms;
         add(
@@ -71,11 +86,10 @@ impl Selection {
         if found.is_empty() {
             return Ok(());
         }
-        into.extend(
-            found
-                .into_iter()
-                .filter_map(|sample| Some((sample.timestamp_ms, sample.value.ok()?))),
-        );
+        into.extend(found.into_iter().filter_map(|sample| match sample.extra {
+            Extra::Histogram(histogram) => Some((sample.timestamp_ms, histogram)),
+            Extra::Float(_) | Extra::Start => None,
+        }));
         into.sort_by_key(|(t, _)| *t);
         into.dedup_by_key(|(t, _)| *t);
         Ok(())
@@ -98,34 +112,49 @@ impl Selection {
     }
 }
 
-/// Merges samples into a column; where it has an instant, that stays.
+/// Merges samples with their start timestamps into a column; where it has an instant, that stays.
 fn add<T>(
     timestamps_ms: &mut Arc<[i64]>,
     values: &mut Vec<T>,
     starts_ms: &mut Vec<i64>,
-    more: Vec<(i64, T)>,
+    more: Vec<(i64, T, i64)>,
 ) {
     if more.is_empty() {
         return;
     }
-    if values.is_empty() {
-        *timestamps_ms = more.iter().map(|(t, _)| *t).collect();
-        values.extend(more.into_iter().map(|(_, value)| value));
-        return;
-    }
     let starts = std::mem::take(starts_ms);
     let start = |row: usize| starts.get(row).copied().unwrap_or_default();
-    let have = timestamps_ms.iter().copied().zip(values.drain(..));
-    let mut all: Vec<(i64, T, i64)> = have
-        .enumerate()
-        .map(|(row, (t, value))| (t, value, start(row)))
-        .chain(more.into_iter().map(|(t, value)| (t, value, 0)))
-        .collect();
-    all.sort_by_key(|(t, ..)| *t);
-    all.dedup_by_key(|(t, ..)| *t);
+    let mut all = more;
+    if !values.is_empty() {
+        let have = timestamps_ms.iter().copied().zip(values.drain(..));
+        let have = have
+            .enumerate()
+            .map(|(row, (t, value))| (t, value, start(row)));
+        let mut merged: Vec<(i64, T, i64)> = have.collect();
+        merged.append(&mut all);
+        // Stable: what the column has comes first.
+        merged.sort_by_key(|(t, ..)| *t);
+        merged.dedup_by_key(|(t, ..)| *t);
+        all = merged;
+    }
     *timestamps_ms = all.iter().map(|(t, ..)| *t).collect();
-    if !starts.is_empty() {
-        starts_ms.extend(all.iter().map(|(.., start)| *start));
+    if all.iter().any(|(.., start_ms)| *start_ms != 0) {
+        starts_ms.extend(all.iter().map(|(.., start_ms)| *start_ms));
     }
     values.extend(all.into_iter().map(|(_, value, _)| value));
+}
+
+/// Notes start timestamps of samples that a column has.
+fn set_starts(timestamps_ms: &[i64], starts_ms: &mut Vec<i64>, starts: &[(i64, i64)]) {
+    if starts.is_empty() {
+        return;
+    }
+    starts_ms.resize(timestamps_ms.len(), 0);
+    for (t, start_ms) in starts {
+        if let Ok(row) = timestamps_ms.binary_search(t)
+            && starts_ms[row] == 0
+        {
+            starts_ms[row] = *start_ms;
+        }
+    }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use barograph_model::{Labels, Matcher, TimeRange};
+use barograph_model::{Labels, Matcher, TimeRange, is_stale, stale_nan};
+use roaring::RoaringBitmap;
 
 use super::Damage;
-use super::beside::Beside;
+use super::beside::{Beside, Extra};
 use super::chunk::{ChunkFiles, ChunkSamples, OpenChunks, encoding};
 use super::import::untouched_until_ms;
 use super::index::{ChunkMeta, Index, Series};
@@ -33,6 +34,8 @@ pub(crate) struct ForeignBlock {
     index: Index,
     chunks: ChunkFiles,
     tombstones: Tombstones,
+    /// Series whose floats are not all that [`Self::read`] can pass on.
+    incomplete: Mutex<RoaringBitmap>,
 }
 
 impl ForeignBlock {
@@ -84,6 +87,7 @@ impl ForeignBlock {
             index,
             chunks,
             tombstones,
+            incomplete: Mutex::default(),
         })
     }
 
@@ -181,12 +185,14 @@ impl ForeignBlock {
         range: TimeRange,
         assembly: &mut Assembly<'_>,
     ) -> Result<(), ReadError> {
+        let mut incomplete = false;
         let read = self.each_chunk(at.series, range, is_float, |samples, keep| {
             let ChunkSamples::Floats(samples) = samples else {
                 return;
             };
             let (key, column) = assembly.interned(samples.timestamps_ms);
             let (values, runs) = assembly.parts();
+            incomplete |= !samples.starts_ms.is_empty();
             for (first, count) in keep {
                 let rows = *first as usize..(*first + *count) as usize;
                 let taken = &samples.values[rows];
@@ -195,6 +201,7 @@ impl ForeignBlock {
                     runs.push(key, &column, *first, *count);
                     continue;
                 }
+                incomplete = true;
                 for (row, value) in (*first..).zip(taken) {
                     if !is_marker(value.to_bits()) {
                         values.push(*value);
@@ -203,42 +210,65 @@ impl ForeignBlock {
                 }
             }
         });
+        if incomplete {
+            self.incomplete().insert(at.series);
+        }
         read.map_err(|damage| self.read_error(damage))
     }
 
-    /// Reads what the column of a series cannot carry as it is: histograms, and floats whose bits
-    /// mean something else there.
+    /// Reads what the column of a series cannot carry as it is: histograms, floats whose bits mean
+    /// something else there, and start timestamps. The floats of the range were read before.
     pub(crate) fn beside(
         &self,
         at: BlockSeries,
         range: TimeRange,
         into: &mut Vec<Beside>,
     ) -> Result<(), ReadError> {
-        let wanted = |_| true;
+        let floats_too = self.incomplete().contains(at.series);
+        let wanted = |encoding| floats_too || !is_float(encoding);
         let read = self.each_chunk(at.series, range, wanted, |samples, keep| {
             let rows = keep
                 .iter()
                 .flat_map(|(first, count)| *first as usize..(*first + *count) as usize);
+            let mut put = |timestamp_ms, extra, starts_ms: &[i64], row: usize| {
+                into.push(Beside {
+                    timestamp_ms,
+                    start_ms: starts_ms.get(row).copied().unwrap_or_default(),
+                    extra,
+                });
+            };
             match samples {
                 ChunkSamples::Floats(samples) => {
-                    for row in rows.filter(|row| is_marker(samples.values[*row].to_bits())) {
-                        into.push(Beside {
-                            timestamp_ms: samples.timestamps_ms[row],
-                            value: Err(samples.values[row]),
-                        });
+                    for row in rows {
+                        let (t, value) = (samples.timestamps_ms[row], samples.values[row]);
+                        let starts_ms = &samples.starts_ms;
+                        if is_marker(value.to_bits()) {
+                            put(t, Extra::Float(value), starts_ms, row);
+                        } else if starts_ms.get(row).is_some_and(|start| *start != 0) {
+                            put(t, Extra::Start, starts_ms, row);
+                        }
                     }
                 }
                 ChunkSamples::Histograms(samples) => {
                     for row in rows {
-                        into.push(Beside {
-                            timestamp_ms: samples.timestamps_ms[row],
-                            value: Ok(samples.histograms[row].clone()),
-                        });
+                        let histogram = &samples.histograms[row];
+                        let extra = if is_stale(histogram.sum()) {
+                            Extra::Float(stale_nan())
+                        } else {
+                            Extra::Histogram(histogram.clone())
+                        };
+                        put(samples.timestamps_ms[row], extra, &samples.starts_ms, row);
                     }
                 }
             }
         });
         read.map_err(|damage| self.read_error(damage))
+    }
+
+    fn incomplete(&self) -> MutexGuard<'_, RoaringBitmap> {
+        self.incomplete
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls `each` with the chunks of a series that have samples in `range` and whose encoding is

@@ -90,6 +90,11 @@ impl BlockBuilder {
         self.series[series as usize].deleted.push((from_ms, to_ms));
     }
 
+    /// The labels of a series.
+    pub(super) fn labels(&self, series: u32) -> &Labels {
+        &self.series[series as usize].labels
+    }
+
     /// How many series were named.
     pub fn len(&self) -> usize {
         self.series.len()

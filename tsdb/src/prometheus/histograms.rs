@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use barograph_model::histogram::{
-    CUSTOM_BOUNDS_SCHEMA, GREATEST_EXPONENTIAL_SCHEMA, LEAST_EXPONENTIAL_SCHEMA, Span,
-};
+use barograph_model::histogram::{CUSTOM_BOUNDS_SCHEMA, RESERVED_EXPONENTIAL_SCHEMAS, Span};
 use barograph_model::{CounterResetHint, FloatHistogram, Histogram, IntegerHistogram, is_stale};
 
 use super::bits::{BitReader, XorValue};
@@ -101,7 +99,9 @@ pub(super) fn decode_integer(
             }
         };
         samples.timestamps_ms.push(timestamp_ms.value);
-        samples.histograms.push(histogram.into());
+        let mut histogram = Histogram::from(histogram);
+        histogram.reduce_reserved_schema();
+        samples.histograms.push(histogram);
         read_start(
             &mut header,
             &mut reader,
@@ -170,7 +170,9 @@ pub(super) fn decode_float(data: &[u8], with_starts: bool) -> Result<HistogramSa
             }
         };
         samples.timestamps_ms.push(timestamp_ms.value);
-        samples.histograms.push(histogram.into());
+        let mut histogram = Histogram::from(histogram);
+        histogram.reduce_reserved_schema();
+        samples.histograms.push(histogram);
         read_start(
             &mut header,
             &mut reader,
@@ -245,6 +247,11 @@ fn hint(flags: u8, index: usize) -> CounterResetHint {
     }
 }
 
+/// Whether histograms of a schema are read at all.
+pub(super) fn is_known_schema(schema: i32) -> bool {
+    schema == CUSTOM_BOUNDS_SCHEMA || RESERVED_EXPONENTIAL_SCHEMAS.contains(&schema)
+}
+
 /// How many buckets the spans have.
 pub(super) fn bucket_count(spans: &[Span]) -> usize {
     spans.iter().map(|span| span.length as usize).sum()
@@ -269,9 +276,8 @@ impl Layout {
             exponent => 0.5 * 2f64.powi(exponent as i32 - 243),
         };
         let schema = reader.varbit()?;
-        let exponential =
-            i64::from(LEAST_EXPONENTIAL_SCHEMA)..=i64::from(GREATEST_EXPONENTIAL_SCHEMA);
-        if !exponential.contains(&schema) && schema != i64::from(CUSTOM_BOUNDS_SCHEMA) {
+        let known = i32::try_from(schema).is_ok_and(is_known_schema);
+        if !known {
             return Err(reader.fail("a histogram of an unknown schema"));
         }
         let positive = read_spans(reader)?;

@@ -5,11 +5,13 @@
 //! of its format beside the others. Nothing of Prometheus's is changed: it can be started again on
 //! the directory, and finds these blocks where it would have made its own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use barograph_model::{Exemplar, Labels, Metadata, MetricKind};
 
 use super::builder::{BLOCK_SPAN_MS, BlockBuilder, Owned};
 use super::log::read_segment;
@@ -29,19 +31,26 @@ const DAMAGE_REPORTED_LIMIT: u64 = 100;
 const TRIAL_MS: i64 = 24 * 3_600_000;
 
 /// What an import did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Imported {
     pub(crate) blocks: u64,
     pub(crate) series: u64,
     pub(crate) samples: u64,
+    /// Records that were read.
+    pub(crate) records: u64,
     /// Places of the log that cannot be read.
     pub(crate) damaged: u64,
-    /// Exemplars and metadata, which have no place in blocks.
-    pub(crate) skipped: u64,
+    /// Samples and exemplars of series whose labels the log no longer has.
+    pub(crate) dropped: u64,
+    pub(crate) seconds: f64,
+    /// The newest, in the order of the log: they have no place in blocks.
+    pub(crate) exemplars: VecDeque<(Labels, Exemplar)>,
+    /// What families said of themselves last; no place in blocks either.
+    pub(crate) metadata: BTreeMap<String, Metadata>,
 }
 
 /// Takes over the log of a Prometheus in the data directory, where there is one that was not taken
-/// over yet. `now_ms` names the blocks.
+/// over yet, with at most so many exemplars. `now_ms` names the blocks.
 ///
 /// # Errors
 /// The disk refuses; what was written so far is whole, and the next start goes on.
@@ -49,6 +58,7 @@ pub(crate) fn import_log(
     disk: &Arc<dyn Disk>,
     root: &Path,
     now_ms: i64,
+    exemplars_limit: usize,
 ) -> Result<Option<Imported>, Failure> {
     let logs = Logs::find(disk, root)?;
     let Some(state) = logs.state(disk)? else {
@@ -64,13 +74,11 @@ pub(crate) fn import_log(
         "this is a data directory of Prometheus: taking over what is only in its log");
     let blocks_end_ms = prepare(disk, root)?;
     let until_ms = marker.map_or(i64::MIN, |marker| marker.until_ms);
-    let mut head = Head::new(blocks_end_ms.max(until_ms));
+    let mut head = Head::new(blocks_end_ms.max(until_ms), exemplars_limit);
     head.read(disk, &logs)?;
     let mut imported = Imported {
         series: head.builder.len() as u64,
-        damaged: head.damaged,
-        skipped: head.skipped,
-        ..Imported::default()
+        ..head.imported
     };
     let (blocks, end_ms) = head.builder.write_to(disk, root, now_ms, |_, _| {})?;
     let until_ms = until_ms.max(end_ms);
@@ -82,12 +90,15 @@ pub(crate) fn import_log(
         taken_over_ms: now_ms,
     }
     .write(disk, root)?;
+    imported.seconds = began.elapsed().as_secs_f64();
     tracing::info!(
         blocks = imported.blocks,
         series = imported.series,
         samples = imported.samples,
+        exemplars = imported.exemplars.len(),
+        metadata = imported.metadata.len(),
         damaged = imported.damaged,
-        exemplars_and_metadata_left_out = imported.skipped,
+        dropped = imported.dropped,
         milliseconds = began.elapsed().as_millis() as u64,
         "the log of Prometheus is taken over"
     );
@@ -233,18 +244,18 @@ struct Head {
     from_ms: i64,
     by_reference: HashMap<u64, u32>,
     builder: BlockBuilder,
-    damaged: u64,
-    skipped: u64,
+    exemplars_limit: usize,
+    imported: Imported,
 }
 
 impl Head {
-    fn new(from_ms: i64) -> Self {
+    fn new(from_ms: i64, exemplars_limit: usize) -> Self {
         Self {
             from_ms,
             by_reference: HashMap::new(),
             builder: BlockBuilder::new(BLOCK_SPAN_MS),
-            damaged: 0,
-            skipped: 0,
+            exemplars_limit,
+            imported: Imported::default(),
         }
     }
 
@@ -282,11 +293,12 @@ impl Head {
                 }
             },
         );
-        self.damaged += damaged;
+        self.imported.damaged += damaged;
         Ok(())
     }
 
     fn read_record(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        self.imported.records += 1;
         record::decode(bytes, |entry| match entry {
             Entry::Series(reference, labels) => {
                 let number = self.builder.series(&labels);
@@ -295,11 +307,12 @@ impl Head {
             Entry::Float(reference, timestamp_ms, value) => {
                 self.push(reference, timestamp_ms, Owned::Float(value));
             }
-            Entry::Histogram(reference, timestamp_ms, histogram) => {
+            Entry::Histogram(reference, timestamp_ms, mut histogram) => {
                 if record::is_consistent(&histogram) {
+                    histogram.reduce_reserved_schema();
                     self.push(reference, timestamp_ms, Owned::Histogram(histogram));
                 } else {
-                    self.damaged += 1;
+                    self.imported.damaged += 1;
                 }
             }
             Entry::Tombstone(reference, from_ms, to_ms) => {
@@ -307,18 +320,54 @@ impl Head {
                     self.builder.delete(*number, from_ms, to_ms);
                 }
             }
-            Entry::Other => self.skipped += 1,
+            Entry::Exemplar(reference, exemplar) => self.exemplar(reference, exemplar),
+            Entry::Metadata(reference, metadata) => {
+                if let Some(number) = self.by_reference.get(&reference) {
+                    let name = self.builder.labels(*number).metric_name();
+                    let family = family(name, metadata.kind).to_owned();
+                    self.imported.metadata.insert(family, metadata);
+                }
+            }
+            Entry::Other => {}
         })
     }
 
+    fn exemplar(&mut self, reference: u64, exemplar: Exemplar) {
+        let Some(number) = self.by_reference.get(&reference) else {
+            self.imported.dropped += 1;
+            return;
+        };
+        if self.exemplars_limit == 0 {
+            return;
+        }
+        let exemplars = &mut self.imported.exemplars;
+        if exemplars.len() >= self.exemplars_limit {
+            exemplars.pop_front();
+        }
+        exemplars.push_back((self.builder.labels(*number).clone(), exemplar));
+    }
+
     fn push(&mut self, reference: u64, timestamp_ms: i64, value: Owned) {
-        // Samples of series that were collected before the checkpoint have no labels any more.
-        if let Some(number) = self.by_reference.get(&reference)
-            && timestamp_ms >= self.from_ms
-        {
-            self.builder.put(*number, timestamp_ms, value);
+        match self.by_reference.get(&reference) {
+            Some(number) if timestamp_ms >= self.from_ms => {
+                self.builder.put(*number, timestamp_ms, value);
+            }
+            Some(_) => {}
+            // The series was forgotten before the checkpoint, which has no labels of it any more.
+            None => self.imported.dropped += u64::from(timestamp_ms >= self.from_ms),
         }
     }
+}
+
+/// The family of a metric: several make up a histogram or a summary.
+fn family(name: &str, kind: MetricKind) -> &str {
+    let suffixes: &[&str] = match kind {
+        MetricKind::Histogram | MetricKind::GaugeHistogram => &["_bucket", "_sum", "_count"],
+        MetricKind::Summary => &["_sum", "_count"],
+        _ => &[],
+    };
+    let mut stripped = suffixes.iter().filter_map(|s| name.strip_suffix(s));
+    stripped.next().unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -401,6 +450,33 @@ mod tests {
         out
     }
 
+    fn exemplars_of(list: &[(u64, i64, &str)]) -> Vec<u8> {
+        let mut out = vec![4];
+        let (first, first_ms, _) = list[0];
+        out.extend_from_slice(&first.to_be_bytes());
+        out.extend_from_slice(&first_ms.to_be_bytes());
+        for (reference, timestamp_ms, id) in list {
+            put_signed(&mut out, reference.wrapping_sub(first) as i64);
+            put_signed(&mut out, timestamp_ms - first_ms);
+            out.extend_from_slice(&0.5f64.to_bits().to_be_bytes());
+            put_varint(&mut out, 1);
+            put_text(&mut out, "id");
+            put_text(&mut out, id);
+        }
+        out
+    }
+
+    fn metadata(reference: u64, kind: u8, help: &str) -> Vec<u8> {
+        let mut out = vec![6];
+        put_varint(&mut out, reference);
+        out.push(kind);
+        put_varint(&mut out, 2);
+        for text in ["UNIT", "", "HELP", help] {
+            put_text(&mut out, text);
+        }
+        out
+    }
+
     fn content(root: &Path) -> Vec<(String, i64, f64)> {
         let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
         let mut all = Vec::new();
@@ -436,7 +512,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let root = directory.path();
         let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
-        assert_eq!(import_log(&disk, root, NOW_MS).expect("imports"), None);
+        assert_eq!(import_log(&disk, root, NOW_MS, 10).expect("imports"), None);
 
         let mut checkpoint = Segment::default();
         checkpoint.record(&series(&[(1, "a"), (2, "b")]), 0);
@@ -476,10 +552,17 @@ mod tests {
         let torn_at = last.0.len() + 9;
         last.record(&samples(&[(2, 11_000, 6.0)]), 0);
         last.0.truncate(torn_at);
-        last.write(&root.join("wal/00000006"));
         let mut late = Segment::default();
         late.record(&samples(&[(2, 10, 0.5)]), 0);
         late.write(&root.join("wbl/00000000"));
+        let exemplars: Vec<_> = (0..12).map(|n| (7, 3000 + n, "trace")).collect();
+        let mut beside = Segment::default();
+        beside.record(&exemplars_of(&exemplars), 0);
+        beside.record(&exemplars_of(&[(99, 1, "nobody's")]), 0);
+        beside.record(&metadata(7, 1, "what it counts"), 0);
+        beside.record(&samples(&[(99, 4000, 1.0)]), 0);
+        beside.write(&root.join("wal/00000006"));
+        last.write(&root.join("wal/00000007"));
 
         let mut want: Vec<(String, i64, f64)> = many
             .iter()
@@ -497,7 +580,7 @@ mod tests {
         ] {
             want.push((id.to_owned(), timestamp_ms, value));
         }
-        let imported = import_log(&disk, root, NOW_MS)
+        let imported = import_log(&disk, root, NOW_MS, 10)
             .expect("imports")
             .expect("a log");
         assert_eq!(
@@ -505,15 +588,25 @@ mod tests {
             (2, 3, 1)
         );
         assert_eq!(imported.samples, want.len() as u64);
+        // The newest that there is room for; a sample and an exemplar of a series without labels.
+        let (labels, exemplar) = &imported.exemplars[0];
+        assert_eq!((labels.get("id"), exemplar.timestamp_ms), ("c", 3002));
+        assert_eq!(exemplar.labels.get("id"), "trace");
+        assert_eq!((imported.exemplars.len(), imported.dropped), (10, 2));
+        let said = &imported.metadata["m"];
+        assert_eq!(
+            (said.kind, &*said.help),
+            (MetricKind::Counter, "what it counts")
+        );
         assert_eq!(content(root), want);
-        assert_eq!(import_log(&disk, root, NOW_MS).expect("imports"), None);
+        assert_eq!(import_log(&disk, root, NOW_MS, 10).expect("imports"), None);
 
         // Prometheus went on for a while.
         let last_ms = 20_000_000;
         last.0.truncate(torn_at - 9);
         last.record(&samples(&[(2, last_ms, 6.5)]), 0);
-        last.write(&root.join("wal/00000006"));
-        let again = import_log(&disk, root, NOW_MS)
+        last.write(&root.join("wal/00000007"));
+        let again = import_log(&disk, root, NOW_MS, 10)
             .expect("imports")
             .expect("a log");
         want.insert(want.len() - 3, ("b".to_owned(), last_ms, 6.5));

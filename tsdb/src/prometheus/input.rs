@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use barograph_model::{Histogram, STALE_NAN_BITS, TimeRange, is_stale};
+use barograph_model::{STALE_NAN_BITS, TimeRange, is_stale};
 
 use super::Damage;
 use super::block::ForeignBlock;
@@ -148,7 +148,7 @@ impl ForeignInput {
             .each_chunk(reference, TimeRange::ALL, wanted, |samples, _| {
                 if let ChunkSamples::Histograms(samples) = samples {
                     let (mut bytes, mut values) = (Vec::new(), Vec::new());
-                    let live = samples.histograms.iter().filter(|h| !is_stale(sum_of(h)));
+                    let live = samples.histograms.iter().filter(|h| !is_stale(h.sum()));
                     for histogram in live {
                         bytes.clear();
                         values.clear();
@@ -208,7 +208,7 @@ impl ForeignInput {
                         for row in rows.clone().map(|row| row as usize) {
                             let (t, histogram) =
                                 (samples.timestamps_ms[row], &samples.histograms[row]);
-                            if is_stale(sum_of(histogram)) {
+                            if is_stale(histogram.sum()) {
                                 own.push((t, STALE_NAN_BITS));
                                 continue;
                             }
@@ -282,13 +282,6 @@ impl State {
             runs,
             values,
         }
-    }
-}
-
-fn sum_of(histogram: &Histogram) -> f64 {
-    match histogram {
-        Histogram::Integer(histogram) => histogram.sum,
-        Histogram::Float(histogram) => histogram.sum,
     }
 }
 

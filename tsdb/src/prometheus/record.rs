@@ -1,9 +1,13 @@
 //! Records of Prometheus's write-ahead log.
 
 use barograph_model::histogram::{CUSTOM_BOUNDS_SCHEMA, Span};
-use barograph_model::{CounterResetHint, FloatHistogram, Histogram, IntegerHistogram, Labels};
+use barograph_model::{
+    CounterResetHint, Exemplar, FloatHistogram, Histogram, IntegerHistogram, Labels, Metadata,
+    MetricKind,
+};
 
 use super::be64;
+use super::histograms::is_known_schema;
 use crate::bytes::{Malformed, Reader};
 
 /// One entry of a record.
@@ -17,7 +21,11 @@ pub(super) enum Entry {
     Histogram(u64, i64, Histogram),
     /// A deleted stretch of a series, both ends inclusive.
     Tombstone(u64, i64, i64),
-    /// An exemplar, or the metadata of a series: read over.
+    /// An exemplar of a series.
+    Exemplar(u64, Exemplar),
+    /// What the family of a series says of itself.
+    Metadata(u64, Metadata),
+    /// Read over: where Prometheus keeps chunks of its head.
     Other,
 }
 
@@ -75,7 +83,14 @@ pub(super) fn decode(record: &[u8], mut each: impl FnMut(Entry)) -> Result<(), M
                 each(Entry::Tombstone(reference, from_ms, to_ms));
             }
         }
-        kind::EXEMPLARS | kind::METADATA | kind::MAPPED_CHUNKS => each(Entry::Other),
+        kind::EXEMPLARS => exemplars(&mut reader, &mut each)?,
+        kind::METADATA => {
+            while !reader.is_at_end() {
+                let reference = reader.varint()?;
+                each(Entry::Metadata(reference, metadata(&mut reader)?));
+            }
+        }
+        kind::MAPPED_CHUNKS => each(Entry::Other),
         _ => return Err(reader.fail("a record of an unknown type")),
     }
     Ok(())
@@ -128,6 +143,51 @@ fn samples_with_starts(
         each(value(reader, kind, reference, timestamp_ms)?);
     }
     Ok(())
+}
+
+/// As [`samples`], with labels behind each value.
+fn exemplars(reader: &mut Reader<'_>, each: &mut impl FnMut(Entry)) -> Result<(), Malformed> {
+    if reader.is_at_end() {
+        return Ok(());
+    }
+    let (first, first_ms) = (be64(reader)?, be64(reader)? as i64);
+    while !reader.is_at_end() {
+        let reference = first.wrapping_add_signed(reader.signed()?);
+        let exemplar = Exemplar {
+            timestamp_ms: first_ms.wrapping_add(reader.signed()?),
+            value: float(reader)?,
+            labels: labels(reader)?,
+        };
+        each(Entry::Exemplar(reference, exemplar));
+    }
+    Ok(())
+}
+
+/// The kind, and named texts; names that are not known are read over.
+fn metadata(reader: &mut Reader<'_>) -> Result<Metadata, Malformed> {
+    let kind = match reader.u8()? {
+        1 => MetricKind::Counter,
+        2 => MetricKind::Gauge,
+        3 => MetricKind::Histogram,
+        4 => MetricKind::GaugeHistogram,
+        5 => MetricKind::Summary,
+        6 => MetricKind::Info,
+        7 => MetricKind::StateSet,
+        _ => MetricKind::Unknown,
+    };
+    let mut metadata = Metadata {
+        kind,
+        ..Metadata::default()
+    };
+    for _ in 0..reader.count(2)? {
+        let (name, text) = (reader.text()?, reader.text()?);
+        match name {
+            "UNIT" => text.clone_into(&mut metadata.unit),
+            "HELP" => text.clone_into(&mut metadata.help),
+            _ => {}
+        }
+    }
+    Ok(metadata)
 }
 
 fn value(
@@ -244,8 +304,12 @@ fn bounds(reader: &mut Reader<'_>, schema: i32) -> Result<Vec<f64>, Malformed> {
     }
 }
 
-/// Whether the spans of a histogram have the buckets it has: what a chunk takes for granted.
+/// Whether its schema is one to read, and its spans have the buckets it has: what a chunk takes for
+/// granted.
 pub(super) fn is_consistent(histogram: &Histogram) -> bool {
+    if !is_known_schema(histogram.schema()) {
+        return false;
+    }
     let fits = |spans: &[Span], buckets: usize| {
         let count = spans.iter().map(|span| u64::from(span.length)).sum::<u64>();
         count == buckets as u64
