@@ -61,3 +61,39 @@ fn give_back() {
         unsafe { libc::malloc_trim(0) };
     }
 }
+
+/// Bytes this process may have: what the machine has, or less where its control group says so. 0
+/// where neither is known.
+pub(crate) fn machine_bytes() -> u64 {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let groups = [
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ];
+    let of_groups = groups
+        .iter()
+        .filter_map(|path| read(path).trim().parse().ok());
+    let of_machine = total_of(&read("/proc/meminfo"));
+    of_groups.chain(of_machine).min().unwrap_or(0)
+}
+
+/// The total that `/proc/meminfo` names, bytes.
+fn total_of(meminfo: &str) -> Option<u64> {
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_total_of_the_machine_is_found() {
+        let text = "MemTotal:       24570108 kB\nMemFree:         3510108 kB\n";
+        assert_eq!(total_of(text), Some(24_570_108 << 10));
+        assert_eq!(total_of("MemFree: 1 kB\n"), None);
+    }
+}

@@ -27,6 +27,8 @@ pub(crate) use listen::Listeners;
 
 /// Longest wait for requests under way when stopping.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// Of the memory this process may have, queries get one part in so many where nothing else is said.
+const QUERIES_SHARE: u64 = 2;
 /// Longest wait for queued notifications when stopping.
 const NOTIFIER_LIMIT: Duration = Duration::from_secs(5);
 
@@ -229,6 +231,10 @@ pub(crate) async fn start(
             lookback_ms: settings.lookback_ms,
             timeout: settings.query_timeout,
             max_samples: settings.query_max_samples,
+            max_memory_bytes: settings.query_max_memory_bytes,
+            max_total_memory_bytes: settings
+                .query_max_total_memory_bytes
+                .unwrap_or_else(|| crate::memory::machine_bytes() / QUERIES_SHARE),
             default_step_ms: config.evaluation_interval_ms,
             delayed_name_removal: settings.has_feature("promql-delayed-name-removal"),
             use_start_timestamps: settings.has_feature("use-start-timestamps"),

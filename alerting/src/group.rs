@@ -9,7 +9,7 @@ use std::time::Instant;
 use barograph_model::labels::METRIC_NAME;
 use barograph_model::{Labels, LabelsBuilder};
 use barograph_query::{
-    Cancel, Engine, Expr, Outcome, QueryError, QueryOptions, Value, VectorSample, parse_with,
+    Cancel, Engine, Expr, Lane, Outcome, QueryError, QueryOptions, Value, VectorSample, parse_with,
 };
 use barograph_tsdb::{Db, GroupId, SeriesRef, Snapshot};
 
@@ -520,6 +520,7 @@ impl Evaluation<'_> {
     fn vector(&self, expr: &Expr, time_ms: i64) -> Result<Vec<VectorSample>, RuleError> {
         let options = QueryOptions {
             cancel: self.context.cancel.clone(),
+            lane: Lane::Rules,
             ..QueryOptions::default()
         };
         let outcome = self

@@ -13,8 +13,10 @@ use crate::ast::{Expr, ValueType};
 use crate::error::QueryError;
 use crate::eval::vector::{Vector, is_absent, same_labels};
 use crate::eval::{Arena, Evaluator, Limits, SampleCounts};
+use crate::memory::Budget;
 use crate::metrics::Metrics;
 use crate::plan::{PlanContext, Root, Steps, plan};
+use crate::pool::Lane;
 use crate::running::{RunningQueries, RunningQuery};
 use crate::value::{HistogramSample, Outcome, QueryStats, Series, Value, VectorSample};
 
@@ -27,6 +29,11 @@ pub struct EngineOptions {
     pub timeout: Duration,
     /// Most samples a query may hold.
     pub max_samples: u64,
+    /// Most bytes a query may hold; 0 for no limit.
+    pub max_memory_bytes: u64,
+    /// Most bytes all running queries may hold together, of which users leave a quarter to rules;
+    /// 0 for no limit.
+    pub max_total_memory_bytes: u64,
     /// The step of a subquery that names none, milliseconds: the global evaluation interval.
     pub default_step_ms: i64,
     /// Drop metric names when a query ends instead of where they lose their meaning (feature flag
@@ -42,6 +49,8 @@ impl Default for EngineOptions {
             lookback_ms: 300_000,
             timeout: Duration::from_mins(2),
             max_samples: 50_000_000,
+            max_memory_bytes: 2 << 30,
+            max_total_memory_bytes: 0,
             default_step_ms: 60_000,
             delayed_name_removal: false,
             use_start_timestamps: false,
@@ -87,6 +96,8 @@ pub struct QueryOptions {
     pub cancel: Cancel,
     /// Count samples step by step as well.
     pub per_step: bool,
+    /// Who asks: users leave memory to rules.
+    pub lane: Lane,
     /// Note where the time goes.
     pub profile: bool,
 }
@@ -97,12 +108,19 @@ pub struct Engine {
     options: Arc<EngineOptions>,
     metrics: Arc<Metrics>,
     running: Arc<RunningQueries>,
+    budget: Arc<Budget>,
 }
 
 impl Engine {
     /// An engine; registers its metrics.
     pub fn new(options: EngineOptions, registry: &Registry) -> Self {
+        let budget = Budget::new(
+            options.max_memory_bytes,
+            options.max_total_memory_bytes,
+            registry,
+        );
         Self {
+            budget,
             options: Arc::new(options),
             metrics: Arc::new(Metrics::new(registry)),
             running: Arc::new(RunningQueries::new(registry)),
@@ -158,6 +176,8 @@ impl Engine {
                     if vector.has_equal_labels() {
                         return Err(same_labels());
                     }
+                    let size = vector.len() * size_of::<VectorSample>();
+                    let _result = evaluator.result(size)?;
                     let elements = vector.rows().filter_map(|(meta, values)| {
                         let value = values.first().filter(|value| !is_absent(**value))?;
                         let histogram = evaluator.arena.get(*value);
@@ -208,7 +228,7 @@ impl Engine {
             let vector = match root {
                 Root::Scalar(plan) => {
                     let values = evaluator.scalar(plan, &steps)?;
-                    let mut vector = Vector::new(steps.count);
+                    let mut vector = Vector::new(steps.count, evaluator.limits.held());
                     if steps.count > 0 {
                         vector.push(Labels::empty(), false, &values);
                     }
@@ -224,6 +244,7 @@ impl Engine {
                     ));
                 }
             };
+            let _result = evaluator.result(vector.present() * size_of::<Sample>())?;
             Ok(Value::Matrix(matrix(&vector, &steps, &evaluator.arena)))
         })
     }
@@ -246,10 +267,14 @@ impl Engine {
             end_ms: context.end_ms,
             step_ms: context.step_ms,
             running_seconds: 0.0,
+            memory_bytes: 0,
+            peak_bytes: 0,
         };
-        let listed = self.running.begin(listed, options.cancel.clone());
+        let memory = self.budget.open(options.lane);
+        let cancel = options.cancel.clone();
+        let listed = self.running.begin(listed, cancel.clone(), memory.clone());
         let deadline = options.deadline.unwrap_or(began + self.options.timeout);
-        let limits = Limits::new(deadline, options.cancel.clone(), self.options.max_samples);
+        let limits = Limits::new(deadline, cancel, self.options.max_samples, memory);
         limits.check()?;
         let root = plan(expr.root(), context)?;
         self.metrics.prepared(began.elapsed());
@@ -268,6 +293,13 @@ impl Engine {
         let counts = std::mem::take(&mut evaluator.counts);
         self.metrics.evaluated(evaluating.elapsed(), &counts);
         drop((running, listed));
+        if let Some(limit) = value
+            .as_ref()
+            .err()
+            .and_then(|e| evaluator.limits.passed(e))
+        {
+            self.budget.refuse(limit);
+        }
         let value = value?;
         let (warnings, infos) = evaluator.annotations.render(expr.text());
         Ok(Outcome {
@@ -283,6 +315,8 @@ impl Engine {
                     .zip(counts.steps.unwrap_or_default())
                     .collect(),
                 peak_samples: evaluator.limits.peak(),
+                peak_bytes: evaluator.limits.memory.peak(),
+                pages_decoded: counts.pages_decoded,
             },
             profile: evaluator.profiler.map(|profiler| profiler.take().finish()),
         })

@@ -15,6 +15,7 @@ mod eval;
 mod gomath;
 mod kernels;
 mod lex;
+mod memory;
 mod metrics;
 mod parse;
 mod plan;

@@ -14,9 +14,10 @@ const STACK_BYTES: usize = 16 << 20;
 const RULES_QUEUE_LIMIT: usize = 100_000;
 
 /// Who asks. Rules have threads that users cannot take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Lane {
     /// The HTTP API.
+    #[default]
     User,
     /// Recording and alerting rules.
     Rules,

@@ -7,6 +7,7 @@ use std::time::Instant;
 use barograph_instrument::{Counter, Registry};
 
 use crate::engine::Cancel;
+use crate::memory::Account;
 
 /// A query that runs.
 #[derive(Clone, Debug)]
@@ -23,6 +24,10 @@ pub struct RunningQuery {
     pub step_ms: i64,
     /// For how long it has been running, seconds.
     pub running_seconds: f64,
+    /// Bytes it holds.
+    pub memory_bytes: u64,
+    /// Most bytes it held at a time so far.
+    pub peak_bytes: u64,
 }
 
 /// All queries of an engine that run.
@@ -31,18 +36,18 @@ pub(crate) struct RunningQueries {
     cancelled: Counter,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Inner {
     next: u64,
     /// By number. As many as threads evaluate.
     queries: BTreeMap<u64, Entry>,
 }
 
-#[derive(Debug)]
 struct Entry {
     query: RunningQuery,
     began: Instant,
     cancel: Cancel,
+    memory: Arc<Account>,
 }
 
 impl RunningQueries {
@@ -57,7 +62,12 @@ impl RunningQueries {
     }
 
     /// Lists a query until the guard goes; `query` needs no number.
-    pub(crate) fn begin(&self, mut query: RunningQuery, cancel: Cancel) -> Listed {
+    pub(crate) fn begin(
+        &self,
+        mut query: RunningQuery,
+        cancel: Cancel,
+        memory: Arc<Account>,
+    ) -> Listed {
         let mut inner = lock(&self.inner);
         inner.next += 1;
         let id = inner.next;
@@ -66,6 +76,7 @@ impl RunningQueries {
             query,
             began: Instant::now(),
             cancel,
+            memory,
         };
         inner.queries.insert(id, entry);
         Listed {
@@ -79,6 +90,8 @@ impl RunningQueries {
         let inner = lock(&self.inner);
         let each = inner.queries.values().map(|entry| RunningQuery {
             running_seconds: entry.began.elapsed().as_secs_f64(),
+            memory_bytes: entry.memory.used(),
+            peak_bytes: entry.memory.peak(),
             ..entry.query.clone()
         });
         each.collect()
@@ -115,6 +128,8 @@ fn lock(inner: &Mutex<Inner>) -> std::sync::MutexGuard<'_, Inner> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Budget;
+    use crate::pool::Lane;
 
     #[test]
     fn queries_are_listed_while_they_run_and_stop_by_number() {
@@ -126,10 +141,13 @@ mod tests {
             end_ms: 0,
             step_ms: 0,
             running_seconds: 0.0,
+            memory_bytes: 0,
+            peak_bytes: 0,
         };
+        let account = || Budget::new(0, 0, &Registry::new()).open(Lane::User);
         let cancel = Cancel::default();
-        let first = running.begin(query("a"), Cancel::default());
-        let second = running.begin(query("b"), cancel.clone());
+        let first = running.begin(query("a"), Cancel::default(), account());
+        let second = running.begin(query("b"), cancel.clone(), account());
         let texts: Vec<String> = running.list().into_iter().map(|q| q.text).collect();
         assert_eq!(texts, ["a", "b"]);
         let id = running.list()[1].id;

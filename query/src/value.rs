@@ -81,6 +81,10 @@ pub struct QueryStats {
     pub per_step: Vec<(i64, StepSamples)>,
     /// Most samples held at a time.
     pub peak_samples: u64,
+    /// Most bytes held at a time: samples read, columns, histograms, labels, the result.
+    pub peak_bytes: u64,
+    /// Pages of values that were decoded.
+    pub pages_decoded: u64,
 }
 
 /// The samples of one step.
@@ -107,6 +111,10 @@ pub struct ProfileNode {
     pub points: u64,
     /// Samples read from the store in it and below.
     pub samples_read: u64,
+    /// Pages of values decoded in it and below.
+    pub pages_decoded: u64,
+    /// Most bytes the query held at a time while this ran.
+    pub peak_bytes: u64,
     /// The parts it took its series from.
     pub children: Vec<ProfileNode>,
 }

@@ -96,6 +96,75 @@ fn a_query_stops_at_its_limits() {
 }
 
 #[test]
+fn memory_is_limited_and_reported() {
+    let bench = Bench::new();
+    let ask = |options: EngineOptions, registry: &Registry, text: &str, lane: Lane| {
+        let expr = parse(text).expect("valid");
+        let query = QueryOptions {
+            lane,
+            profile: true,
+            ..QueryOptions::default()
+        };
+        Engine::new(options, registry).range(&bench.snapshot(), &expr, STEPS, &query)
+    };
+    let held = |text: &str| {
+        let outcome = ask(EngineOptions::default(), &Registry::new(), text, Lane::User);
+        outcome.expect("answered")
+    };
+    // 10 series of 61 steps: at least their slots, and as many samples of the result.
+    let outcome = held("m");
+    assert!(
+        outcome.stats.peak_bytes > 610 * (8 + 16),
+        "{:?}",
+        outcome.stats
+    );
+    assert!(outcome.stats.peak_bytes < 100_000, "{:?}", outcome.stats);
+    // Series that are added up are not held together.
+    assert!(held("sum(m)").stats.peak_bytes < outcome.stats.peak_bytes);
+    // All rows of a quantile are.
+    let quantile = held("quantile(0.5, m)").stats.peak_bytes;
+    assert!(quantile > 610 * 8, "{quantile}");
+    let [node] = &outcome.profile.expect("asked for")[..] else {
+        panic!("one part");
+    };
+    assert!(node.pages_decoded >= 10, "{node:?}");
+    assert!(node.peak_bytes > 610 * 8 && node.peak_bytes <= outcome.stats.peak_bytes);
+
+    let options = EngineOptions {
+        max_memory_bytes: 10_000,
+        ..EngineOptions::default()
+    };
+    let registry = Registry::new();
+    let error = ask(options.clone(), &registry, "m", Lane::User).expect_err("too much");
+    assert!(matches!(error, QueryError::Execution(_)), "{error:?}");
+    let text = error.to_string();
+    assert!(
+        text.contains("10000 are allowed") && text.contains("--query.max-memory"),
+        "{text}"
+    );
+    let mut page = String::new();
+    registry.encode(Format::Text004, &mut page);
+    let refused = "barograph_engine_queries_refused_total{limit=\"memory\"} 1\n";
+    assert!(page.contains(refused), "{page}");
+    assert!(
+        page.contains("barograph_engine_queries_memory_bytes 0\n"),
+        "{page}"
+    );
+
+    // Users leave a quarter to rules.
+    let options = EngineOptions {
+        max_total_memory_bytes: outcome.stats.peak_bytes + 1,
+        ..EngineOptions::default()
+    };
+    let error = ask(options.clone(), &Registry::new(), "m", Lane::User).expect_err("too much");
+    assert!(
+        error.to_string().contains("--query.max-total-memory"),
+        "{error}"
+    );
+    ask(options, &Registry::new(), "m", Lane::Rules).expect("room for rules");
+}
+
+#[test]
 fn types_and_counts_of_results() {
     let bench = Bench::new();
     let registry = Registry::new();

@@ -175,6 +175,7 @@ fn options(core: &Core, params: &Params) -> Result<QueryOptions, ApiError> {
         lookback_ms: lookback_ms.filter(|lookback_ms| *lookback_ms > 0),
         deadline: Some(Instant::now() + timeout),
         cancel: Cancel::default(),
+        lane: Lane::User,
     })
 }
 
@@ -269,8 +270,8 @@ fn stats(outcome: &Outcome, queued: Duration, began: Instant) -> String {
     per_step(&mut text, "samplesRead", |samples| samples.read);
     let _ = write!(
         text,
-        "\"samplesRead\":{},\"peakSamples\":{}}}}}",
-        stats.samples_read, stats.peak_samples
+        "\"samplesRead\":{},\"peakSamples\":{}}},\"memory\":{{\"peakBytes\":{},\"pagesDecoded\":{}}}}}",
+        stats.samples_read, stats.peak_samples, stats.peak_bytes, stats.pages_decoded
     );
     text
 }
@@ -285,8 +286,8 @@ pub(crate) fn push_profile(out: &mut String, node: &ProfileNode) {
     push_number(out, node.seconds);
     let _ = write!(
         out,
-        ",\"series\":{},\"points\":{},\"samplesRead\":{},\"children\":",
-        node.series, node.points, node.samples_read
+        ",\"series\":{},\"points\":{},\"samplesRead\":{},\"pagesDecoded\":{},\"peakBytes\":{},\"children\":",
+        node.series, node.points, node.samples_read, node.pages_decoded, node.peak_bytes
     );
     push_list(out, &node.children, push_profile);
     out.push('}');
@@ -306,7 +307,11 @@ pub(super) async fn running(core: Core) -> Reply {
         push_number(out, query.step_ms as f64 / 1000.0);
         out.push_str(",\"seconds\":");
         push_number(out, query.running_seconds);
-        out.push('}');
+        let _ = write!(
+            out,
+            ",\"memoryBytes\":{},\"peakBytes\":{}}}",
+            query.memory_bytes, query.peak_bytes
+        );
     });
     Reply::text(text)
 }

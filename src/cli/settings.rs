@@ -75,6 +75,10 @@ pub(crate) struct Settings {
     pub(crate) query_max_concurrency: usize,
     /// Most samples a query may hold.
     pub(crate) query_max_samples: u64,
+    /// Most bytes a query may hold; 0 for no limit.
+    pub(crate) query_max_memory_bytes: u64,
+    /// Most bytes all running queries may hold; 0 for no limit, `None` to go by the machine.
+    pub(crate) query_max_total_memory_bytes: Option<u64>,
     /// Least severity that is logged.
     pub(crate) log_level: tracing::Level,
     /// Whether the log is JSON.
@@ -124,8 +128,7 @@ impl Settings {
             retention_ms: values
                 .given("storage.tsdb.retention.time")
                 .map(|_| values.duration_ms("storage.tsdb.retention.time")),
-            retention_bytes: parse_size_bytes(values.text("storage.tsdb.retention.size"))
-                .unwrap_or_default(),
+            retention_bytes: values.size_bytes("storage.tsdb.retention.size"),
             outage_tolerance_ms: values.duration_ms("rules.alert.for-outage-tolerance"),
             for_grace_period_ms: values.duration_ms("rules.alert.for-grace-period"),
             resend_delay_ms: values.duration_ms("rules.alert.resend-delay"),
@@ -137,6 +140,10 @@ impl Settings {
             query_timeout: values.duration("query.timeout"),
             query_max_concurrency: values.count("query.max-concurrency")?,
             query_max_samples: values.count("query.max-samples")? as u64,
+            query_max_memory_bytes: values.size_bytes("query.max-memory"),
+            query_max_total_memory_bytes: values
+                .given("query.max-total-memory")
+                .map(|_| values.size_bytes("query.max-total-memory")),
             log_level: log_level(values.text("log.level"))?,
             log_json: log_json(values.text("log.format"))?,
             alerting_config_file: values.given("alerting.config.file").map(PathBuf::from),
@@ -235,6 +242,10 @@ impl Values {
 
     fn duration(&self, name: &str) -> Duration {
         Duration::from_millis(self.duration_ms(name).unsigned_abs())
+    }
+
+    fn size_bytes(&self, name: &str) -> u64 {
+        parse_size_bytes(self.text(name)).unwrap_or_default()
     }
 
     fn count(&self, name: &str) -> Result<usize, String> {

@@ -385,6 +385,18 @@ pub(crate) const FLAGS: &[Flag] = &[
         "50000000",
         "Most samples a query may hold.",
     ),
+    built(
+        "query.max-memory",
+        Kind::Size,
+        "2GB",
+        "Most memory a query may hold; 0 for no limit.",
+    ),
+    built(
+        "query.max-total-memory",
+        Kind::Size,
+        "",
+        "Most memory all running queries together may hold; 0 for no limit, by default half of what this process may have.",
+    ),
     moot("scrape.adjust-timestamps", Kind::Bool, "true"),
     moot("scrape.timestamp-tolerance", Kind::Duration, "2ms"),
     moot("scrape.discovery-reload-interval", Kind::Duration, "5s"),

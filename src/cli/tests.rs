@@ -50,6 +50,8 @@ fn defaults_are_prometheus_s() {
     assert_eq!(settings.listen_addresses, ["0.0.0.0:9090"]);
     assert_eq!(settings.lookback_ms, 300_000);
     assert_eq!(settings.query_max_samples, 50_000_000);
+    assert_eq!(settings.query_max_memory_bytes, 2 << 30);
+    assert_eq!(settings.query_max_total_memory_bytes, None);
     assert_eq!(settings.route_prefix, "/");
     assert_eq!(
         settings.retention(None),
@@ -98,8 +100,10 @@ fn addresses_add_up_and_other_flags_take_the_last() {
         "--query.timeout=1s",
         "--query.timeout=2s",
         "--query.max-samples=5e7",
+        "--query.max-total-memory=0",
     ]);
     assert_eq!(settings.listen_addresses, ["a:1", "b:2"]);
+    assert_eq!(settings.query_max_total_memory_bytes, Some(0));
     assert_eq!(settings.query_timeout.as_secs(), 2);
     assert_eq!(settings.query_max_samples, 50_000_000);
 }

@@ -70,6 +70,7 @@ pub(crate) struct Assembly<'a> {
     runs: Runs,
     timestamps: &'a Mutex<Timestamps>,
     tie: Tie,
+    pages_decoded: u32,
 }
 
 impl<'a> Assembly<'a> {
@@ -79,6 +80,7 @@ impl<'a> Assembly<'a> {
             runs: Runs::default(),
             timestamps,
             tie: Tie::Value,
+            pages_decoded: 0,
         }
     }
 
@@ -148,9 +150,15 @@ impl<'a> Assembly<'a> {
         self.tie
     }
 
-    /// Where values and rows go.
+    /// Where the values and rows of one more page go.
     pub(crate) fn parts(&mut self) -> (&mut Vec<f64>, &mut Runs) {
+        self.pages_decoded += 1;
         (self.values, &mut self.runs)
+    }
+
+    /// Pages decoded so far.
+    pub(crate) fn pages_decoded(&self) -> u32 {
+        self.pages_decoded
     }
 
     /// The timestamps of the values.

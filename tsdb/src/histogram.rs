@@ -26,6 +26,7 @@ pub struct HistogramColumn {
 pub(crate) struct Part {
     pub(crate) timestamps_ms: Arc<[i64]>,
     pub(crate) values: Vec<f64>,
+    pub(crate) pages_decoded: u32,
 }
 
 /// A layout, and where its components are.
@@ -94,11 +95,12 @@ impl Selection {
         if let Some(marked) = marked {
             kept.reserve(marked.ids.len());
             histograms.values.reserve(marked.ids.len());
-            self.assemble(index, range, &marked, |at, layout, values| {
+            let assembled = self.assemble(index, range, &marked, |at, layout, values| {
                 kept.push(marked.timestamps_ms[at]);
                 let histogram = layout.shape.float_histogram(values);
                 histograms.values.push(Arc::new(histogram));
-            })?;
+            });
+            column.pages_decoded += assembled?;
             histograms.timestamps_ms = if kept.len() == marked.timestamps_ms.len() {
                 marked.timestamps_ms
             } else {
@@ -106,6 +108,7 @@ impl Selection {
             };
         }
         let starts = self.read_part(index, ComponentKey::START, range)?;
+        column.pages_decoded += starts.pages_decoded;
         if !starts.values.is_empty() {
             starts_of(&starts, &column.timestamps_ms, &mut column.starts_ms);
             starts_of(
@@ -139,6 +142,7 @@ impl Selection {
             return Ok(Some(Marked { timestamps_ms, ids }));
         }
         let raw = self.read_part(index, ComponentKey::RAW, range)?;
+        column.pages_decoded += raw.pages_decoded;
         let mut raw = raw.timestamps_ms.iter().zip(&raw.values).peekable();
         let (mut floats, mut values) = (Vec::new(), Vec::new());
         let (mut marked, mut ids) = (Vec::new(), Vec::new());
@@ -168,14 +172,15 @@ impl Selection {
     }
 
     /// Calls `each` with every histogram that is complete: its place, its layout and its values. One
-    /// is not where the log lost a part of it.
+    /// is not where the log lost a part of it. Returns how many pages were decoded.
     fn assemble(
         &self,
         index: usize,
         range: TimeRange,
         marked: &Marked,
         mut each: impl FnMut(usize, &Layout, &[u64]),
-    ) -> Result<(), ReadError> {
+    ) -> Result<u32, ReadError> {
+        let mut pages_decoded = 0;
         let mut parts: HashMap<ComponentKey, usize> = HashMap::new();
         let mut aligned: Vec<Vec<Option<u64>>> = Vec::new();
         let mut layouts: HashMap<u64, Option<Known>> = HashMap::new();
@@ -194,6 +199,7 @@ impl Selection {
                     continue;
                 }
                 let part = self.read_part(index, key, range)?;
+                pages_decoded += part.pages_decoded;
                 aligned.push(align(&part, &marked.timestamps_ms));
                 parts.insert(key, aligned.len() - 1);
                 columns.push(aligned.len() - 1);
@@ -211,7 +217,7 @@ impl Selection {
                 each(at, layout, &values);
             }
         }
-        Ok(())
+        Ok(pages_decoded)
     }
 }
 

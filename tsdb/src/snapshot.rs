@@ -87,6 +87,8 @@ pub struct Column {
     pub starts_ms: Vec<i64>,
     /// The samples that are histograms. No timestamp is in both.
     pub histograms: HistogramColumn,
+    /// Pages of values that were decoded for it.
+    pub pages_decoded: u32,
 }
 
 /// The parts of a range that are not deleted.
@@ -282,6 +284,13 @@ impl Selection {
         self.series.is_empty()
     }
 
+    /// Bytes of what is known of the series, their labels and the columns read apart.
+    pub fn size_bytes(&self) -> usize {
+        /// Lists of a series: parts, blocks.
+        const LISTS_BYTES: usize = 32;
+        self.series.len() * (size_of::<Picked>() + LISTS_BYTES)
+    }
+
     /// The labels of series `index`, built at the first call.
     pub fn labels(&self, index: usize) -> &Labels {
         let series = &self.series[index];
@@ -303,6 +312,7 @@ impl Selection {
     ) -> Result<(), ReadError> {
         column.starts_ms.clear();
         column.histograms.clear();
+        column.pages_decoded = 0;
         self.read_own(index, range, column)?;
         if self.has_parts(index) {
             self.read_components(index, range, column)?;
@@ -406,6 +416,7 @@ impl Selection {
             range,
             &mut assembly,
         )?;
+        column.pages_decoded += assembly.pages_decoded();
         column.timestamps_ms = assembly.finish();
         Ok(())
     }
@@ -452,6 +463,7 @@ impl Selection {
         }
         let late = &self.snapshot.late;
         late::read(late, &picked.late, Some(key), range, &mut assembly)?;
+        part.pages_decoded = assembly.pages_decoded();
         part.timestamps_ms = assembly.finish();
         Ok(part)
     }

@@ -44,6 +44,7 @@ impl Evaluator<'_> {
         let mut drop_names: Vec<bool> = Vec::new();
         let delayed_names = self.delayed_names;
         let limits = self.limits.clone();
+        let mut memory = limits.held();
         let mut described: FastSet<Labels> = FastSet::default();
         // Each row is added up at once.
         let transient = std::mem::replace(&mut self.transient, true);
@@ -59,9 +60,15 @@ impl Evaluator<'_> {
             let group = groups.place(labels, drop_name && !delayed_names);
             if group == cells.len() {
                 limits.hold(steps.count)?;
+                memory.grow(steps.count * cell_bytes(plan.op) + GROUP_BYTES + labels.size_bytes());
                 cells.push(accumulator(plan.op, steps.count));
                 histograms.push(None);
                 drop_names.push(false);
+            }
+            if plan.op == AggregateOp::Quantile {
+                // It keeps every row.
+                memory.grow(steps.count * size_of::<f64>());
+                limits.check()?;
             }
             drop_names[group] |= drop_name && delayed_names;
             if !arena.any() || !values.iter().any(|value| is_histogram(*value)) {
@@ -70,11 +77,11 @@ impl Evaluator<'_> {
                     histograms.add(values, &arena, labels.metric_name(), span, &mut notes);
                 }
             } else if matches!(plan.op, AggregateOp::Sum | AggregateOp::Avg) {
-                histograms[group]
-                    .get_or_insert_with(|| {
-                        HistogramCells::new(steps.count, plan.op == AggregateOp::Avg)
-                    })
-                    .add(values, &arena, labels.metric_name(), span, &mut notes);
+                let cells = histograms[group].get_or_insert_with(|| {
+                    HistogramCells::new(steps.count, plan.op == AggregateOp::Avg)
+                });
+                memory.grow(cells.newly_held_bytes(values, &arena));
+                cells.add(values, &arena, labels.metric_name(), span, &mut notes);
             } else if !matches!(plan.op, AggregateOp::Count | AggregateOp::Group) {
                 drop_histograms(values);
                 let name = plan.op.as_str();
@@ -85,7 +92,7 @@ impl Evaluator<'_> {
         });
         self.transient = transient;
         streamed?;
-        let mut result = Vector::new(steps.count);
+        let mut result = Vector::new(steps.count, self.limits.held());
         let rows = groups.labels.into_iter().zip(cells).zip(histograms);
         for (((labels, cell), histograms), drop_name) in rows.zip(drop_names) {
             let mut finished = Ok(());
@@ -126,8 +133,9 @@ impl Evaluator<'_> {
     ) -> Result<Vector, QueryError> {
         let operand = self.vector(&plan.operand, steps)?;
         let mut groups = Groups::new(&plan.grouping);
+        let mut memory = self.limits.held();
         let mut places: FastMap<(usize, u64), usize> = FastMap::default();
-        let mut result = Vector::new(steps.count);
+        let mut result = Vector::new(steps.count, self.limits.held());
         for (index, (meta, values)) in operand.rows().enumerate() {
             self.limits.check()?;
             for (step, value) in values.iter().enumerate() {
@@ -150,6 +158,7 @@ impl Evaluator<'_> {
                         result.push_with(groups.labels[place].clone(), false, |_| {});
                     }
                     places.insert((index, value.to_bits()), place);
+                    memory.grow(PLACE_BYTES);
                     place
                 };
                 let slot = &mut result.values_mut(place)[step];
@@ -158,6 +167,22 @@ impl Evaluator<'_> {
         }
         self.limits.release(operand.held());
         Ok(result)
+    }
+}
+
+/// Bytes of a group beside its cells and labels: its place in the map and in the lists.
+const GROUP_BYTES: usize = 160;
+/// Bytes of the place of a value: a key, a number, and the room a map leaves.
+const PLACE_BYTES: usize = 48;
+
+/// Bytes that a group keeps per step.
+fn cell_bytes(op: AggregateOp) -> usize {
+    match op {
+        AggregateOp::Sum => 2 * size_of::<f64>(),
+        AggregateOp::Avg => size_of::<AverageCell>(),
+        AggregateOp::Stddev | AggregateOp::Stdvar => size_of::<VarianceCell>(),
+        AggregateOp::Quantile => 0,
+        _ => size_of::<f64>(),
     }
 }
 

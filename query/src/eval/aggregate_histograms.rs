@@ -3,7 +3,7 @@
 use barograph_model::FloatHistogram;
 use barograph_model::histogram::{HistogramSum, IncompatibleSchemas};
 
-use super::arena::{Arena, is_histogram};
+use super::arena::{Arena, is_histogram, size_bytes};
 use super::vector::{ABSENT, is_absent};
 use crate::annotations::{Annotation, Notes};
 use crate::ast::Span;
@@ -34,6 +34,20 @@ impl HistogramCells {
             cells: (0..steps).map(|_| None).collect(),
             is_mean,
         }
+    }
+
+    /// Bytes that adding a series will take: those of the first histogram of each step, with what
+    /// compensates them.
+    pub(super) fn newly_held_bytes(&self, values: &[f64], arena: &Arena) -> usize {
+        let new = self
+            .cells
+            .iter()
+            .zip(values)
+            .filter(|(cell, _)| cell.is_none());
+        let first = new.filter_map(|(_, value)| arena.get(*value));
+        first
+            .map(|histogram| size_of::<Cell>() + 2 * size_bytes(&histogram))
+            .sum()
     }
 
     /// Takes the histograms of one more series out of its slots.

@@ -14,6 +14,7 @@ use barograph_model::{FloatHistogram, STALE_NAN_BITS};
 use super::limits::Limits;
 use super::vector::ABSENT;
 use crate::error::QueryError;
+use crate::memory::Held;
 
 /// The upper bits of a slot that holds a histogram: those of a signalling NaN, which arithmetic
 /// never results in.
@@ -58,14 +59,25 @@ pub(crate) fn drop_histograms(values: &mut [f64]) -> bool {
 /// Keeps the histograms that slots name. Cloning shares it.
 #[derive(Clone)]
 pub(crate) struct Arena {
-    kept: Rc<RefCell<Vec<Arc<FloatHistogram>>>>,
+    kept: Rc<RefCell<Kept>>,
     limits: Limits,
+}
+
+struct Kept {
+    histograms: Vec<Arc<FloatHistogram>>,
+    size_bytes: usize,
+    memory: Held,
 }
 
 impl Arena {
     pub(crate) fn new(limits: Limits) -> Self {
+        let kept = Kept {
+            histograms: Vec::new(),
+            size_bytes: 0,
+            memory: limits.held(),
+        };
         Self {
-            kept: Rc::default(),
+            kept: Rc::new(RefCell::new(kept)),
             limits,
         }
     }
@@ -73,7 +85,7 @@ impl Arena {
     /// Whether any slot can hold a histogram.
     #[inline]
     pub(crate) fn any(&self) -> bool {
-        !self.kept.borrow().is_empty()
+        !self.kept.borrow().histograms.is_empty()
     }
 
     /// Keeps a histogram; returns what its slot holds.
@@ -84,8 +96,13 @@ impl Arena {
         let histogram = histogram.into();
         self.limits.hold(weight(&histogram))?;
         let mut kept = self.kept.borrow_mut();
-        kept.push(histogram);
-        Ok(f64::from_bits((TAG << 48) | (kept.len() - 1) as u64))
+        let size_bytes = size_bytes(&histogram);
+        kept.size_bytes += size_bytes;
+        kept.memory.grow(size_bytes);
+        kept.histograms.push(histogram);
+        Ok(f64::from_bits(
+            (TAG << 48) | (kept.histograms.len() - 1) as u64,
+        ))
     }
 
     /// The histogram of a slot; `None` where it holds a float or nothing.
@@ -95,20 +112,29 @@ impl Arena {
             return None;
         }
         let place = value.to_bits() & ((1 << 48) - 1);
-        self.kept.borrow().get(place as usize).cloned()
+        self.kept.borrow().histograms.get(place as usize).cloned()
     }
 
     /// How many it keeps, to go back to.
     pub(crate) fn mark(&self) -> usize {
-        self.kept.borrow().len()
+        self.kept.borrow().histograms.len()
     }
 
     /// Forgets those kept since the mark: nobody may hold slots of theirs any more.
     pub(crate) fn forget_since(&self, mark: usize) {
         let mut kept = self.kept.borrow_mut();
-        let weight: usize = kept.iter().skip(mark).map(|kept| weight(kept)).sum();
-        kept.truncate(mark);
-        self.limits.release(weight);
+        let gone = kept.histograms.drain(mark..);
+        let (mut samples, mut bytes) = (0, 0);
+        for histogram in gone {
+            samples += weight(&histogram);
+            bytes += size_bytes(&histogram);
+        }
+        if bytes > 0 {
+            kept.size_bytes -= bytes;
+            let left = kept.size_bytes;
+            kept.memory.set(left);
+        }
+        self.limits.release(samples);
     }
 }
 
@@ -124,12 +150,28 @@ pub(crate) fn weight(histogram: &FloatHistogram) -> usize {
     (FIXED_BYTES + parts * 8) / 16
 }
 
+/// Bytes of a histogram that somebody keeps.
+pub(crate) fn size_bytes(histogram: &FloatHistogram) -> usize {
+    /// What points to it, and the two counts of references.
+    const POINTER_BYTES: usize = 24;
+    let spans = histogram.positive_spans.len() + histogram.negative_spans.len();
+    let buckets = histogram.positive_buckets.len() + histogram.negative_buckets.len();
+    size_of::<FloatHistogram>()
+        + POINTER_BYTES
+        + spans * size_of::<barograph_model::histogram::Span>()
+        + buckets * size_of::<f64>()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
 
+    use barograph_instrument::Registry;
+
     use super::*;
     use crate::engine::Cancel;
+    use crate::memory::Budget;
+    use crate::pool::Lane;
 
     #[test]
     fn floats_are_never_taken_for_histograms() {
@@ -164,7 +206,14 @@ mod tests {
     #[test]
     fn slots_name_their_histogram() {
         let deadline = Instant::now() + Duration::from_mins(1);
-        let arena = Arena::new(Limits::new(deadline, Cancel::default(), 30));
+        let budget = Budget::new(0, 0, &Registry::new());
+        let account = budget.open(Lane::User);
+        let arena = Arena::new(Limits::new(
+            deadline,
+            Cancel::default(),
+            30,
+            account.clone(),
+        ));
         assert!(!arena.any());
         let of_count = |count| FloatHistogram {
             count,
@@ -179,6 +228,7 @@ mod tests {
         arena.forget_since(mark);
         assert_eq!(arena.get(one).map(|h| h.count), Some(1.0));
         assert!(arena.get(two).is_none());
+        assert_eq!(account.used(), size_bytes(&of_count(1.0)) as u64);
         let mut values = [1.0, one, ABSENT];
         assert!(drop_histograms(&mut values) && !drop_histograms(&mut values));
     }

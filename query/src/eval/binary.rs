@@ -8,7 +8,7 @@ use super::arena::Arena;
 use super::matching::{Signatures, matched_labels};
 use super::mixed::MixedOp;
 use super::vector::{ABSENT, FastMap, FastSet, Vector, describes_metric, is_absent, same_labels};
-use super::{Evaluator, changes_meaning};
+use super::{Evaluator, Limits, changes_meaning};
 use crate::annotations::Notes;
 use crate::ast::{BinaryOp, Cardinality, Matching};
 use crate::error::QueryError;
@@ -119,6 +119,9 @@ impl Evaluator<'_> {
             lhs,
             rhs,
         };
+        let mut memory = self.limits.held();
+        memory.set(sides.size_bytes());
+        self.limits.check()?;
         let result = match plan.op {
             BinaryOp::And => sides.intersect(true),
             BinaryOp::Unless => sides.intersect(false),
@@ -142,11 +145,12 @@ impl Evaluator<'_> {
             swapped,
             delayed_names: self.delayed_names,
             arena: &self.arena,
+            limits: &self.limits,
             notes: RefCell::default(),
         };
         let result = match partners.filter(|_| !job.fills()) {
             Some(partners) => job.by_series(&sides, &partners),
-            None => job.by_step(&sides, &mut || self.limits.check()),
+            None => job.by_step(&sides),
         };
         let notes = job.notes.take();
         self.annotations.merge(notes);
@@ -165,6 +169,13 @@ struct Sides {
 }
 
 impl Sides {
+    /// Bytes of what is known of the vectors, and of where one of them has samples.
+    fn size_bytes(&self) -> usize {
+        let series = self.lhs.len() + self.rhs.len();
+        series * size_of::<usize>()
+            + self.signature_count * (self.lhs.steps() + size_of::<Option<usize>>())
+    }
+
     fn swap(self) -> Self {
         Self {
             lhs: self.rhs,
@@ -262,13 +273,14 @@ struct MatchUp<'a> {
     swapped: bool,
     delayed_names: bool,
     arena: &'a Arena,
+    limits: &'a Limits,
     notes: RefCell<Notes>,
 }
 
 impl MatchUp<'_> {
     /// Whole columns at a time.
     fn by_series(&self, sides: &Sides, partners: &Partners) -> Result<Vector, QueryError> {
-        let mut result = Vector::new(sides.lhs.steps());
+        let mut result = Vector::new(sides.lhs.steps(), self.limits.held());
         // Results of one signature must differ where they have samples at the same step.
         let mut of_signature: FastMap<(usize, Labels), Vec<usize>> = FastMap::default();
         for (index, signature) in sides.lhs_signatures.iter().enumerate() {
@@ -317,21 +329,17 @@ impl MatchUp<'_> {
     }
 
     /// Step by step, where series take turns in a signature or where matching is ambiguous.
-    fn by_step(
-        &self,
-        sides: &Sides,
-        check: &mut dyn FnMut() -> Result<(), QueryError>,
-    ) -> Result<Vector, QueryError> {
+    fn by_step(&self, sides: &Sides) -> Result<Vector, QueryError> {
         let matching = &self.plan.matching;
         let steps = sides.lhs.steps();
         let (lhs_any, rhs_any) = (sides.lhs.any_present(), sides.rhs.any_present());
-        let mut result = Vector::new(steps);
+        let mut result = Vector::new(steps, self.limits.held());
         let mut places: FastMap<Labels, usize> = FastMap::default();
         let mut pairs: FastMap<Pair, usize> = FastMap::default();
         let mut met: Vec<(Pair, usize)> = Vec::new();
         let mut seen: FastSet<(usize, usize)> = FastSet::default();
         for step in 0..steps {
-            check()?;
+            self.limits.check()?;
             let any = (lhs_any[step], rhs_any[step]);
             if any == (false, false) || (any != (true, true) && !self.fills()) {
                 continue;

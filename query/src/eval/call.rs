@@ -126,7 +126,7 @@ impl Evaluator<'_> {
         let operand = self.vector(operand, steps)?;
         let any = operand.any_present();
         self.limits.release(operand.held());
-        let mut result = Vector::new(steps.count);
+        let mut result = Vector::new(steps.count, self.limits.held());
         if any.iter().all(|any| *any) {
             return Ok(result);
         }

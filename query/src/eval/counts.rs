@@ -12,6 +12,8 @@ pub(crate) struct SampleCounts {
     pub(crate) total: u64,
     /// Samples that were read for it, however many steps used them.
     pub(crate) read: u64,
+    /// Pages of values that were decoded for it.
+    pub(crate) pages_decoded: u64,
     /// The same step by step, where asked for.
     pub(crate) steps: Option<Vec<StepSamples>>,
 }
@@ -59,6 +61,7 @@ impl SampleCounts {
     pub(super) fn once(&mut self, part: &Self, step_count: usize) {
         self.total += part.total.saturating_mul(step_count as u64);
         self.read += part.read;
+        self.pages_decoded += part.pages_decoded;
         if let Some(steps) = &mut self.steps {
             for count in steps.iter_mut() {
                 count.total += part.total;
@@ -84,6 +87,7 @@ impl SampleCounts {
         outer: &Steps,
         plan: &SubqueryPlan,
     ) {
+        self.pages_decoded += part.pages_decoded;
         let (Some(counts), true) = (&part.steps, outer.count > 1) else {
             self.read += part.read;
             if let Some(first) = self.steps.as_mut().and_then(|steps| steps.first_mut()) {

@@ -21,7 +21,7 @@ impl Evaluator<'_> {
         steps: &Steps,
     ) -> Result<Vector, QueryError> {
         let Some(operand) = operand else {
-            let mut vector = Vector::new(steps.count);
+            let mut vector = Vector::new(steps.count, self.limits.held());
             self.limits.hold(steps.count)?;
             vector.push_with(Labels::empty(), false, |out| {
                 for (step, slot) in out.iter_mut().enumerate() {

@@ -3,7 +3,7 @@
 use barograph_model::TimeRange;
 use barograph_tsdb::Column;
 
-use super::select::held;
+use super::select::{Reading, held};
 use super::vector::{ABSENT, is_absent};
 use super::{Evaluator, Sink};
 use crate::annotations::{Annotation, Notes};
@@ -48,6 +48,7 @@ impl Evaluator<'_> {
         let mut notes = Notes::default();
         let mut has_histograms = false;
         let mut column = Column::default();
+        let mut memory = Reading::new(&self.limits, &selection);
         let (mut timestamps_ms, mut values) = (Vec::new(), Vec::new());
         let mut out = vec![ABSENT; steps.count];
         for index in 0..selection.len() {
@@ -60,6 +61,7 @@ impl Evaluator<'_> {
                 &mut column,
             )?;
             let held = held(&column);
+            memory.of(&column, selection.labels(index));
             self.limits.hold(held)?;
             let mark = self.arena.mark();
             timestamps_ms.clear();

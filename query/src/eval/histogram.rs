@@ -139,7 +139,7 @@ impl Evaluator<'_> {
             twins,
             span,
         };
-        let mut result = Vector::new(steps.count);
+        let mut result = Vector::new(steps.count, self.limits.held());
         estimate(self, &input, &mut result)?;
         self.limits.release(operand.held());
         self.settle(result.without_empty())

@@ -42,7 +42,7 @@ impl Evaluator<'_> {
         names: Vec<Matcher>,
         steps: &Steps,
     ) -> Result<Vector, QueryError> {
-        let mut infos = Vector::new(steps.count);
+        let mut infos = Vector::new(steps.count, self.limits.held());
         let mut matchers = names;
         let mut identified = false;
         for label in IDENTIFYING {
@@ -184,7 +184,7 @@ impl<'a> Enrichment<'a> {
 
     fn run(&self, steps: &Steps, evaluator: &Evaluator<'_>) -> Result<Vector, QueryError> {
         let any = self.base.any_present();
-        let mut result = Vector::new(steps.count);
+        let mut result = Vector::new(steps.count, evaluator.limits.held());
         let mut places: FastMap<Labels, usize> = FastMap::default();
         // Per series and the info series it met, where the result is; none where it is left out.
         let mut met: FastMap<(usize, Vec<usize>), Option<usize>> = FastMap::default();

@@ -24,6 +24,7 @@ pub(super) fn replace(mut vector: Vector, rule: &Replace<'_>) -> Result<Vector, 
             meta.drop_name &= rule.target != METRIC_NAME;
         }
     }
+    vector.recount_labels();
     vector.merge_equal_labels()
 }
 
@@ -41,5 +42,6 @@ pub(super) fn join(
         meta.labels = builder.set(target, &joined).build();
         meta.drop_name &= target != METRIC_NAME;
     }
+    vector.recount_labels();
     vector.merge_equal_labels()
 }

@@ -38,6 +38,7 @@ use crate::annotations::{Annotations, Notes};
 use crate::ast::BinaryOp;
 use crate::error::QueryError;
 use crate::gomath;
+use crate::memory::Held;
 use crate::plan::{ScalarPlan, Steps, VectorPlan};
 
 pub(crate) use arena::{Arena, is_histogram};
@@ -149,7 +150,7 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Vector, QueryError> {
         self.limits.check()?;
         if steps.count == 0 {
-            return Ok(Vector::new(0));
+            return Ok(Vector::new(0, self.limits.held()));
         }
         // What makes up a vector is kept, whoever asked for it.
         let transient = std::mem::replace(&mut self.transient, false);
@@ -177,7 +178,7 @@ impl<'a> Evaluator<'a> {
             | VectorPlan::Window(_) => self.collect(plan, steps),
             VectorPlan::FromScalar(scalar) => {
                 let values = self.scalar(scalar, steps)?;
-                let mut vector = Vector::new(steps.count);
+                let mut vector = Vector::new(steps.count, self.limits.held());
                 self.limits.hold(steps.count)?;
                 vector.push(Labels::empty(), false, &values);
                 Ok(vector)
@@ -240,7 +241,7 @@ impl<'a> Evaluator<'a> {
             VectorPlan::Nothing(operand) => {
                 let vector = self.vector(operand, steps)?;
                 self.limits.release(vector.held());
-                Ok(Vector::new(steps.count))
+                Ok(Vector::new(steps.count, self.limits.held()))
             }
             VectorPlan::Native { function, operand } => self.native(*function, operand, steps),
             VectorPlan::Aggregate(aggregate) => self.aggregate(aggregate, steps),
@@ -262,7 +263,7 @@ impl<'a> Evaluator<'a> {
             return Ok(one);
         }
         self.limits.hold(one.len() * (steps.count - 1))?;
-        let mut vector = Vector::new(steps.count);
+        let mut vector = Vector::new(steps.count, self.limits.held());
         for (meta, values) in one.rows() {
             if let [value] = values {
                 vector.push_with(meta.labels.clone(), meta.drop_name, |slots| {
@@ -330,13 +331,15 @@ impl<'a> Evaluator<'a> {
 
     fn enter(&self, plan: &VectorPlan) {
         if let Some(profiler) = &self.profiler {
-            profiler.borrow_mut().enter(plan, &self.counts);
+            let mut profiler = profiler.borrow_mut();
+            profiler.enter(plan, &self.counts, &self.limits.memory);
         }
     }
 
     fn leave(&self) {
         if let Some(profiler) = &self.profiler {
-            profiler.borrow_mut().leave(&self.counts);
+            let mut profiler = profiler.borrow_mut();
+            profiler.leave(&self.counts, &self.limits.memory);
         }
     }
 
@@ -408,7 +411,7 @@ impl<'a> Evaluator<'a> {
 
     /// Collects what flows, or maps what does not, and drops names that are to be dropped now.
     fn collect(&mut self, plan: &VectorPlan, steps: &Steps) -> Result<Vector, QueryError> {
-        let mut vector = Vector::new(steps.count);
+        let mut vector = Vector::new(steps.count, self.limits.held());
         let flows = self.flows(plan);
         let limits = self.limits.clone();
         self.flow(plan, steps, &mut |labels, drop_name, values| {
@@ -433,6 +436,14 @@ impl<'a> Evaluator<'a> {
             return Ok(vector);
         }
         vector.merge_equal_labels()
+    }
+
+    /// Holds bytes for a result of that size, beside the vector it is made of.
+    pub(crate) fn result(&self, size_bytes: usize) -> Result<Held, QueryError> {
+        let mut memory = self.limits.held();
+        memory.set(size_bytes);
+        self.limits.check()?;
+        Ok(memory)
     }
 
     /// Drops names at the end of a query where that was put off.

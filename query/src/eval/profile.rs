@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::counts::SampleCounts;
 use super::vector::is_absent;
 use crate::functions::{FUNCTIONS, Kind, Math, Window};
+use crate::memory::Account;
 use crate::plan::{SelectorPlan, VectorPlan, WindowSource};
 use crate::value::ProfileNode;
 
@@ -23,10 +24,13 @@ struct Open {
     /// Spent above this node while it ran.
     above: Duration,
     read_before: u64,
+    pages_before: u64,
+    /// The peak of what holds this node.
+    peak_before: u64,
 }
 
 impl Profiler {
-    pub(super) fn enter(&mut self, plan: &VectorPlan, counts: &SampleCounts) {
+    pub(super) fn enter(&mut self, plan: &VectorPlan, counts: &SampleCounts, memory: &Account) {
         let (name, detail) = describe(plan);
         self.open.push(Open {
             node: ProfileNode {
@@ -37,6 +41,8 @@ impl Profiler {
             began: Instant::now(),
             above: Duration::ZERO,
             read_before: counts.read,
+            pages_before: counts.pages_decoded,
+            peak_before: memory.begin_stretch(),
         });
     }
 
@@ -56,7 +62,7 @@ impl Profiler {
         }
     }
 
-    pub(super) fn leave(&mut self, counts: &SampleCounts) {
+    pub(super) fn leave(&mut self, counts: &SampleCounts, memory: &Account) {
         let Some(open) = self.open.pop() else { return };
         let mut node = open.node;
         node.seconds = open
@@ -66,6 +72,8 @@ impl Profiler {
             .as_secs_f64();
         // Inside of a subquery counts start anew.
         node.samples_read = counts.read.saturating_sub(open.read_before);
+        node.pages_decoded = counts.pages_decoded.saturating_sub(open.pages_before);
+        node.peak_bytes = memory.end_stretch(open.peak_before);
         match self.open.last_mut() {
             Some(parent) => parent.node.children.push(node),
             None => self.done.push(node),

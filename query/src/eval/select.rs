@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use barograph_model::TimeRange;
+use barograph_model::{Labels, TimeRange};
 use barograph_tsdb::{Column, Selection};
 
-use super::arena::{quiet, weight};
+use super::arena::{self, quiet, weight};
 use super::vector::{ABSENT, FastMap, is_absent};
-use super::{Evaluator, Sink, hints};
+use super::{Evaluator, Limits, Sink, hints};
 use crate::ast::Extension;
 use crate::error::QueryError;
+use crate::memory::Held;
 use crate::plan::{SelectorPlan, Steps, Times};
 
 /// "No sample at this step."
@@ -23,13 +24,15 @@ pub(super) struct Shared<T> {
     /// By the address of the column, which is held so that the address stays its own.
     entries: FastMap<*const i64, (Arc<[i64]>, Arc<T>)>,
     size_bytes: usize,
+    memory: Held,
 }
 
 impl<T> Shared<T> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(limits: &Limits) -> Self {
         Self {
             entries: FastMap::default(),
             size_bytes: 0,
+            memory: limits.held(),
         }
     }
 
@@ -55,6 +58,7 @@ impl<T> Shared<T> {
                 timestamps_ms.as_ptr(),
                 (timestamps_ms.clone(), value.clone()),
             );
+            self.memory.set(self.size_bytes);
         }
         value
     }
@@ -96,12 +100,14 @@ impl Evaluator<'_> {
                 .map_err(|error| QueryError::Storage(format!("expanding series: {error}")))
         };
         read(if *has_histograms { before } else { range }, column)?;
+        self.counts.pages_decoded += u64::from(column.pages_decoded);
         if column.histograms.is_empty() {
             return Ok(());
         }
         if !*has_histograms {
             *has_histograms = true;
             read(before, column)?;
+            self.counts.pages_decoded += u64::from(column.pages_decoded);
         }
         hints::settle(column);
         if plan.totals_only {
@@ -174,9 +180,10 @@ impl Evaluator<'_> {
         };
         let selection = self.select(plan, range)?;
         let transient = self.transient;
-        let mut shared = Shared::new();
+        let mut shared = Shared::new(&self.limits);
         let mut has_histograms = false;
         let mut column = Column::default();
+        let mut memory = Reading::new(&self.limits, &selection);
         let mut out = vec![ABSENT; steps.count];
         for index in 0..selection.len() {
             self.read(
@@ -191,6 +198,7 @@ impl Evaluator<'_> {
             if held == 0 {
                 continue;
             }
+            memory.of(&column, selection.labels(index));
             self.limits.hold(held)?;
             let lookback_ms = self.lookback_ms;
             let mut picks = |timestamps_ms: &Arc<[i64]>| {
@@ -244,6 +252,42 @@ impl Pick {
             Self::Histogram(at) => Some(column.histograms.timestamps_ms[at]),
         }
     }
+}
+
+/// What is held while a selection is read: what it knows of its series, and the samples of one.
+pub(super) struct Reading {
+    selection: Held,
+    column: Held,
+}
+
+impl Reading {
+    pub(super) fn new(limits: &Limits, selection: &Selection) -> Self {
+        let (mut of_selection, column) = (limits.held(), limits.held());
+        of_selection.set(selection.size_bytes());
+        Self {
+            selection: of_selection,
+            column,
+        }
+    }
+
+    /// Accounts for the series that was read last; its labels stay with the selection.
+    pub(super) fn of(&mut self, column: &Column, labels: &Labels) {
+        self.selection.grow(labels.size_bytes());
+        self.column.set(size_bytes(column));
+    }
+}
+
+/// Bytes of a column.
+fn size_bytes(column: &Column) -> usize {
+    let histograms = &column.histograms;
+    let words = column.timestamps_ms.len()
+        + column.values.capacity()
+        + column.starts_ms.capacity()
+        + histograms.timestamps_ms.len()
+        + histograms.starts_ms.capacity();
+    let values = histograms.values.iter();
+    let of_histograms: usize = values.map(|value| arena::size_bytes(value)).sum();
+    words * 8 + of_histograms
 }
 
 /// How many samples a column counts as.

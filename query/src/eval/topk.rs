@@ -31,7 +31,7 @@ impl Evaluator<'_> {
         }
         if !self.check_param(plan, param)? {
             self.limits.release(operand.held());
-            return Ok(Vector::new(steps.count));
+            return Ok(Vector::new(steps.count, self.limits.held()));
         }
         let mut groups = Groups::new(&plan.grouping);
         let places: Vec<usize> = operand
@@ -48,7 +48,7 @@ impl Evaluator<'_> {
             // One step: the order is part of the answer.
             return Ok(operand.reorder(&picker.pick(0, *param)));
         }
-        let mut result = Vector::new(steps.count);
+        let mut result = Vector::new(steps.count, self.limits.held());
         self.limits.hold(operand.held())?;
         for (meta, _) in operand.rows() {
             result.push_with(meta.labels.clone(), meta.drop_name, |_| {});

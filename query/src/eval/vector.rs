@@ -8,6 +8,7 @@ use rapidhash::fast::RapidHasher;
 
 use super::arena::is_histogram;
 use crate::error::QueryError;
+use crate::memory::Held;
 
 /// A map for keys that no stranger chooses to collide: queries are bounded.
 pub(crate) type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<RapidHasher<'static>>>;
@@ -38,15 +39,45 @@ pub(crate) struct Vector {
     steps: usize,
     metas: Vec<Meta>,
     values: Vec<f64>,
+    memory: Held,
+    /// Bytes of the labels.
+    labels_bytes: usize,
 }
 
 impl Vector {
-    pub(crate) fn new(steps: usize) -> Self {
+    pub(crate) fn new(steps: usize, memory: Held) -> Self {
         Self {
             steps,
             metas: Vec::new(),
             values: Vec::new(),
+            memory,
+            labels_bytes: 0,
         }
+    }
+
+    /// One without series, of the same query.
+    fn another(&self) -> Self {
+        Self::new(self.steps, self.memory.another())
+    }
+
+    /// Makes room for a series, and accounts for it where that takes memory.
+    fn add(&mut self, labels: Labels, drop_name: bool) {
+        let before = (self.metas.capacity(), self.values.capacity());
+        self.values.reserve(self.steps);
+        self.labels_bytes += size_of_labels(&labels);
+        self.metas.push(Meta { labels, drop_name });
+        if before != (self.metas.capacity(), self.values.capacity()) {
+            self.account();
+        }
+    }
+
+    /// Tells the query's account what this holds: after labels have changed as well.
+    pub(crate) fn account(&mut self) {
+        self.memory.set(
+            self.metas.capacity() * size_of::<Meta>()
+                + self.values.capacity() * size_of::<f64>()
+                + self.labels_bytes,
+        );
     }
 
     pub(crate) fn steps(&self) -> usize {
@@ -63,8 +94,14 @@ impl Vector {
         self.values.len()
     }
 
+    /// How many slots are not empty.
+    pub(crate) fn present(&self) -> usize {
+        let values = self.values.iter();
+        values.filter(|value| !is_absent(**value)).count()
+    }
+
     pub(crate) fn push(&mut self, labels: Labels, drop_name: bool, values: &[f64]) {
-        self.metas.push(Meta { labels, drop_name });
+        self.add(labels, drop_name);
         self.values.extend_from_slice(values);
     }
 
@@ -75,7 +112,7 @@ impl Vector {
         drop_name: bool,
         fill: impl FnOnce(&mut [f64]),
     ) {
-        self.metas.push(Meta { labels, drop_name });
+        self.add(labels, drop_name);
         let from = self.values.len();
         self.values.resize(from + self.steps, ABSENT);
         fill(&mut self.values[from..]);
@@ -125,7 +162,7 @@ impl Vector {
 
     /// Puts the series into the order given by their indices now.
     pub(crate) fn reorder(&self, order: &[usize]) -> Self {
-        let mut sorted = Self::new(self.steps);
+        let mut sorted = self.another();
         for index in order {
             let meta = self.meta(*index);
             sorted.push(meta.labels.clone(), meta.drop_name, self.values(*index));
@@ -142,7 +179,15 @@ impl Vector {
             meta.labels = meta.labels.without(describes_metric);
             meta.drop_name = false;
         }
+        self.recount_labels();
         more
+    }
+
+    /// Accounts for labels that were exchanged.
+    pub(crate) fn recount_labels(&mut self) {
+        let labels = self.metas.iter().map(|meta| size_of_labels(&meta.labels));
+        self.labels_bytes = labels.sum();
+        self.account();
     }
 
     pub(crate) fn has_equal_labels(&self) -> bool {
@@ -160,7 +205,7 @@ impl Vector {
         if self.len() < 2 || !self.has_equal_labels() {
             return Ok(self);
         }
-        let mut merged = Self::new(self.steps);
+        let mut merged = self.another();
         let mut places: FastMap<&str, usize> = FastMap::default();
         for (meta, values) in self.rows() {
             let Some(place) = places.get(meta.labels.as_encoded()) else {
@@ -186,12 +231,19 @@ impl Vector {
         if !self.rows().any(|(_, values)| empty(values)) {
             return self;
         }
-        let mut kept = Self::new(self.steps);
+        let mut kept = self.another();
         for (meta, values) in self.rows().filter(|(_, values)| !empty(values)) {
             kept.push(meta.labels.clone(), meta.drop_name, values);
         }
         kept
     }
+}
+
+/// Bytes of a label set, where nothing else holds it.
+fn size_of_labels(labels: &Labels) -> usize {
+    /// The two counts of references before the text.
+    const COUNTS_BYTES: usize = 16;
+    COUNTS_BYTES + labels.size_bytes()
 }
 
 /// Whether a label says what a metric is: its name, its type, its unit.

@@ -6,7 +6,7 @@ use barograph_model::{CounterResetHint, Labels, TimeRange};
 use barograph_tsdb::Column;
 
 use super::arena::{is_signalling, quiet, weight};
-use super::select::{Shared, held};
+use super::select::{Reading, Shared, held};
 use super::vector::{ABSENT, Vector, describes_metric, is_absent};
 use super::{Evaluator, Sink, hints};
 use crate::annotations::{Annotation, Notes};
@@ -169,9 +169,10 @@ impl Evaluator<'_> {
         };
         let selection = self.select(selector, range)?;
         let transient = self.transient;
-        let mut shared = Shared::new();
+        let mut shared = Shared::new(&self.limits);
         let mut has_histograms = false;
         let mut column = Column::default();
+        let mut memory = Reading::new(&self.limits, &selection);
         let (mut times_left, mut values_left) = (Vec::new(), Vec::new());
         for index in 0..selection.len() {
             self.read(
@@ -186,6 +187,7 @@ impl Evaluator<'_> {
             if held == 0 {
                 continue;
             }
+            memory.of(&column, selection.labels(index));
             self.limits.hold(held)?;
             let mark = self.arena.mark();
             let make = |timestamps: &[i64]| Edges::new(timestamps, times, range_ms, steps);
@@ -337,7 +339,7 @@ impl Evaluator<'_> {
             }
             Ok(())
         })?;
-        let mut vector = Vector::new(steps.count);
+        let mut vector = Vector::new(steps.count, self.limits.held());
         self.limits.hold(steps.count)?;
         vector.push(labels.clone(), true, &missing);
         if !self.delayed_names {
@@ -353,6 +355,7 @@ impl Evaluator<'_> {
         steps: &Steps,
     ) -> Result<Vec<Series>, QueryError> {
         let mut all = Vec::new();
+        let mut memory = self.limits.held();
         let (limits, delayed_names) = (self.limits.clone(), self.delayed_names);
         self.each_window(source, steps, false, &mut |windows| {
             let window = |edges: &Edges| {
@@ -372,7 +375,10 @@ impl Evaluator<'_> {
                 ));
             }
             let weights = histograms.iter().map(|sample| weight(&sample.histogram));
-            limits.hold(floats.len() + weights.sum::<usize>())?;
+            let weight = weights.sum::<usize>();
+            // As much as they count for: 16 bytes a sample.
+            memory.grow((floats.len() + weight) * size_of::<Sample>());
+            limits.hold(floats.len() + weight)?;
             let timestamps_ms = &windows.timestamps_ms[floats.clone()];
             let values = &windows.values[floats.clone()];
             let samples: Vec<Sample> = match source.extension() {

@@ -30,18 +30,20 @@ pub(super) fn profile(nodes: &Value) -> Option<String> {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "{:<width$}  {:>10}  {:>8}  {:>10}  {:>10}",
-        "part", "time", "series", "points", "read"
+        "{:<width$}  {:>10}  {:>8}  {:>10}  {:>10}  {:>7}  {:>12}",
+        "part", "time", "series", "points", "read", "pages", "peak bytes"
     );
     for (name, node) in rows {
         let count = |member: &str| node[member].as_u64().unwrap_or(0);
         let time = format!("{:.3} ms", node["seconds"].as_f64().unwrap_or(0.0) * 1000.0);
         let _ = writeln!(
             out,
-            "{name:<width$}  {time:>10}  {:>8}  {:>10}  {:>10}",
+            "{name:<width$}  {time:>10}  {:>8}  {:>10}  {:>10}  {:>7}  {:>12}",
             count("series"),
             count("points"),
             count("samplesRead"),
+            count("pagesDecoded"),
+            count("peakBytes"),
         );
     }
     Some(out)
