@@ -21,6 +21,7 @@ mod component;
 mod cut;
 mod db;
 mod deletions;
+mod digest;
 pub mod disk;
 mod error;
 mod exemplars;
@@ -62,6 +63,7 @@ mod wal;
 pub use batch::{Appended, Batch, Entry, GroupId, RejectReason, Rejected, SeriesRef};
 pub use block::report::{BlockReport, CodecShare, inspect_block};
 pub use db::Db;
+pub use digest::{Digest, Extremes, Stretch, Wanted};
 pub use error::{
     AppendError, CloseError, DeleteError, OpenError, ReadError, RegisterError, SelectError,
     SnapshotError,

@@ -13,6 +13,7 @@ use crate::block::BlockSeries;
 use crate::chunk::{self, Chunk, ChunkPage};
 use crate::component::ComponentKey;
 use crate::deletions::{self, Deletion, Place};
+use crate::digest::Stretch;
 use crate::error::{ReadError, SelectError};
 use crate::exemplars::SeriesExemplars;
 use crate::head::{Group, Head};
@@ -318,6 +319,44 @@ impl Selection {
             self.read_components(index, range, column)?;
         }
         self.read_foreign(index, range, column)
+    }
+
+    /// Whether series `index` has floats only, each in one place, as stored.
+    pub(crate) fn is_plain(&self, index: usize, range: TimeRange) -> bool {
+        let series = &self.series[index];
+        let blocks = &self.snapshot.view.blocks;
+        let mut blocks = series.blocks.iter().map(|at| &blocks[at.block as usize]);
+        series.late.is_empty()
+            && !self.deleted.contains_key(&index)
+            && blocks.all(|block| block.own().is_some() || !block.range().overlaps(&range))
+            && !self.has_parts(index)
+    }
+
+    /// What is known of the samples of series `index` in blocks; `false` where blocks overlap.
+    pub(crate) fn block_stretches(
+        &self,
+        index: usize,
+        range: TimeRange,
+        stretches: &mut Vec<Stretch>,
+    ) -> Result<bool, ReadError> {
+        let mut unused = Vec::new();
+        let assembly = Assembly::new(&mut unused, &self.timestamps);
+        for at in &self.series[index].blocks {
+            let block = &self.snapshot.view.blocks[at.block as usize];
+            if let Some(block) = block.own()
+                && block.range().overlaps(&range)
+            {
+                block.stretches(*at, range, &assembly, stretches)?;
+            }
+        }
+        Ok(stretches.is_sorted_by(|a, b| a.end_ms < b.start_ms))
+    }
+
+    /// The part of a range that the head may have samples of series `index` in.
+    pub(crate) fn head_range(&self, index: usize, range: TimeRange) -> Option<TimeRange> {
+        self.series[index].head.as_ref()?;
+        let range = self.snapshot.head_range(range);
+        (range.start_ms <= range.end_ms).then_some(range)
     }
 
     /// The blocks of Prometheus that have series `index`, and where.

@@ -17,6 +17,7 @@ use crate::block::meta::{Meta, MetaError};
 use crate::bytes::{Malformed, Reader};
 use crate::compact::merge::{InputColumns, InputPiece};
 use crate::component::ComponentKey;
+use crate::digest::{Extremes, Stretch};
 use crate::disk::Disk;
 use crate::error::{OpenError, ReadError, SelectError};
 use crate::layout::Layout;
@@ -394,6 +395,85 @@ impl Block {
             }
         }
         Ok(())
+    }
+
+    /// Appends what is known of the samples of a series inside `range`, oldest first.
+    pub(crate) fn stretches(
+        &self,
+        at: BlockSeries,
+        range: TimeRange,
+        assembly: &Assembly<'_>,
+        stretches: &mut Vec<Stretch>,
+    ) -> Result<(), ReadError> {
+        let mut read = || {
+            let (mut pages, mut rows) = (self.index.pages(at.series)?, Vec::new());
+            while let Some(page) = pages.next(&mut rows)? {
+                let stretch = self.stretch(at.block, &page, &rows, range, assembly)?;
+                stretches.extend(stretch);
+            }
+            Ok(())
+        };
+        read()
+            .and_then(|()| self.check_files())
+            .map_err(|error| self.read_error(error))
+    }
+
+    /// What is known of a page; nothing where it has no sample inside the range.
+    fn stretch(
+        &self,
+        block: u32,
+        page: &PageRef,
+        rows: &[(u32, u32)],
+        range: TimeRange,
+        assembly: &Assembly<'_>,
+    ) -> Result<Option<Stretch>, Damaged> {
+        let times = self.index.column(page.column)?;
+        let (Some((first, _)), Some((row, count))) = (rows.first(), rows.last()) else {
+            return Ok(None);
+        };
+        if !times.overlaps(range) {
+            return Ok(None);
+        }
+        let last = u64::from(*row) + u64::from(*count);
+        let (start_ms, end_ms) = if *first == 0 && last == u64::from(times.rows) {
+            (times.start_ms, times.end_ms)
+        } else {
+            let key = ColumnKey::Block {
+                block,
+                column: page.column,
+            };
+            let column = assembly.column(key, || self.column(page.column))?;
+            let end = column.get((last as usize).wrapping_sub(1));
+            match (column.get(*first as usize), end) {
+                (Some(start), Some(end)) => (*start, *end),
+                _ => return Err(too_many_rows()),
+            }
+        };
+        if end_ms < range.start_ms || range.end_ms < start_ms {
+            return Ok(None);
+        }
+        let mut stretch = Stretch {
+            start_ms: start_ms.max(range.start_ms),
+            end_ms: end_ms.min(range.end_ms),
+            known: None,
+        };
+        if (stretch.start_ms, stretch.end_ms) != (start_ms, end_ms) {
+            return Ok(Some(stretch));
+        }
+        let bytes = self.data_at(page.offset, page.length)?;
+        let summary = codec::verify(bytes).and_then(|_| codec::summary(bytes));
+        let summary = summary.map_err(|error| in_data(page.offset, &error))?;
+        let count: u64 = rows.iter().map(|(_, count)| u64::from(*count)).sum();
+        if summary.count as u64 != count {
+            return Err(too_many_rows());
+        }
+        stretch.known = summary.plain.then_some(Extremes {
+            count,
+            least: summary.least,
+            greatest: summary.greatest,
+            rising: summary.rising,
+        });
+        Ok(Some(stretch))
     }
 
     /// Whether a page of the series has rows of the range. Columns are decoded at most once per

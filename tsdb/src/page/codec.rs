@@ -1,7 +1,7 @@
 //! Pages of blocks: the codec that is smallest for the values at hand.
 //!
-//! Bytes: checksum u32 over the rest; codec u8; form u8; count (varint); then unless constant the
-//! least and the greatest value (staleness markers and other NaNs aside; NaN where there is nothing
+//! Bytes: checksum u32 over the rest; codec and marks u8; form u8; count (varint); then unless constant
+//! the least and the greatest value (staleness markers and other NaNs aside; NaN where there is nothing
 //! else); the payload. `docs/format/block.md` says what the payloads are.
 
 use std::ops::Range;
@@ -27,6 +27,14 @@ const FLOATS: u8 = 5;
 const SUMS: u8 = 6;
 const PCO_INTEGERS: u8 = 7;
 const PCO_FLOATS: u8 = 8;
+
+/// Added to the codec where no value is a NaN or the negative zero: the least and the greatest value
+/// are then exact, and every sample is one that a query counts.
+const PLAIN: u8 = 0x80;
+/// Added to it where, besides, no value is less than the one before: the first is the least.
+const RISING: u8 = 0x40;
+/// What is left for the codec.
+const CODECS: u8 = 0x1f;
 
 /// Names of the codecs, by number.
 pub(crate) const NAMES: [&str; 9] = [
@@ -56,10 +64,12 @@ pub(crate) struct Summary {
     pub(crate) codec: u8,
     pub(crate) count: usize,
     /// The least and the greatest value; NaN where all values are NaN.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no query asks for them yet"))]
     pub(crate) least: f64,
-    #[cfg_attr(not(test), expect(dead_code, reason = "no query asks for them yet"))]
     pub(crate) greatest: f64,
+    /// Whether no value is known to be a NaN or the negative zero.
+    pub(crate) plain: bool,
+    /// Whether, besides, no value is less than the one before.
+    pub(crate) rising: bool,
 }
 
 /// Appends a page. `values` is not empty.
@@ -77,7 +87,7 @@ pub(crate) fn encode(values: &[u64], effort: Effort, out: &mut Vec<u8>) {
             form,
             payload,
         } = smallest(values, effort);
-        out.extend_from_slice(&[codec, form]);
+        out.extend_from_slice(&[codec | marks_of(values), form]);
         put_varint(out, values.len() as u64);
         let numbers = || values.iter().map(|v| f64::from_bits(*v));
         // `min` and `max` prefer a number to NaN.
@@ -96,7 +106,7 @@ pub(crate) fn decode(
     values: &mut Vec<f64>,
 ) -> Result<(), Malformed> {
     let mut reader = verify(page)?;
-    let (codec, form) = (reader.u8()?, reader.u8()?);
+    let (codec, form) = (reader.u8()? & CODECS, reader.u8()?);
     let count = reader.varint()? as usize;
     if count > PAGE_SAMPLES || part.end > count || part.start > part.end {
         return Err(reader.fail("a page of other size than its series says"));
@@ -135,20 +145,44 @@ pub(crate) fn decode(
 pub(crate) fn summary(page: &[u8]) -> Result<Summary, Malformed> {
     let mut reader = Reader::new(page);
     reader.take(4)?;
-    let codec = reader.u8()?;
+    let marked = reader.u8()?;
+    let codec = marked & CODECS;
     reader.u8()?;
     let count = reader.varint()? as usize;
     let least = take_float(&mut reader)?;
-    let greatest = match codec {
-        CONSTANT => least,
-        _ => take_float(&mut reader)?,
+    let (greatest, plain, rising) = if codec == CONSTANT {
+        let plain = is_plain(least.to_bits());
+        (least, plain, plain)
+    } else {
+        let plain = marked & PLAIN != 0;
+        (
+            take_float(&mut reader)?,
+            plain,
+            plain && marked & RISING != 0,
+        )
     };
     Ok(Summary {
         codec,
         count,
         least,
         greatest,
+        plain,
+        rising,
     })
+}
+
+/// What is added to the codec of values that are not all the same.
+fn marks_of(values: &[u64]) -> u8 {
+    if !values.iter().all(|bits| is_plain(*bits)) {
+        return 0;
+    }
+    let rising = values.is_sorted_by(|a, b| f64::from_bits(*a) <= f64::from_bits(*b));
+    PLAIN | if rising { RISING } else { 0 }
+}
+
+/// Whether the value is what comparing floats makes of it.
+fn is_plain(bits: u64) -> bool {
+    !f64::from_bits(bits).is_nan() && bits != (-0.0f64).to_bits()
 }
 
 /// Verifies the checksum of a page; returns what is behind it.
@@ -361,12 +395,24 @@ mod tests {
             (differs, back.len()),
             (None, part.len()),
             "codec {} {:?}",
-            page[4],
+            page[4] & CODECS,
             differs.map(|at| (back[at], values[part.start + at]))
         );
         let summary = summary(&page).expect("just encoded");
         let numbers = || values.iter().map(|v| f64::from_bits(*v));
-        assert_eq!((summary.codec, summary.count), (page[4], values.len()));
+        assert_eq!(
+            (summary.codec, summary.count),
+            (page[4] & CODECS, values.len())
+        );
+        let odd = |v: &u64| f64::from_bits(*v).is_nan() || *v == (-0.0f64).to_bits();
+        assert_eq!(summary.plain, !values.iter().any(odd));
+        if summary.plain {
+            let sorted = values.is_sorted_by(|a, b| f64::from_bits(*a) <= f64::from_bits(*b));
+            assert_eq!(summary.rising, sorted);
+            let bits = |f: fn(f64, f64) -> f64| numbers_of(values).reduce(f).map(f64::to_bits);
+            assert_eq!(Some(summary.least.to_bits()), bits(f64::min));
+            assert_eq!(Some(summary.greatest.to_bits()), bits(f64::max));
+        }
         for value in numbers().filter(|v| !v.is_nan()) {
             assert!(summary.least <= value && value <= summary.greatest);
         }
@@ -375,7 +421,11 @@ mod tests {
             damaged[at] ^= 0x10;
             assert!(decode(&damaged, 0..values.len(), &mut Vec::new()).is_err());
         }
-        page[4]
+        page[4] & CODECS
+    }
+
+    fn numbers_of(values: &[u64]) -> impl Iterator<Item = f64> {
+        values.iter().map(|v| f64::from_bits(*v))
     }
 
     fn bits(values: impl Iterator<Item = f64>) -> Vec<u64> {
