@@ -7,6 +7,7 @@
 //! * `head`, `histograms`, `restart` and `wal` measure the store alone.
 //! * `kill` and `full` do what must lose nothing: sudden death, and a disk that fills.
 
+pub mod heap;
 pub mod http;
 pub mod measure;
 pub mod systems;

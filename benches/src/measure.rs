@@ -47,6 +47,16 @@ pub fn usage(pid: u32) -> io::Result<Usage> {
     })
 }
 
+/// Nanoseconds this thread was on a processor.
+///
+/// # Errors
+/// `/proc` is not there.
+pub fn thread_cpu_ns() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
+    let first = text.split(' ').next().unwrap_or_default();
+    first.parse().map_err(io::Error::other)
+}
+
 /// The value of a metric without labels, of a registry in this process.
 pub fn metric(registry: &Registry, name: &str) -> Option<f64> {
     let mut page = String::new();

@@ -1,8 +1,8 @@
 //! Appending a batch: which row of which track each sample becomes.
 //!
 //! Nearly every batch is one row of one track, in the track's order; that path does no look-up.
-//! The other path sorts out exporter timestamps, new series, series that another group made, and
-//! several samples of one series.
+//! Some are rows of several tracks that are there (see [`crate::scatter`]). The general path sorts
+//! out new series, series that another group made, and several samples of one series.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,7 +45,10 @@ impl Head {
             .ok_or(AppendError::UnknownGroup)?;
         let mut appended = Appended::default();
         let rows = self.expand(batch, &mut appended.rejected);
-        if !rows.entries.is_empty() && !self.append_row(wal, &group, &rows, &mut appended)? {
+        if !rows.entries.is_empty()
+            && !self.append_row(wal, &group, &rows, &mut appended)?
+            && !self.append_rows(wal, &group, &rows, &mut appended)?
+        {
             self.append_any(wal, &group, batch, &rows, &mut appended)?;
             appended.rejected.sort_by_key(|r| r.index);
             // A sample is refused with any of its components.
@@ -148,7 +151,8 @@ impl Head {
         appended: &mut Appended,
     ) -> Result<bool, AppendError> {
         let mut writer = group.writer();
-        let writer = &mut *writer;
+        let mut space = self.workspaces.take();
+        let space = &mut *space;
         let entries = &rows.entries;
         let timestamp_ms = entries[0].timestamp_ms;
         let seal;
@@ -171,24 +175,24 @@ impl Head {
             {
                 return Ok(false);
             }
-            writer.row.reset(timestamp_ms, track.ids.len());
-            if !self.fill_row(group.number, writer.hint, track, entries, &mut writer.row) {
+            space.row.reset(timestamp_ms, track.ids.len());
+            if !self.fill_row(group.number, writer.hint, track, entries, &mut space.row) {
                 return Ok(false);
             }
-            writer.record.clear();
-            rows.log_layouts(&mut writer.record);
+            space.record.clear();
+            rows.log_layouts(&mut space.record);
             seal = track.timestamps_ms.len() as u32 >= track.seal_at;
             if seal {
-                writer
+                space
                     .record
                     .operation(kind::SEAL, |out| put_seal(out, track));
             }
-            let row = &mut writer.row;
-            writer
+            let row = &mut space.row;
+            space
                 .record
                 .operation(kind::ROW, |out| track.encode_row(row, out));
         }
-        let written = wal.append(&mut writer.record).map_err(log_error)?;
+        let written = wal.append(&mut space.record).map_err(log_error)?;
         rows.layouts_logged();
         let mut state = group.write();
         let Some(track) = state.track_mut(writer.hint) else {
@@ -198,7 +202,7 @@ impl Head {
         if seal {
             self.sealed(track.seal(&mut slab));
         }
-        track.apply(&mut slab, &writer.row);
+        track.apply(&mut slab, &space.row);
         drop(slab);
         self.marks().rows[track.mark as usize] = track.next_row();
         drop(state);
@@ -293,7 +297,9 @@ impl Head {
         queues: Vec<Queue>,
         appended: &mut Appended,
     ) -> Result<Vec<Queue>, AppendError> {
-        let mut writer = group.writer();
+        let _writer = group.writer();
+        let mut space = self.workspaces.take();
+        let record = &mut space.record;
         let (mut plan, later, mut rejected, admission);
         {
             let state = group.read();
@@ -302,23 +308,23 @@ impl Head {
             (later, rejected) = (sorted.later, sorted.rejected);
             plan = self.place(&state, sorted.claims, sorted.movers, sorted.fresh);
             plan.late = sorted.late;
-            writer.record.clear();
-            queued.rows.log_layouts(&mut writer.record);
-            encode(group, &state, &catalog, &mut plan, &mut writer.record);
+            record.clear();
+            queued.rows.log_layouts(record);
+            encode(group, &state, &catalog, &mut plan, record);
             admission = (!plan.late.is_empty()).then(|| self.late.admit());
             if let Some(admission) = &admission {
                 let mut names = false;
-                writer.record.operation(kind::LATE, |out| {
+                record.operation(kind::LATE, |out| {
                     names = admission.encode(&catalog, group.number, &plan.late, out);
                 });
                 if names {
-                    writer.record.set_naming();
+                    record.set_naming();
                 }
             }
         }
         let mut written = None;
-        if !writer.record.is_empty() {
-            match wal.append(&mut writer.record) {
+        if !record.is_empty() {
+            match wal.append(record) {
                 Ok(record) => {
                     queued.rows.layouts_logged();
                     written = Some(record);
@@ -528,6 +534,9 @@ fn join(state: &mut GroupState, catalog: &mut Catalog, group: u32, index: u32, m
     };
     let first = track.ids.len() as u32;
     track.join(movers.iter().map(|mover| mover.series));
+    let components = movers.iter().map(|mover| mover.series.slot);
+    let components = components.filter(|slot| catalog.is_component(*slot));
+    track.components += components.count() as u32;
     for (position, mover) in (first..).zip(movers) {
         let location = Location {
             group,
@@ -601,10 +610,11 @@ fn is_idle(track: &Track, timestamp_ms: i64) -> bool {
         return false;
     }
     let rows = &track.timestamps_ms;
-    match rows.len().checked_sub(2) {
+    let before = rows.len().checked_sub(2).and_then(|row| rows.get(row));
+    match before {
         _ if track.live == 0 => true,
-        Some(before) => {
-            let interval = rows[before + 1].saturating_sub(rows[before]);
+        Some(before_ms) => {
+            let interval = track.last_ms.saturating_sub(before_ms);
             timestamp_ms.saturating_sub(track.last_ms) > interval.saturating_mul(IDLE_INTERVALS)
         }
         None => false,
@@ -677,6 +687,6 @@ pub(crate) fn put_seal(out: &mut Vec<u8>, track: &Track) {
     crate::bytes::put_varint(out, u64::from(track.next_row()));
 }
 
-fn log_error((path, source): (std::path::PathBuf, std::io::Error)) -> AppendError {
+pub(crate) fn log_error((path, source): (std::path::PathBuf, std::io::Error)) -> AppendError {
     AppendError::Log { path, source }
 }

@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 use roaring::RoaringBitmap;
 
 use crate::batch::SeriesRef;
-use crate::component::{Belongs, Components};
+use crate::component::{Belongs, ComponentKey, Components};
 use crate::postings::Postings;
 use crate::symbols::{Symbol, Symbols};
 use crate::wal::record::Name;
@@ -29,10 +29,15 @@ pub(crate) struct Location {
 /// The track of a series that has no sample yet.
 pub(crate) const UNPLACED: u32 = u32::MAX;
 
+/// In place of a count of labels: a series that has none, a component.
+const COMPONENT: u16 = u16::MAX;
+
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     generation: u32,
+    /// Where its labels are; of a component, the number of its parent.
     labels_at: u32,
+    /// How many labels, or [`COMPONENT`].
     labels_count: u16,
     live: bool,
     /// Whether a past sweep saw it without a sample.
@@ -88,7 +93,7 @@ impl Catalog {
         let count = labels.len();
         self.symbols.has_room(labels.size_bytes())
             && u32::try_from(self.label_arena.len() + count).is_ok()
-            && u16::try_from(count).is_ok()
+            && count < usize::from(COMPONENT)
     }
 
     /// Adds a series whose labels are new and for which there is room, with a given reference when
@@ -141,10 +146,11 @@ impl Catalog {
             None => self.free_slots.pop().unwrap_or_else(|| self.grow()),
         };
         let group = self.locate(belongs.parent).map_or(0, |at| at.group);
+        let parent = self.components.parent(belongs.parent);
         self.slots[slot as usize] = Slot {
             generation: restored.map_or(self.generation, |r| r.generation),
-            labels_at: 0,
-            labels_count: 0,
+            labels_at: parent,
+            labels_count: COMPONENT,
             live: true,
             idle: false,
             location: Location {
@@ -154,8 +160,32 @@ impl Catalog {
             },
         };
         let reference = self.reference(slot);
-        self.components.insert(reference, belongs);
+        self.components.insert(parent, belongs.key, reference);
         reference
+    }
+
+    /// Makes room for components of a series.
+    pub(crate) fn reserve_components(&mut self, series: SeriesRef, keys: &[ComponentKey]) {
+        let known = self.components.of(series.slot).len();
+        if known < keys.len() {
+            let parent = self.components.parent(series);
+            self.components.reserve(parent, keys.len() - known);
+        }
+    }
+
+    /// Whether what has a slot is a component.
+    pub(crate) fn is_component(&self, slot: u32) -> bool {
+        let slot = self.slots.get(slot as usize);
+        slot.is_some_and(|slot| slot.live && slot.labels_count == COMPONENT)
+    }
+
+    /// What a component belongs to; `None` for a series with labels.
+    pub(crate) fn belongs(&self, slot: u32) -> Option<Belongs> {
+        if !self.is_component(slot) {
+            return None;
+        }
+        let parent = self.slots[slot as usize].labels_at;
+        self.components.belongs(parent, self.reference(slot))
     }
 
     /// The series without labels.
@@ -177,15 +207,21 @@ impl Catalog {
         for slot in gone {
             touched.extend(self.label_ids(slot).iter().copied());
             let hash = hash(self.label_ids(slot));
-            if let Ok(entry) = self.series_lookup.find_entry(hash, |have| *have == slot) {
+            if !self.is_component(slot)
+                && let Ok(entry) = self.series_lookup.find_entry(hash, |have| *have == slot)
+            {
                 entry.remove();
             }
             let state = &mut self.slots[slot as usize];
-            self.garbage += usize::from(state.labels_count);
+            if state.labels_count == COMPONENT {
+                self.components.remove(state.labels_at, slot);
+            } else {
+                self.garbage += usize::from(state.labels_count);
+                self.components.orphan(slot);
+            }
             state.live = false;
             state.labels_count = 0;
             self.history.remove(&slot);
-            self.components.remove(slot);
             self.free_slots.push(slot);
         }
         // Low slots first, so that postings stay dense.
@@ -270,9 +306,8 @@ impl Catalog {
     /// By group, whose writer must be held to retire them.
     pub(crate) fn sweep_unplaced(&mut self) -> HashMap<u32, RoaringBitmap> {
         let mut gone: HashMap<u32, RoaringBitmap> = HashMap::new();
-        for slot in self.everything.iter().chain(self.components.slots()) {
-            let state = &mut self.slots[slot as usize];
-            if state.location.track != UNPLACED {
+        for (slot, state) in (0..).zip(&mut self.slots) {
+            if !state.live || state.location.track != UNPLACED {
                 continue;
             }
             if state.idle {
@@ -290,10 +325,11 @@ impl Catalog {
 
     /// What a series is called in the log.
     pub(crate) fn name_of(&self, slot: u32) -> Name {
-        match self.components.belongs(slot) {
-            Some(belongs) => Name::Component(belongs),
-            None => Name::Labels(self.labels(slot)),
+        if !self.is_component(slot) {
+            return Name::Labels(self.labels(slot));
         }
+        let belongs = self.belongs(slot);
+        Name::Component(belongs.unwrap_or(Belongs::NOTHING))
     }
 
     /// The pair ids of a series, in order of label name.
@@ -394,10 +430,7 @@ impl Catalog {
             }
         }
         let mut components = std::mem::take(&mut self.components);
-        components.relink(
-            |series| self.locate(series).is_some(),
-            |slot| self.reference(slot),
-        );
+        components.relink(|series| self.locate(series).is_some());
         self.components = components;
     }
 
@@ -478,7 +511,11 @@ impl Catalog {
 
     fn compact_arena(&mut self) {
         let mut arena = Vec::with_capacity(self.label_arena.len() - self.garbage);
-        for slot in &mut self.slots {
+        for slot in self
+            .slots
+            .iter_mut()
+            .filter(|slot| slot.labels_count != COMPONENT)
+        {
             let start = slot.labels_at as usize;
             slot.labels_at = arena.len() as u32;
             arena.extend_from_slice(
@@ -492,6 +529,9 @@ impl Catalog {
 
 fn list<'a>(arena: &'a [PairId], slots: &[Slot], slot: u32) -> &'a [PairId] {
     let slot = &slots[slot as usize];
+    if slot.labels_count == COMPONENT {
+        return &[];
+    }
     &arena[slot.labels_at as usize..][..usize::from(slot.labels_count)]
 }
 

@@ -61,6 +61,21 @@ impl ChunkBytes {
             } => &region.as_slice()[*offset..*offset + *length],
         }
     }
+
+    /// Reads them; an error where bytes of the file were gone meanwhile, whatever was read.
+    pub(crate) fn read<T>(
+        &self,
+        read: impl FnOnce(&[u8]) -> Result<T, Malformed>,
+    ) -> Result<T, Malformed> {
+        let result = read(self.as_slice());
+        match self {
+            Self::Mapped { region, .. } if region.is_lost() => Err(Malformed {
+                offset: 0,
+                what: "bytes of a head file were gone when they were read",
+            }),
+            _ => result,
+        }
+    }
 }
 
 /// One series of a chunk under construction.

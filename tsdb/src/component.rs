@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::batch::SeriesRef;
 use crate::bytes::{Malformed, Reader, put_varint};
 use crate::layout::Layout;
+use crate::sort_out::FastHash;
 
 /// Which column of its parent a component is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,6 +87,12 @@ pub(crate) struct Belongs {
 }
 
 impl Belongs {
+    /// For a component whose series is gone.
+    pub(crate) const NOTHING: Self = Self {
+        parent: crate::track::DEAD,
+        key: ComponentKey::START,
+    };
+
     pub(crate) fn write(self, out: &mut Vec<u8>) {
         put_varint(out, u64::from(self.parent.slot));
         put_varint(out, u64::from(self.parent.generation));
@@ -103,124 +110,217 @@ impl Belongs {
     }
 }
 
-/// The components of the series in memory: part of the catalog.
+/// The components of the series in memory: part of the catalog. What a component is, its parent
+/// knows; the component knows by a number where its parent is kept.
 #[derive(Debug, Default)]
 pub(crate) struct Components {
-    /// By the slot of the component.
-    belongs: HashMap<u32, Belongs>,
-    /// By the slot of the parent.
-    parents: HashMap<u32, Box<Parent>>,
+    parents: Vec<Option<Box<Parent>>>,
+    free: Vec<u32>,
+    /// Numbers of parents, by their slot.
+    by_slot: HashMap<u32, u32, FastHash>,
+    count: usize,
 }
 
 /// A series that has components.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Parent {
+    series: SeriesRef,
     /// In order of key.
     children: Vec<(ComponentKey, SeriesRef)>,
-    /// The layout of its newest histogram, and that layout's components.
-    current: Option<(Arc<Layout>, Box<[SeriesRef]>)>,
+    /// The layout of its newest histogram, and where that layout's components are.
+    current: Option<(Arc<Layout>, Places)>,
+}
+
+/// Places of components in the list of all.
+#[derive(Debug)]
+enum Places {
+    /// One after the other, as nearly always.
+    From(usize),
+    Each(Box<[u32]>),
+}
+
+/// The components of a layout, in the order of its values.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts<'a> {
+    children: &'a [(ComponentKey, SeriesRef)],
+    places: &'a Places,
+}
+
+impl Parts<'_> {
+    /// The component of a value, by its number.
+    #[inline]
+    pub(crate) fn get(&self, number: usize) -> Option<SeriesRef> {
+        let at = match self.places {
+            Places::From(first) => first + number,
+            Places::Each(places) => *places.get(number)? as usize,
+        };
+        self.children.get(at).map(|(_, series)| *series)
+    }
 }
 
 impl Components {
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.belongs.len()
+        self.count
     }
 
-    /// Adds a component. Its parent's list is left alone where another series has its slot by now.
-    pub(crate) fn insert(&mut self, component: SeriesRef, belongs: Belongs) {
-        self.belongs.insert(component.slot, belongs);
-        let parent = self.parents.entry(belongs.parent.slot).or_default();
-        match parent
-            .children
-            .binary_search_by_key(&belongs.key, |(key, _)| *key)
-        {
-            Ok(at) => parent.children[at].1 = component,
-            Err(at) => parent.children.insert(at, (belongs.key, component)),
+    /// The number of a parent, which has none yet where it is new.
+    pub(crate) fn parent(&mut self, series: SeriesRef) -> u32 {
+        let known = self.by_slot.get(&series.slot);
+        if let Some(number) = known.filter(|number| self.get(**number).series == series) {
+            return *number;
         }
-        parent.current = None;
-    }
-
-    /// Forgets a series that leaves memory, be it component or parent.
-    pub(crate) fn remove(&mut self, slot: u32) {
-        self.parents.remove(&slot);
-        let Some(belongs) = self.belongs.remove(&slot) else {
-            return;
+        let parent = Some(Box::new(Parent {
+            series,
+            children: Vec::new(),
+            current: None,
+        }));
+        let number = if let Some(number) = self.free.pop() {
+            self.parents[number as usize] = parent;
+            number
+        } else {
+            self.parents.push(parent);
+            self.parents.len() as u32 - 1
         };
-        if let Some(parent) = self.parents.get_mut(&belongs.parent.slot) {
-            parent.current = None;
-            parent.children.retain(|(_, series)| series.slot != slot);
-            if parent.children.is_empty() {
-                self.parents.remove(&belongs.parent.slot);
+        self.by_slot.insert(series.slot, number);
+        number
+    }
+
+    /// Makes room for components of a parent.
+    pub(crate) fn reserve(&mut self, parent: u32, count: usize) {
+        self.get_mut(parent).children.reserve_exact(count);
+    }
+
+    /// Adds a component. Of two that are the same, the younger counts.
+    pub(crate) fn insert(&mut self, parent: u32, key: ComponentKey, component: SeriesRef) {
+        let parent = self.get_mut(parent);
+        let rank = |(key, series): &(ComponentKey, SeriesRef)| {
+            (*key, std::cmp::Reverse(series.generation))
+        };
+        let new = (key, component);
+        let children = &mut parent.children;
+        let at = children.partition_point(|have| rank(have) < rank(&new));
+        children.insert(at, new);
+        parent.current = None;
+        self.count += 1;
+    }
+
+    /// Forgets a component that leaves memory.
+    pub(crate) fn remove(&mut self, parent: u32, slot: u32) {
+        self.count -= 1;
+        let kept = self.get_mut(parent);
+        kept.current = None;
+        kept.children.retain(|(_, series)| series.slot != slot);
+        let series = kept.series;
+        if kept.children.is_empty() {
+            if self.by_slot.get(&series.slot) == Some(&parent) {
+                self.by_slot.remove(&series.slot);
             }
+            self.parents[parent as usize] = None;
+            self.free.push(parent);
         }
     }
 
-    /// What a component belongs to; `None` for a series with labels.
-    pub(crate) fn belongs(&self, slot: u32) -> Option<Belongs> {
-        self.belongs.get(&slot).copied()
+    /// Notes that a series leaves memory. Components of it that stay are of no use any more.
+    pub(crate) fn orphan(&mut self, slot: u32) {
+        if let Some(parent) = self.by_slot.remove(&slot)
+            && self.get(parent).children.is_empty()
+        {
+            self.parents[parent as usize] = None;
+            self.free.push(parent);
+        }
     }
 
-    /// Slots of all components.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + '_ {
-        self.belongs.keys().copied()
+    /// What a component belongs to.
+    pub(crate) fn belongs(&self, parent: u32, component: SeriesRef) -> Option<Belongs> {
+        let parent = self.parents.get(parent as usize)?.as_ref()?;
+        let mut children = parent.children.iter();
+        let (key, _) = children.find(|(_, series)| *series == component)?;
+        Some(Belongs {
+            parent: parent.series,
+            key: *key,
+        })
     }
 
-    /// The components of a series, by key.
+    /// The components of a series, by key; of several with the same key the first counts.
     #[inline]
-    pub(crate) fn of(&self, parent: u32) -> &[(ComponentKey, SeriesRef)] {
-        if self.parents.is_empty() {
+    pub(crate) fn of(&self, slot: u32) -> &[(ComponentKey, SeriesRef)] {
+        if self.by_slot.is_empty() {
             return &[];
         }
-        self.parents.get(&parent).map_or(&[], |p| &p.children)
+        let number = self.by_slot.get(&slot);
+        number.map_or(&[], |number| &self.get(*number).children)
     }
 
     /// A component of a series.
-    pub(crate) fn find(&self, parent: u32, key: ComponentKey) -> Option<SeriesRef> {
-        let children = self.of(parent);
-        let at = children.binary_search_by_key(&key, |(key, _)| *key).ok()?;
-        Some(children[at].1)
+    pub(crate) fn find(&self, slot: u32, key: ComponentKey) -> Option<SeriesRef> {
+        let children = self.of(slot);
+        let at = children.partition_point(|(have, _)| *have < key);
+        let (have, series) = children.get(at)?;
+        (*have == key).then_some(*series)
     }
 
     /// The layout of a series' newest histogram, where it is this one, and its components.
     #[inline]
-    pub(crate) fn current(
-        &self,
-        parent: u32,
-        layout: &[u8],
-    ) -> Option<(&Arc<Layout>, &[SeriesRef])> {
-        let (have, components) = self.parents.get(&parent)?.current.as_ref()?;
-        (*have.bytes == *layout).then_some((have, &**components))
+    pub(crate) fn current(&self, slot: u32, layout: &[u8]) -> Option<(&Arc<Layout>, Parts<'_>)> {
+        let parent = self.get(*self.by_slot.get(&slot)?);
+        let (have, places) = parent.current.as_ref()?;
+        let parts = Parts {
+            children: &parent.children,
+            places,
+        };
+        (*have.bytes == *layout).then_some((have, parts))
     }
 
-    /// Notes the layout of a series' newest histogram. All its components are there.
-    pub(crate) fn set_current(&mut self, parent: u32, layout: Arc<Layout>) {
-        let keys = layout.shape.keys();
-        let components: Option<Box<[SeriesRef]>> =
-            keys.iter().map(|key| self.find(parent, *key)).collect();
-        if let (Some(components), Some(parent)) = (components, self.parents.get_mut(&parent)) {
-            parent.current = Some((layout, components));
-        }
+    /// Notes the layout of a series' newest histogram, where all its components are there.
+    pub(crate) fn set_current(&mut self, slot: u32, layout: Arc<Layout>) {
+        let Some(number) = self.by_slot.get(&slot).copied() else {
+            return;
+        };
+        let children = &self.get(number).children;
+        let place = |key: ComponentKey| {
+            let at = children.partition_point(|(have, _)| *have < key);
+            let here = children.get(at).is_some_and(|(have, _)| *have == key);
+            here.then_some(at as u32)
+        };
+        let places: Option<Box<[u32]>> = layout.shape.keys().into_iter().map(place).collect();
+        let Some(places) = places else { return };
+        let first = places.first().copied().unwrap_or(0);
+        let places = if places
+            .iter()
+            .copied()
+            .eq(first..first + places.len() as u32)
+        {
+            Places::From(first as usize)
+        } else {
+            Places::Each(places)
+        };
+        self.get_mut(number).current = Some((layout, places));
     }
 
-    /// Links components and parents anew, after a restart: those whose parents are there.
-    pub(crate) fn relink(
-        &mut self,
-        is_live: impl Fn(SeriesRef) -> bool,
-        reference: impl Fn(u32) -> SeriesRef,
-    ) {
-        self.parents.clear();
-        for (slot, belongs) in &self.belongs {
-            if is_live(belongs.parent) {
-                let parent = self.parents.entry(belongs.parent.slot).or_default();
-                parent.children.push((belongs.key, reference(*slot)));
+    /// Ends restoring: parents that are not there, or no longer, have no components.
+    pub(crate) fn relink(&mut self, is_live: impl Fn(SeriesRef) -> bool) {
+        self.by_slot.clear();
+        for (number, parent) in (0..).zip(&mut self.parents) {
+            if let Some(parent) = parent
+                && is_live(parent.series)
+            {
+                self.by_slot.insert(parent.series.slot, number);
             }
         }
-        for parent in self.parents.values_mut() {
-            // Of two components that are the same, the younger counts; the other is orphaned.
-            let children = &mut parent.children;
-            children.sort_unstable_by_key(|(key, s)| (*key, std::cmp::Reverse(s.generation)));
-            children.dedup_by_key(|(key, _)| *key);
+    }
+
+    fn get(&self, number: u32) -> &Parent {
+        match self.parents.get(number as usize) {
+            Some(Some(parent)) => parent,
+            _ => unreachable!("BUG: a component of no parent"),
+        }
+    }
+
+    fn get_mut(&mut self, number: u32) -> &mut Parent {
+        match self.parents.get_mut(number as usize) {
+            Some(Some(parent)) => parent,
+            _ => unreachable!("BUG: a component of no parent"),
         }
     }
 }

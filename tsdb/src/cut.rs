@@ -172,7 +172,7 @@ impl Inner {
                 let state = group.read();
                 let old = |index: &u32| {
                     let track = state.track(*index);
-                    track.is_some_and(|t| t.timestamps_ms.first().is_some_and(|t| *t < end_ms))
+                    track.is_some_and(|t| t.timestamps_ms.first().is_some_and(|t| t < end_ms))
                 };
                 (0..state.tracks.len() as u32).filter(old).collect()
             };
@@ -241,7 +241,7 @@ impl Head {
             for track in state.tracks.iter().flatten() {
                 let sealed = track.chunks.iter().find(|chunk| chunk.max_ms >= from_ms);
                 let sealed = sealed.map(|chunk| first_row_from(chunk, from_ms));
-                let open = track.timestamps_ms.iter().find(|t| **t >= from_ms).copied();
+                let open = track.timestamps_ms.iter().find(|t| *t >= from_ms);
                 for t in [sealed, open].into_iter().flatten() {
                     oldest_ms = Some(oldest_ms.map_or(t, |have| have.min(t)));
                 }
@@ -305,7 +305,8 @@ impl Head {
                 continue;
             }
             writer.series(pairs, &pieces)?;
-            let components = self.catalog().components().of(series.slot).to_vec();
+            let mut components = self.catalog().components().of(series.slot).to_vec();
+            components.dedup_by_key(|(key, _)| *key);
             if components.is_empty() {
                 continue;
             }
@@ -400,7 +401,7 @@ impl Head {
         let mut rows: Vec<i64> = Vec::new();
         let mut first_row = None;
         chunks.retain(|chunk| {
-            let column = match chunk::timestamps_of(chunk.bytes().as_slice()) {
+            let column = match chunk.bytes().read(chunk::timestamps_of) {
                 Ok(column) => column,
                 Err(error) => {
                     damaged.push((chunk.clone(), error));
@@ -483,7 +484,7 @@ fn first_row_from(chunk: &Chunk, from_ms: i64) -> i64 {
     if chunk.min_ms >= from_ms {
         return chunk.min_ms;
     }
-    let column = chunk::timestamps_of(chunk.bytes().as_slice()).unwrap_or_default();
+    let column = chunk.bytes().read(chunk::timestamps_of).unwrap_or_default();
     let first = column.into_iter().find(|t| *t >= from_ms);
     first.unwrap_or(from_ms)
 }
@@ -514,7 +515,7 @@ fn drop_group(
             .chunks
             .first()
             .map(|chunk| chunk.min_ms)
-            .or(track.timestamps_ms.first().copied());
+            .or(track.timestamps_ms.first());
         min_ms = min_ms.min(oldest.unwrap_or(i64::MAX));
         for position in 0..track.ids.len() {
             let last_row = track.last_row(position);
@@ -542,12 +543,13 @@ fn collect(
 ) {
     let end_row = span.first_row + span.column.len() as u32;
     for chunk in &span.chunks {
-        let bytes = chunk.bytes();
         let rows = span.first_row.saturating_sub(chunk.first_row)
             ..end_row.saturating_sub(chunk.first_row).min(chunk.rows);
         let before = (runs.len(), runs.last().copied(), values.len());
-        let read = chunk::find_page(bytes.as_slice(), series).and_then(|page| {
-            let Some(page) = page else { return Ok(()) };
+        let read = chunk.bytes().read(|bytes| {
+            let Some(page) = chunk::find_page(bytes, series)? else {
+                return Ok(());
+            };
             chunk::decode_page(page, rows, values, |first, count| {
                 let first = chunk.first_row + first - span.first_row;
                 match runs.last_mut() {

@@ -162,8 +162,12 @@ impl Head {
                 let values = batch.extras.values(values);
                 let layout = if let Some((layout, parts)) = components.current(parent, bytes) {
                     own(out, layout.id);
-                    let parts = parts.iter().zip(values);
-                    out.extend(parts.map(|(at, bits)| component(*at, *bits)));
+                    for (number, bits) in values.iter().enumerate() {
+                        match parts.get(number) {
+                            Some(at) => out.push(component(at, *bits)),
+                            None => return false,
+                        }
+                    }
                     layout.clone()
                 } else {
                     let found = search.then(|| self.layouts.find(bytes)).flatten();
@@ -211,6 +215,7 @@ impl Head {
                     }
                 }
             };
+            catalog.reserve_components(series, &keys);
             for key in keys {
                 if catalog.components().find(series.slot, key).is_none()
                     && catalog.components().len() < limit

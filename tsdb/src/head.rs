@@ -21,8 +21,8 @@ use crate::families::Families;
 use crate::layouts::Layouts;
 use crate::out_of_order::OutOfOrder;
 use crate::page::slab::Slab;
-use crate::track::{Row, Track};
-use crate::wal::record::RecordBuilder;
+use crate::track::Track;
+use crate::workspace::Workspaces;
 
 /// Slabs are shared by groups; so many keep them from waiting for each other.
 const SLABS: usize = 8;
@@ -37,6 +37,7 @@ pub(crate) struct Head {
     handles: RwLock<HashMap<u32, Arc<Group>>>,
     slabs: [Mutex<Slab>; SLABS],
     pub(crate) marks: Mutex<Marks>,
+    pub(crate) workspaces: Workspaces,
     pub(crate) next_group: AtomicU32,
     pub(crate) next_track: AtomicU32,
     /// Chunks that are not in a head file yet.
@@ -107,11 +108,9 @@ pub(crate) struct Group {
     registered: AtomicU32,
 }
 
-/// Memory that appends reuse.
+/// What appends remember.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
-    pub(crate) row: Row,
-    pub(crate) record: RecordBuilder,
     /// Track of the last append.
     pub(crate) hint: u32,
 }
@@ -138,9 +137,13 @@ impl GroupState {
 
     /// Puts a track at an index.
     pub(crate) fn put(&mut self, index: u32, track: Box<Track>) {
-        while self.tracks.len() <= index as usize {
-            self.tracks.push(None);
+        let missing = (index as usize + 1).saturating_sub(self.tracks.len());
+        if self.tracks.is_empty() {
+            // Most have one.
+            self.tracks.reserve_exact(missing);
         }
+        self.tracks
+            .extend(std::iter::repeat_with(|| None).take(missing));
         self.tracks[index as usize] = Some(track);
     }
 }
@@ -177,6 +180,7 @@ impl Head {
             handles: RwLock::default(),
             slabs: Default::default(),
             marks: Mutex::default(),
+            workspaces: Workspaces::default(),
             next_group: AtomicU32::new(1),
             next_track: AtomicU32::new(0),
             pending: Mutex::default(),

@@ -256,6 +256,7 @@ impl Place {
         let parts = catalog.components().of(series.slot).iter();
         let parts = parts.filter_map(|(key, series)| Some((*key, Self::of(catalog, *series)?)));
         place.parts = parts.collect();
+        place.parts.dedup_by_key(|(key, _)| *key);
         Some(place)
     }
 
@@ -367,7 +368,7 @@ impl Check<'_> {
                 continue;
             };
             let limit = self.limit(track);
-            let open = rows_inside(&track.timestamps_ms, self.range);
+            let open = track.timestamps_ms.inside(self.range);
             let open = track.first_row + open.start..limit.min(track.first_row + open.end);
             let sealed = track.chunks.iter().any(|chunk| self.overlaps(chunk, limit));
             verdicts.extend(same_track.iter().map(|place| {
@@ -400,18 +401,22 @@ impl Check<'_> {
                 return false;
             }
             let bytes = chunk.bytes();
-            let bytes = bytes.as_slice();
             let key = (chunk.track, chunk.first_row);
             let rows = self.rows.entry(key).or_insert_with(|| {
                 if range.start_ms <= chunk.min_ms && chunk.max_ms <= range.end_ms {
                     return 0..chunk.rows;
                 }
                 // What is damaged is found to be so by whoever reads the samples.
-                chunk::timestamps_of(bytes).map_or(0..chunk.rows, |t| rows_inside(&t, range))
+                let column = bytes.read(chunk::timestamps_of);
+                column.map_or(0..chunk.rows, |t| rows_inside(&t, range))
             });
             let end = rows.end.min(limit - chunk.first_row);
-            match chunk::find_page(bytes, series) {
-                Ok(Some(page)) => page.start < end && page.end > rows.start,
+            let found = bytes.read(|bytes| {
+                let page = chunk::find_page(bytes, series)?;
+                Ok(page.map(|page| (page.start, page.end)))
+            });
+            match found {
+                Ok(Some(page)) => page.0 < end && page.1 > rows.start,
                 Ok(None) => false,
                 Err(_) => true,
             }

@@ -111,6 +111,11 @@ impl<'a> Replay<'a> {
             self.outcome.rows_missing += u64::from(track.missing_rows());
             track.force_key();
             track.close_if_dead();
+            let catalog = self.head.catalog();
+            let live = track.ids.iter().filter(|series| **series != DEAD);
+            let components = live.filter(|series| catalog.is_component(series.slot));
+            track.components = components.count() as u32;
+            drop(catalog);
             self.head.marks().rows[track.mark as usize] = track.next_row();
             for chunk in track.chunks.iter() {
                 self.head.cover(chunk.min_ms, chunk.max_ms);
@@ -118,7 +123,7 @@ impl<'a> Replay<'a> {
             if let (Some(first), Some(last)) =
                 (track.timestamps_ms.first(), track.timestamps_ms.last())
             {
-                self.head.cover(*first, *last);
+                self.head.cover(first, last);
             }
             if track.had_leavers {
                 for chunk in track.chunks.iter() {

@@ -214,7 +214,7 @@ impl Head {
             found.retain(|s| {
                 let at = catalog.locate(s.series);
                 at.is_some_and(|at| (at.group, at.track) == (group.number, s.track))
-                    && catalog.components().belongs(s.series.slot).is_none()
+                    && !catalog.is_component(s.series.slot)
             });
             if !found.is_empty() {
                 silent.insert(group.number, found);
@@ -315,8 +315,8 @@ fn silent_of(index: u32, track: &mut Track, since_ms: i64, found: &mut Vec<Silen
 
 /// The first row at or after an instant.
 fn row_at(track: &Track, since_ms: i64) -> u32 {
-    if track.timestamps_ms.first().is_some_and(|t| *t < since_ms) {
-        let before = track.timestamps_ms.partition_point(|t| *t < since_ms);
+    if track.timestamps_ms.first().is_some_and(|t| t < since_ms) {
+        let before = track.timestamps_ms.count_while(|t| t < since_ms);
         return track.first_row + before as u32;
     }
     let later = track.chunks.iter().find(|chunk| chunk.max_ms >= since_ms);
@@ -324,6 +324,6 @@ fn row_at(track: &Track, since_ms: i64) -> u32 {
         return track.first_row;
     };
     // What cannot be read is not silent.
-    let column = chunk::timestamps_of(chunk.bytes().as_slice()).unwrap_or_default();
+    let column = chunk.bytes().read(chunk::timestamps_of).unwrap_or_default();
     chunk.first_row + column.partition_point(|t| *t < since_ms) as u32
 }

@@ -546,7 +546,7 @@ impl Selection {
                     let key = head_key(track.id, track.first_row);
                     let rows = (limit - track.first_row) as usize;
                     let rows = rows.min(track.timestamps_ms.len());
-                    let copy = || Ok::<_, Infallible>(track.timestamps_ms[..rows].into());
+                    let copy = || Ok::<_, Infallible>(track.timestamps_ms.column(rows));
                     let Ok(column) = assembly.column(key, copy);
                     (page, track.first_row, key, column)
                 });
@@ -582,18 +582,19 @@ fn read_chunk(
     assembly: &mut Assembly<'_>,
 ) -> Result<(), crate::bytes::Malformed> {
     let bytes = chunk.bytes();
-    let bytes = bytes.as_slice();
-    let Some(page) = chunk::find_page(bytes, series)? else {
-        return Ok(());
-    };
-    let key = head_key(chunk.track, chunk.first_row);
-    let rows = limit.min(chunk.end_row()) - chunk.first_row;
-    let column = assembly.column(key, || {
-        let mut column = chunk::timestamps_of(bytes)?;
-        column.truncate(rows as usize);
-        Ok(column.into())
-    })?;
-    read_page(page, key, &column, range, assembly)
+    bytes.read(|read| {
+        let Some(page) = chunk::find_page(read, series)? else {
+            return Ok(());
+        };
+        let key = head_key(chunk.track, chunk.first_row);
+        let rows = limit.min(chunk.end_row()) - chunk.first_row;
+        let column = assembly.column(key, || {
+            let mut column = bytes.read(chunk::timestamps_of)?;
+            column.truncate(rows as usize);
+            Ok(column.into())
+        })?;
+        read_page(page, key, &column, range, assembly)
+    })
 }
 
 fn read_page(

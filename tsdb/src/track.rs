@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::batch::SeriesRef;
 use crate::bytes::{Malformed, Reader, put_signed, put_varint};
 use crate::chunk::{self, Chunk, ChunkEntry};
+use crate::instants::Instants;
 use crate::page::slab::{Piece, Slab};
 use crate::page::token::{self, State, Step, VALUE_LIMIT_BYTES};
 
@@ -23,8 +24,9 @@ const KEY_INTERVAL_ROWS: u8 = 32;
 const SPARSE_LIMIT: usize = 32;
 /// Tracks with so many newest rows of the same instants become one.
 const ALIKE_ROWS: usize = 8;
-/// Members from which on a track keeps the memory of its timestamps.
-const WIDE_LIMIT: usize = 32;
+/// The same for a track of mostly components: the counts of a histogram's buckets change in nearly
+/// every row, and an open page costs more memory than it saves bytes.
+const SEAL_ROWS_COMPONENTS: u32 = 60;
 /// A position whose series moved away or left memory.
 pub(crate) const DEAD: SeriesRef = SeriesRef {
     slot: u32::MAX,
@@ -35,20 +37,31 @@ const MEMBERS_LIMIT: usize = 1 << 26;
 /// "No sample in the open rows".
 const NOT_STARTED: u16 = u16::MAX;
 
+// Memory per series.
+const _: () = assert!(size_of::<Member>() == 24);
 // An open page of the most rows fits a piece of a slab.
 const _: () =
     assert!(ROWS_LIMIT as usize * VALUE_LIMIT_BYTES <= crate::page::slab::PAGE_LIMIT_BYTES);
 
+/// What is known of a member's newest value, and its open page: all of it in one place, since
+/// samples of few series touch little of a track.
 #[derive(Clone, Copy, Debug)]
-struct OpenPage {
-    piece: Piece,
+struct Member {
+    /// Bits of the newest value.
+    last: u64,
     /// Row of the newest sample, ever.
     last_row: u32,
+    /// The open page: the parts of a [`Piece`], which would take room for alignment.
+    piece_last: u32,
+    piece_length: u16,
     /// First row with a sample, counted from the first open row.
     start: u16,
     /// Repeats of the last value that are not in the stream yet.
     pending: u16,
+    /// Scale of the stream's differences.
     scale: u8,
+    /// Scale of the log's differences.
+    wal_scale: u8,
 }
 
 /// Rows and the series that share them.
@@ -61,7 +74,7 @@ pub(crate) struct Track {
     /// Row number of the first open row.
     pub(crate) first_row: u32,
     /// Instants of the open rows.
-    pub(crate) timestamps_ms: Vec<i64>,
+    pub(crate) timestamps_ms: Instants,
     /// Instant of the newest row, `i64::MIN` before the first.
     pub(crate) last_ms: i64,
     /// Series by position.
@@ -76,6 +89,8 @@ pub(crate) struct Track {
     pub(crate) asked_row: u32,
     /// Whether a series moved away to another track.
     pub(crate) had_leavers: bool,
+    /// How many of the members that joined are components.
+    pub(crate) components: u32,
     /// Whether a lost log record makes the next differences meaningless (only while replaying).
     broken: bool,
     /// First row of the chunks there should be (only while replaying).
@@ -85,9 +100,7 @@ pub(crate) struct Track {
     rows_since_key: u8,
     /// Positions it had when its last member left; 0 before.
     closed_positions: u32,
-    last: Vec<u64>,
-    wal_scales: Vec<u8>,
-    pages: Vec<OpenPage>,
+    members: Vec<Member>,
 }
 
 /// One row on its way in: values by position.
@@ -176,7 +189,7 @@ impl Track {
             id,
             mark,
             first_row,
-            timestamps_ms: Vec::new(),
+            timestamps_ms: Instants::default(),
             last_ms: i64::MIN,
             ids: Vec::new(),
             live: 0,
@@ -186,14 +199,13 @@ impl Track {
             seal_at: SEAL_ROWS / 2 + id.wrapping_mul(0x9e37_79b9) % (SEAL_ROWS / 2),
             asked_row: 0,
             had_leavers: false,
+            components: 0,
             broken: false,
             sealed_from: first_row,
             owed: 0,
             rows_since_key: KEY_INTERVAL_ROWS,
             closed_positions: 0,
-            last: Vec::new(),
-            wal_scales: Vec::new(),
-            pages: Vec::new(),
+            members: Vec::new(),
         }
     }
 
@@ -208,21 +220,11 @@ impl Track {
         // Many come once; few come again and again, and must not be copied each time.
         if more > self.ids.len() / 8 {
             self.ids.reserve_exact(more);
-            self.last.reserve_exact(more);
-            self.wal_scales.reserve_exact(more);
-            self.pages.reserve_exact(more);
+            self.members.reserve_exact(more);
         }
         for id in series {
             self.ids.push(id);
-            self.last.push(0);
-            self.wal_scales.push(0);
-            self.pages.push(OpenPage {
-                piece: Piece::NONE,
-                last_row: u32::MAX,
-                start: NOT_STARTED,
-                pending: 0,
-                scale: 0,
-            });
+            self.members.push(Member::NEW);
             self.live += u32::from(id != DEAD);
         }
     }
@@ -255,11 +257,8 @@ impl Track {
 
     /// Whether the newest rows of two tracks are of the same instants.
     pub(crate) fn shares_instants(&self, other: &Self) -> bool {
-        let tail = |track: &Self| track.timestamps_ms.len().checked_sub(ALIKE_ROWS);
-        match (tail(self), tail(other)) {
-            (Some(a), Some(b)) => self.timestamps_ms[a..] == other.timestamps_ms[b..],
-            _ => false,
-        }
+        let (ours, theirs) = (&self.timestamps_ms, &other.timestamps_ms);
+        ours.end_alike(theirs, ALIKE_ROWS)
     }
 
     /// Whether nobody will write it any more.
@@ -273,21 +272,27 @@ impl Track {
         if self.live == 0 && self.timestamps_ms.is_empty() && !self.ids.is_empty() {
             self.closed_positions = self.ids.len() as u32;
             self.ids = Vec::new();
-            self.last = Vec::new();
-            self.wal_scales = Vec::new();
-            self.pages = Vec::new();
-            self.timestamps_ms = Vec::new();
+            self.members = Vec::new();
+            self.timestamps_ms.clear();
         }
     }
 
     /// Bits of the newest value of a member.
     pub(crate) fn last_bits(&self, position: usize) -> u64 {
-        self.last[position]
+        self.members[position].last
+    }
+
+    /// Whether this is the newest sample of a member, in the newest row.
+    pub(crate) fn is_newest(&self, position: usize, timestamp_ms: i64, bits: u64) -> bool {
+        let member = &self.members[position];
+        timestamp_ms == self.last_ms
+            && member.last_row.wrapping_add(1) == self.next_row()
+            && member.last == bits
     }
 
     /// When a member got its newest sample, or `None` before its first one here.
     pub(crate) fn last_sample_ms(&self, position: usize) -> Option<i64> {
-        let row = self.pages[position].last_row;
+        let row = self.members[position].last_row;
         if row == u32::MAX {
             return None;
         }
@@ -295,28 +300,28 @@ impl Track {
             return Some(self.last_ms);
         }
         if row >= self.first_row {
-            return Some(self.timestamps_ms[(row - self.first_row) as usize]);
+            return self.timestamps_ms.get((row - self.first_row) as usize);
         }
         let chunk = self.chunks.iter().find(|c| row < c.end_row())?;
         if row + 1 == chunk.end_row() {
             return Some(chunk.max_ms);
         }
-        let column = chunk::timestamps_of(chunk.bytes().as_slice()).ok()?;
+        let column = chunk.bytes().read(chunk::timestamps_of).ok()?;
         row.checked_sub(chunk.first_row)
             .and_then(|at| column.get(at as usize).copied())
     }
 
     /// Row of a member's newest sample.
     pub(crate) fn last_row(&self, position: usize) -> Option<u32> {
-        let row = self.pages[position].last_row;
+        let row = self.members[position].last_row;
         (row != u32::MAX).then_some(row)
     }
 
     /// Rows of a member's first and last sample among the open rows.
     pub(crate) fn open_rows(&self, position: usize) -> Option<(u32, u32)> {
-        let page = self.pages.get(position)?;
-        let started = page.start != NOT_STARTED;
-        started.then(|| (self.first_row + u32::from(page.start), page.last_row))
+        let member = self.members.get(position)?;
+        let first = self.first_row + u32::from(member.start);
+        member.has_page().then_some((first, member.last_row))
     }
 
     /// Encodes the log record's body for a row and notes in the row what applying it needs.
@@ -345,13 +350,9 @@ impl Track {
         out.resize(changed_at + bitmap_bytes, 0);
         for position in ones(&row.present) {
             let bits = row.bits[position];
-            let mut state = if key || position >= self.last.len() {
-                State::default()
-            } else {
-                State {
-                    last: self.last[position],
-                    scale: self.wal_scales[position],
-                }
+            let mut state = match self.members.get(position) {
+                Some(member) if !key => member.wal_state(),
+                _ => State::default(),
             };
             if bits != state.last {
                 out[changed_at + position / 8] |= 1 << (position % 8);
@@ -398,13 +399,9 @@ impl Track {
             if present.is_some_and(|present| !bit(present, position)) {
                 continue;
             }
-            let mut state = if key || position >= self.last.len() {
-                State::default()
-            } else {
-                State {
-                    last: self.last[position],
-                    scale: self.wal_scales[position],
-                }
+            let mut state = match self.members.get(position) {
+                Some(member) if !key => member.wal_state(),
+                _ => State::default(),
             };
             if bit(changed, position) && token::next(reader, &mut state)? != Step::Value {
                 return Err(reader.fail("a step that is no value in a logged row"));
@@ -428,32 +425,34 @@ impl Track {
             let missing = row.positions - self.ids.len();
             self.join(std::iter::repeat_n(DEAD, missing));
         }
-        let mut scratch = Vec::with_capacity(64);
+        let mut scratch = slab.take_scratch();
         for position in ones(&row.present) {
             let bits = row.bits[position];
-            let page = &mut self.pages[position];
-            let last = &mut self.last[position];
-            self.wal_scales[position] = row.scales[position];
-            if page.last_row.wrapping_add(1) == number && page.start != NOT_STARTED && *last == bits
-            {
-                page.pending += 1;
-                page.last_row = number;
+            let member = &mut self.members[position];
+            member.wal_scale = row.scales[position];
+            let repeats = member.last == bits && member.last_row.wrapping_add(1) == number;
+            if repeats && member.has_page() {
+                member.pending += 1;
+                member.last_row = number;
                 continue;
             }
-            if page.start == NOT_STARTED {
-                page.start = start;
-            } else {
+            if member.has_page() {
                 scratch.clear();
-                page.extend(&mut scratch, *last, bits, number);
-                let fits = slab.append(&mut page.piece, &scratch);
+                member.extend(&mut scratch, bits, number);
+                let mut piece = member.piece();
+                let fits = slab.append(&mut piece, &scratch);
                 assert!(
                     fits.is_ok(),
                     "BUG: a page of {ROWS_LIMIT} rows outgrew its limit"
                 );
+                member.set_piece(piece);
+            } else {
+                member.start = start;
             }
-            page.last_row = number;
-            *last = bits;
+            member.last_row = number;
+            member.last = bits;
         }
+        slab.put_scratch(scratch);
     }
 
     /// Seals the open rows into a chunk, and begins anew.
@@ -462,9 +461,7 @@ impl Track {
             return None;
         }
         let mut order: Vec<u32> = (0..self.ids.len() as u32)
-            .filter(|at| {
-                self.pages[*at as usize].start != NOT_STARTED && self.ids[*at as usize] != DEAD
-            })
+            .filter(|at| self.members[*at as usize].has_page() && self.ids[*at as usize] != DEAD)
             .collect();
         if !order.is_sorted_by_key(|at| self.ids[*at as usize]) {
             order.sort_unstable_by_key(|at| self.ids[*at as usize]);
@@ -473,7 +470,7 @@ impl Track {
         let mut pages = Vec::new();
         let mut ends = Vec::with_capacity(order.len());
         for at in &order {
-            slab.copy(self.pages[*at as usize].piece, &mut pages);
+            slab.copy(self.members[*at as usize].piece(), &mut pages);
             ends.push(pages.len());
         }
         let page = |index: usize| {
@@ -483,40 +480,41 @@ impl Track {
         let chunk = (!order.is_empty()).then(|| {
             let entries = order.iter().enumerate().map(|(index, at)| {
                 let at = *at as usize;
-                let open = &self.pages[at];
+                let open = &self.members[at];
                 ChunkEntry {
                     series: self.ids[at],
                     start: open.start,
                     end: (open.last_row - first_row + 1) as u16,
                     page: page(index),
-                    constant: self.last[at],
+                    constant: open.last,
                 }
             });
             Arc::new(chunk::write(
                 self.id,
                 first_row,
-                &self.timestamps_ms,
+                &self.timestamps_ms.iter().collect::<Vec<_>>(),
                 entries,
             ))
         });
         self.first_row = self.next_row();
         self.timestamps_ms.clear();
-        // A column for one series is dear: it is half as long on average when it grows anew.
-        let keep = if self.ids.len() < WIDE_LIMIT {
-            0
+        self.seal_at = if self.components as usize > self.ids.len() / 2 {
+            SEAL_ROWS_COMPONENTS
         } else {
-            SEAL_ROWS as usize
+            SEAL_ROWS
         };
-        self.timestamps_ms.shrink_to(keep);
-        self.seal_at = SEAL_ROWS;
-        for page in &mut self.pages {
-            slab.free(&mut page.piece);
-            page.start = NOT_STARTED;
-            page.pending = 0;
-            page.scale = 0;
+        for member in &mut self.members {
+            slab.free(&mut member.piece());
+            member.set_piece(Piece::NONE);
+            member.start = NOT_STARTED;
+            member.pending = 0;
+            member.scale = 0;
         }
         if let Some(chunk) = &chunk {
-            Arc::make_mut(&mut self.chunks).push(chunk.clone());
+            let chunks = Arc::make_mut(&mut self.chunks);
+            // A handful, of every track: no room is kept for more.
+            chunks.reserve_exact(1);
+            chunks.push(chunk.clone());
         }
         chunk
     }
@@ -536,30 +534,31 @@ impl Track {
     /// A copy of a member's open page for reading: first row, end row (both counted from the
     /// first open row) and the stream.
     pub(crate) fn open_page(&self, slab: &Slab, position: usize) -> Option<(u32, u32, Vec<u8>)> {
-        let page = self.pages.get(position)?;
-        if page.start == NOT_STARTED {
+        let member = self.members.get(position)?;
+        if !member.has_page() {
             return None;
         }
-        let mut stream = Vec::with_capacity(page.piece.len().max(VALUE_LIMIT_BYTES));
-        slab.copy(page.piece, &mut stream);
+        let piece = member.piece();
+        let mut stream = Vec::with_capacity(piece.len().max(VALUE_LIMIT_BYTES));
+        slab.copy(piece, &mut stream);
         if stream.is_empty() {
-            token::put_value_or_zero(&mut stream, self.last[position]);
+            token::put_value_or_zero(&mut stream, member.last);
         }
-        let end = page.last_row - self.first_row + 1;
-        Some((u32::from(page.start), end, stream))
+        let end = member.last_row - self.first_row + 1;
+        Some((u32::from(member.start), end, stream))
     }
 
     /// Releases the memory of all open pages.
     pub(crate) fn free_pages(&mut self, slab: &mut Slab) {
-        for page in &mut self.pages {
-            slab.free(&mut page.piece);
+        for member in &mut self.members {
+            slab.free(&mut member.piece());
+            member.set_piece(Piece::NONE);
         }
     }
 
     /// Number of open pages.
     pub(crate) fn open_pages(&self) -> usize {
-        let started = |page: &&OpenPage| page.start != NOT_STARTED;
-        self.pages.iter().filter(started).count()
+        self.members.iter().filter(|m| m.has_page()).count()
     }
 
     /// The next row has to be a whole one: what it could be a difference from is not known. So for
@@ -577,7 +576,8 @@ impl Track {
         out.push(u8::from(self.had_leavers));
         put_varint(out, u64::from(self.seal_at));
         put_varint(out, self.timestamps_ms.len() as u64);
-        crate::page::timestamps::encode(&self.timestamps_ms, out);
+        let timestamps_ms: Vec<i64> = self.timestamps_ms.iter().collect();
+        crate::page::timestamps::encode(&timestamps_ms, out);
         put_varint(out, self.ids.len() as u64);
     }
 
@@ -591,16 +591,16 @@ impl Track {
         put_varint(out, positions.start as u64);
         put_varint(out, positions.len() as u64);
         for at in positions {
-            let page = &self.pages[at];
-            out.extend_from_slice(&self.last[at].to_le_bytes());
-            out.push(self.wal_scales[at]);
-            out.extend_from_slice(&page.last_row.to_le_bytes());
-            out.extend_from_slice(&page.start.to_le_bytes());
-            if page.start != NOT_STARTED {
-                put_varint(out, u64::from(page.pending));
-                out.push(page.scale);
-                put_varint(out, page.piece.len() as u64);
-                slab.copy(page.piece, out);
+            let member = &self.members[at];
+            out.extend_from_slice(&member.last.to_le_bytes());
+            out.push(member.wal_scale);
+            out.extend_from_slice(&member.last_row.to_le_bytes());
+            out.extend_from_slice(&member.start.to_le_bytes());
+            if member.has_page() {
+                put_varint(out, u64::from(member.pending));
+                out.push(member.scale);
+                put_varint(out, member.piece().len() as u64);
+                slab.copy(member.piece(), out);
             }
         }
     }
@@ -621,7 +621,11 @@ impl Track {
             return Err(reader.fail("more rows than there can be"));
         }
         self.timestamps_ms.clear();
-        crate::page::timestamps::decode(reader, rows as usize, &mut self.timestamps_ms)?;
+        let mut timestamps_ms = Vec::with_capacity(rows as usize);
+        crate::page::timestamps::decode(reader, rows as usize, &mut timestamps_ms)?;
+        for timestamp_ms in timestamps_ms {
+            self.timestamps_ms.push(timestamp_ms);
+        }
         let members = reader.varint_u32()? as usize;
         if members > MEMBERS_LIMIT {
             return Err(reader.fail("more members than there can be"));
@@ -659,15 +663,16 @@ impl Track {
             return Err(reader.fail("members that the track does not have"));
         }
         for at in first..first + members {
-            self.last[at] = reader.u64()?;
-            self.wal_scales[at] = reader.u8()?.min(token::SCALE_LIMIT);
+            let member = &mut self.members[at];
+            member.last = reader.u64()?;
+            member.wal_scale = reader.u8()?.min(token::SCALE_LIMIT);
             let last_row = reader.u32()?;
             let start = reader.u16()?;
             if start == NOT_STARTED {
                 if last_row != u32::MAX && last_row >= self.first_row {
                     return Err(reader.fail("a newest sample outside the sealed rows"));
                 }
-                self.pages[at].last_row = last_row;
+                member.last_row = last_row;
                 continue;
             }
             let pending = reader.varint_u32()? as u16;
@@ -680,12 +685,13 @@ impl Track {
             if !inside {
                 return Err(reader.fail("an open page outside the open rows"));
             }
-            let page = &mut self.pages[at];
-            slab.append(&mut page.piece, stream)?;
-            page.last_row = last_row;
-            page.start = start;
-            page.pending = pending;
-            page.scale = scale;
+            let mut piece = member.piece();
+            slab.append(&mut piece, stream)?;
+            member.set_piece(piece);
+            member.last_row = last_row;
+            member.start = start;
+            member.pending = pending;
+            member.scale = scale;
         }
         self.owed -= members;
         self.broken = self.owed > 0;
@@ -708,15 +714,50 @@ pub(crate) enum Logged {
     Lost,
 }
 
-impl OpenPage {
-    /// Appends to `out` what the stream needs to go from `last` to `bits` in row `number`.
+impl Member {
+    const NEW: Self = Self {
+        last: 0,
+        last_row: u32::MAX,
+        piece_last: Piece::NONE.parts().0,
+        piece_length: Piece::NONE.parts().1,
+        start: NOT_STARTED,
+        pending: 0,
+        scale: 0,
+        wal_scale: 0,
+    };
+
+    /// Whether it has a sample in the open rows.
     #[inline]
-    fn extend(&mut self, out: &mut Vec<u8>, last: u64, bits: u64, number: u32) {
+    fn has_page(&self) -> bool {
+        self.start != NOT_STARTED
+    }
+
+    fn piece(&self) -> Piece {
+        Piece::from_parts((self.piece_last, self.piece_length))
+    }
+
+    fn set_piece(&mut self, piece: Piece) {
+        (self.piece_last, self.piece_length) = piece.parts();
+    }
+
+    /// What differences in the log refer to.
+    #[inline]
+    fn wal_state(&self) -> State {
+        State {
+            last: self.last,
+            scale: self.wal_scale,
+        }
+    }
+
+    /// Appends to `out` what the stream needs to go from the last value to `bits` in row `number`.
+    #[inline]
+    fn extend(&mut self, out: &mut Vec<u8>, bits: u64, number: u32) {
+        let last = self.last;
         let mut state = State {
             last,
             scale: self.scale,
         };
-        if self.piece.is_none() {
+        if self.piece().is_none() {
             // Constant until now: the stream begins here.
             state = State::default();
             token::put_value(out, &mut state, last);

@@ -138,3 +138,71 @@ fn a_series_of_too_many_labels_is_refused() {
         "{refused:?}"
     );
 }
+
+/// Series with timestamps of their own, of which some repeat what was stored.
+#[test]
+fn every_series_may_have_its_own_timestamps() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut db = open(directory.path());
+    let mut group = db.open_group();
+    let mut want: Vec<Vec<(i64, f64)>> = vec![Vec::new(); 30];
+    for row in 0..200i64 {
+        let mut batch = Batch::new(group);
+        for (id, want) in want.iter_mut().enumerate() {
+            let series = db.register(group, &labels(id + 100)).expect("registers");
+            // Three targets of ten; one of them has news every other time only, and the last two
+            // come together from the middle on.
+            let kind = id % 3;
+            let moved = row >= 100 && kind == 2;
+            let own = if moved { 1 } else { kind as i64 };
+            let age = if kind == 0 { row % 2 } else { 0 };
+            let t = (row - age) * 15_000 + own * 7 + 1;
+            let value = ((row - age) * (id as i64 % 4)) as f64;
+            batch.push(series, t, value);
+            if want.last().is_none_or(|(last, _)| *last < t) {
+                want.push((t, value));
+            }
+        }
+        let appended = db.append(&batch).expect("appends");
+        assert_eq!(
+            (appended.accepted, appended.rejected.len()),
+            (30, 0),
+            "row {row}"
+        );
+        if row == 150 {
+            // Another value at an instant that is stored is refused, and nothing else.
+            let mut batch = Batch::new(group);
+            for (id, want) in want.iter_mut().enumerate() {
+                let series = db.register(group, &labels(id + 100)).expect("registers");
+                let (t, value) = *want.last().expect("some");
+                if id == 4 {
+                    batch.push(series, t, value + 1.0);
+                } else {
+                    batch.push(series, t + 1, value);
+                    want.push((t + 1, value));
+                }
+            }
+            let appended = db.append(&batch).expect("appends");
+            assert_eq!(appended.accepted, 29);
+            let rejected = appended.rejected[0];
+            assert_eq!(
+                (rejected.index, rejected.reason),
+                (4, RejectReason::DuplicateTimestamp)
+            );
+            drop(db);
+            db = open(directory.path());
+            group = db.open_group();
+        }
+    }
+    let read = |db: &Db| -> Vec<Vec<(i64, f64)>> {
+        let samples = samples(db).into_iter();
+        let pairs = samples.map(|(_, column)| {
+            let times = column.timestamps_ms.iter().copied();
+            times.zip(column.values).collect()
+        });
+        pairs.collect()
+    };
+    assert_eq!(read(&db), want);
+    drop(db);
+    assert_eq!(read(&open(directory.path())), want);
+}

@@ -328,6 +328,53 @@ fn truncated_files_are_errors_and_the_process_lives() {
     }
 }
 
+/// The same for a file of sealed pages that no block has yet.
+#[test]
+fn truncated_head_files_are_errors_and_the_process_lives() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let db = Db::open(options(directory.path()), &Registry::new()).expect("opens");
+    fill(&db, START_MS, 1.5, 40);
+    db.maintain();
+    let everything = [Matcher::equal("__name__", "requests_total")];
+    let selected = db.snapshot().select(&everything, TimeRange::ALL);
+    let selected = selected.expect("selects");
+    for file in std::fs::read_dir(directory.path().join("head")).expect("lists") {
+        let open = std::fs::OpenOptions::new()
+            .write(true)
+            .open(file.expect("reads").path());
+        open.expect("opens").set_len(0).expect("truncates");
+    }
+    let mut column = Column::default();
+    let gone = |column: &mut Column| {
+        let read = selected.read(0, TimeRange::ALL, column);
+        let message = read.expect_err("the bytes are gone").to_string();
+        assert!(
+            message.contains("were gone when they were read"),
+            "{message}"
+        );
+    };
+    gone(&mut column);
+    gone(&mut column);
+    // What was not sealed is there.
+    let newest = TimeRange {
+        start_ms: START_MS + 5_400_000 - 30_000,
+        end_ms: i64::MAX,
+    };
+    let selected = db.snapshot().select(&everything, newest).expect("selects");
+    selected.read(0, newest, &mut column).expect("reads");
+    assert_eq!(column.values.len(), 2);
+    // A block cannot be made of it either; its bytes are kept aside rather than zeros stored.
+    fill(&db, START_MS + 6 * HOUR_MS, 0.1, 1);
+    db.maintain();
+    let selected = db.snapshot().select(&everything, TimeRange::ALL);
+    let selected = selected.expect("selects");
+    for index in 0..selected.len() {
+        if selected.read(index, TimeRange::ALL, &mut column).is_ok() {
+            assert!(column.timestamps_ms.iter().all(|t| *t >= START_MS));
+        }
+    }
+}
+
 /// Flips bytes all over a block's files: an answer is right or an error, never wrong.
 #[test]
 fn damaged_blocks_give_errors_and_no_wrong_answers() {

@@ -1,46 +1,22 @@
 //! Measures the head under workloads that strain it: `cargo run --release -p barograph-benches
 //! --bin head [hours] [series] [workload]`. Time is simulated; every simulated hour prints CPU
 //! time per sample, heap bytes per active series and log bytes per sample.
-#![allow(
-    unsafe_code,
-    reason = "an allocator that counts is the only way to tell the heap from its slack"
-)]
-
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use barograph_benches::heap::{self, Counting};
 use barograph_benches::measure;
 use barograph_instrument::Registry;
-use barograph_model::{Clock, Labels};
+use barograph_model::{Clock, Labels, TimeRange};
 use barograph_tsdb::disk::SystemDisk;
-use barograph_tsdb::{Batch, Db, GroupId, Options, RejectReason, SeriesRef, WalSync};
+use barograph_tsdb::{Batch, Column, Db, GroupId, Options, RejectReason, SeriesRef, WalSync};
 
 const INTERVAL_MS: i64 = 15_000;
 const BEGIN_MS: i64 = 1_700_006_400_000;
 const HOUR_MS: i64 = 3_600_000;
 /// How often simulated time stops for maintenance.
 const MAINTAIN_MS: i64 = 60_000;
-
-struct Counting;
-
-static HELD_BYTES: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is the system allocator's; only a counter is kept beside.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD_BYTES.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        HELD_BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -132,7 +108,7 @@ fn run(workload: Workload, hours: i64, count: usize) -> Result<(), Box<dyn std::
     };
     let now = Arc::new(AtomicI64::new(BEGIN_MS));
     let registry = Registry::new();
-    let before_bytes = HELD_BYTES.load(Ordering::Relaxed);
+    let before_bytes = heap::held_bytes();
     let clock = Time(now.clone());
     let db = Db::open_with(options, &registry, Arc::new(SystemDisk), clock)?;
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
@@ -174,24 +150,25 @@ fn run(workload: Workload, hours: i64, count: usize) -> Result<(), Box<dyn std::
                     }
                 }
             }
-            let began = cpu()?;
+            let began = measure::thread_cpu_ns()?;
             for target in &mut targets {
                 samples += scrape(&db, workload, target, now_ms, &mut noise)?;
             }
-            cpu_ns += cpu()? - began;
+            cpu_ns += measure::thread_cpu_ns()? - began;
             if (now_ms - BEGIN_MS) % MAINTAIN_MS == 0 {
                 db.maintain();
             }
-            peak = peak.max(HELD_BYTES.load(Ordering::Relaxed));
+            peak = peak.max(heap::held_bytes());
         }
+        let read = read_newest(&db, now_ms)?;
         let stats = db.stats(0).head;
         let heap = |held: usize| (held - before_bytes).saturating_sub(own_bytes) / count;
         let total = log_bytes(&registry);
         println!(
-            "{:<10} hour {hour}: {:6.1} ns/sample, {:5} B heap per active series (peak {:5}), {:.3} B of log per sample; {} series in memory, {} of {} MB resident",
+            "{:<10} hour {hour}: {:6.1} ns/sample, {:5} B heap per active series (peak {:5}), {:.3} B of log per sample; {} series in memory, {} of {} MB resident; 5 minutes of all: {read}",
             format!("{workload:?}"),
             cpu_ns as f64 / samples as f64,
-            heap(HELD_BYTES.load(Ordering::Relaxed)),
+            heap(heap::held_bytes()),
             heap(peak),
             (total - written) / samples as f64,
             stats.series,
@@ -201,6 +178,30 @@ fn run(workload: Workload, hours: i64, count: usize) -> Result<(), Box<dyn std::
         (samples, cpu_ns, peak, written) = (0, 0, 0, total);
     }
     Ok(())
+}
+
+/// What selecting all series and reading their last five minutes takes, per series.
+fn read_newest(db: &Db, now_ms: i64) -> Result<String, Box<dyn std::error::Error>> {
+    let range = TimeRange {
+        start_ms: now_ms - 300_000,
+        end_ms: now_ms,
+    };
+    let mut column = Column::default();
+    let began = measure::thread_cpu_ns()?;
+    let selection = db.snapshot().select(&[], range)?;
+    let selected = measure::thread_cpu_ns()?;
+    let mut samples = 0;
+    for index in 0..selection.len() {
+        selection.read(index, range, &mut column)?;
+        samples += column.values.len();
+    }
+    let read = measure::thread_cpu_ns()?;
+    let per_series = |ns: u64| ns / selection.len().max(1) as u64;
+    Ok(format!(
+        "{} ns to select, {} ns to read, {samples} samples",
+        per_series(selected - began),
+        per_series(read - selected)
+    ))
 }
 
 fn member(db: &Db, group: GroupId, id: usize) -> Result<Member, barograph_tsdb::RegisterError> {
@@ -279,13 +280,6 @@ fn append(
         }
     }
     Ok(appended.accepted as u64)
-}
-
-/// Nanoseconds this thread was on a processor.
-fn cpu() -> Result<u64, Box<dyn std::error::Error>> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    let first = text.split(' ').next().unwrap_or_default();
-    Ok(first.parse()?)
 }
 
 /// A figure of this process, KiB.

@@ -345,8 +345,9 @@ impl OutOfOrder {
 
 /// Who the series of a slot is, without its slot.
 fn orphan_of(catalog: &Catalog, slot: u32) -> Option<Orphan> {
-    let belongs = catalog.components().belongs(slot);
+    let belongs = catalog.belongs(slot);
     let labelled = match belongs {
+        None if catalog.is_component(slot) => return None,
         None => slot,
         // A component whose series is gone is of no use.
         Some(belongs) => {

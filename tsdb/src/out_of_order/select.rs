@@ -86,7 +86,7 @@ fn labelled(
     fitting: &RoaringBitmap,
 ) -> Option<(u32, Option<ComponentKey>)> {
     catalog.locate(reference)?;
-    let belongs = catalog.components().belongs(reference.slot);
+    let belongs = catalog.belongs(reference.slot);
     let series = belongs.map_or(reference, |belongs| belongs.parent);
     catalog.locate(series)?;
     let fits = fitting.contains(series.slot);

@@ -31,7 +31,17 @@ impl Piece {
         length: 0,
     };
 
-    pub(crate) fn is_none(self) -> bool {
+    /// What it consists of, for those who keep it beside other small fields.
+    pub(crate) const fn parts(self) -> (u32, u16) {
+        (self.last, self.length)
+    }
+
+    /// The piece of these parts.
+    pub(crate) const fn from_parts((last, length): (u32, u16)) -> Self {
+        Self { last, length }
+    }
+
+    pub(crate) const fn is_none(self) -> bool {
         self.last == NOWHERE
     }
 
@@ -50,6 +60,8 @@ pub(crate) struct Slab {
     fresh: usize,
     /// First of the free granules, which are linked.
     free: u32,
+    /// Memory for what is about to be appended.
+    scratch: Vec<u8>,
 }
 
 impl Default for Slab {
@@ -58,6 +70,7 @@ impl Default for Slab {
             chunks: Vec::new(),
             fresh: 0,
             free: NOWHERE,
+            scratch: Vec::new(),
         }
     }
 }
@@ -111,6 +124,16 @@ impl Slab {
             self.free = first;
         }
         *piece = Piece::NONE;
+    }
+
+    /// Memory in which to make what is appended next; to be given back.
+    pub(crate) fn take_scratch(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.scratch)
+    }
+
+    /// Takes the memory back.
+    pub(crate) fn put_scratch(&mut self, scratch: Vec<u8>) {
+        self.scratch = scratch;
     }
 
     /// Bytes held from the system.

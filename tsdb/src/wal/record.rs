@@ -49,7 +49,9 @@ pub(crate) mod kind {
 /// Bytes that begin a marker's body.
 pub(crate) const MARKER_MAGIC: [u8; 16] = *b"\xf5barograph-mark\xf6";
 
-/// How much larger than the last record a builder's memory may stay.
+/// Memory that a builder keeps whatever its last record was.
+const SPARE_BYTES: usize = 256 << 10;
+/// How much larger than the last record it may stay beyond that.
 const SPARE_FACTOR: usize = 4;
 
 /// Collects the operations of one record.
@@ -60,10 +62,10 @@ pub(crate) struct RecordBuilder {
 }
 
 impl RecordBuilder {
-    /// Begins a record. Every group keeps a builder, and its first record, which names its series,
-    /// is many times as long as the rows that follow: memory for it is given back.
+    /// Begins a record. The first record of a large group, which names its series, is many times as
+    /// long as the rows that follow: memory for it is given back.
     pub(crate) fn clear(&mut self) {
-        if self.bytes.capacity() > SPARE_FACTOR * self.bytes.len().max(256) {
+        if self.bytes.capacity() > (SPARE_FACTOR * self.bytes.len()).max(SPARE_BYTES) {
             self.bytes.shrink_to(2 * self.bytes.len());
         }
         self.bytes.clear();
