@@ -2,6 +2,7 @@
 
 mod api;
 mod app;
+mod chart;
 mod check;
 mod cli;
 mod config;

@@ -6,10 +6,11 @@ use barograph_model::Pattern;
 use barograph_model::duration::parse_duration_ms;
 use barograph_query::script::RunOptions;
 use barograph_query::{EngineOptions, ParseOptions};
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command};
 
 use super::Invocation;
-use crate::tools::{Format, PromqlTest, Query, Question, RulesTest, Source};
+use crate::chart::{Look, Theme, Unit};
+use crate::tools::{Format, Pictures, PromqlTest, Query, Question, RulesTest, Source};
 
 /// `query instant`, `query range`, `query series` and `query labels`.
 pub(super) fn query_command() -> Command {
@@ -92,6 +93,13 @@ pub(super) fn query_command() -> Command {
                 .long("plot")
                 .help("Draws them in the terminal")
                 .action(ArgAction::SetTrue),
+        )
+        .arg(
+            Arg::new("stacked")
+                .long("stacked")
+                .help("Adds the series up in the picture")
+                .requires("picture")
+                .action(ArgAction::SetTrue),
         );
     let series = Command::new("series")
         .about("The series that selectors find")
@@ -105,10 +113,83 @@ pub(super) fn query_command() -> Command {
     Command::new("query")
         .about("Asks a server or a data directory, and exits")
         .subcommand_required(true)
-        .subcommand(common(instant))
-        .subcommand(common(bounds(range)))
+        .subcommand(common(picture_arguments(instant)))
+        .subcommand(common(picture_arguments(bounds(range))))
         .subcommand(common(bounds(series)))
         .subcommand(common(bounds(labels)))
+}
+
+/// The arguments of `--png` and `--svg`.
+fn picture_arguments(command: Command) -> Command {
+    let file = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .value_name("FILE")
+            .help(help)
+            .value_parser(clap::value_parser!(PathBuf))
+    };
+    let number = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .value_name("NUMBER")
+            .help(help)
+            .requires("picture")
+            .value_parser(clap::value_parser!(u32))
+    };
+    let text = |name: &'static str, value_name: &'static str, help: &'static str| {
+        let arg = Arg::new(name).long(name).value_name(value_name).help(help);
+        arg.requires("picture")
+    };
+    command
+        .next_help_heading("Pictures")
+        .group(ArgGroup::new("picture").args(["png", "svg"]).multiple(true))
+        .arg(file("png", "Draws the answer as PNG; - is standard output"))
+        .arg(file("svg", "Draws the answer as SVG; - is standard output"))
+        .arg(number("width", "Points across [default: 1000]"))
+        .arg(number(
+            "height",
+            "Points down; what suits the answer without it",
+        ))
+        .arg(number("scale", "Pixels of a PNG per point [default: 1]"))
+        .arg(text("theme", "THEME", "Colours [default: light]").value_parser(["light", "dark"]))
+        .arg(text(
+            "title",
+            "TEXT",
+            "What stands above; the expression without it",
+        ))
+        .arg(
+            text(
+                "unit",
+                "UNIT",
+                "What values measure; told by the metrics' names without it",
+            )
+            .value_parser(Unit::NAMES),
+        )
+}
+
+/// What is to be drawn, and how.
+fn pictures(kind: &str, given: &ArgMatches) -> Pictures {
+    if !matches!(kind, "instant" | "range") {
+        return Pictures::default();
+    }
+    let text = |name: &str| given.get_one::<String>(name);
+    let number = |name: &str| given.get_one::<u32>(name).copied();
+    let usual = Look::default();
+    Pictures {
+        png: given.get_one("png").cloned(),
+        svg: given.get_one("svg").cloned(),
+        look: Look {
+            width: number("width").unwrap_or(usual.width),
+            height: number("height"),
+            scale: number("scale").unwrap_or(usual.scale),
+            theme: text("theme")
+                .and_then(|name| Theme::named(name))
+                .unwrap_or_default(),
+        },
+        title: text("title").cloned(),
+        unit: text("unit").and_then(|name| Unit::named(name)),
+        stacked: kind == "range" && given.get_flag("stacked"),
+    }
 }
 
 /// What a `query` command line asks for.
@@ -165,6 +246,7 @@ pub(super) fn query(matches: &ArgMatches) -> Result<Invocation, String> {
             _ => Format::Table,
         },
         plot: kind == "range" && given.get_flag("plot"),
+        pictures: pictures(kind, given),
         profile: matches!(kind, "instant" | "range") && given.get_flag("profile"),
         headers: texts("header"),
     })))

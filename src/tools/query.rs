@@ -1,6 +1,7 @@
 //! `barograph query`: questions from the shell, to a server or to a data directory.
 
 mod local;
+mod picture;
 mod plot;
 mod remote;
 mod show;
@@ -10,6 +11,8 @@ use std::process::ExitCode;
 
 use barograph_model::{Clock, SystemClock};
 use serde_json::Value;
+
+pub(crate) use picture::Pictures;
 
 /// Who is asked.
 #[derive(Clone, Debug)]
@@ -59,6 +62,24 @@ pub(crate) enum Question {
     },
 }
 
+impl Question {
+    /// The same with the bounds of a range filled in, so that everyone means the same ones.
+    fn at(&self, now_ms: i64) -> Self {
+        let mut question = self.clone();
+        if let Self::Range {
+            start_ms,
+            end_ms,
+            step_ms,
+            ..
+        } = &mut question
+        {
+            let (start, end, step) = range(*start_ms, end_ms.or(Some(now_ms)), *step_ms);
+            (*start_ms, *end_ms, *step_ms) = (Some(start), Some(end), Some(step));
+        }
+        question
+    }
+}
+
 /// How the answer is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -76,6 +97,8 @@ pub(crate) struct Query {
     pub(crate) format: Format,
     /// Draw the values over time in the terminal.
     pub(crate) plot: bool,
+    /// Draw the answer into files.
+    pub(crate) pictures: Pictures,
     /// Show where the time went.
     pub(crate) profile: bool,
     /// Headers of requests to a server, as `Name: value`.
@@ -84,9 +107,10 @@ pub(crate) struct Query {
 
 /// Asks and shows: success where there is an answer, even an empty one.
 pub(crate) fn run(query: &Query) -> ExitCode {
+    let question = query.question.at(SystemClock.now_ms());
     let asked = match &query.source {
-        Source::Server(url) => remote::ask(url, &query.headers, &query.question, query.profile),
-        Source::Directory(path) => local::ask(path, &query.question, query.profile),
+        Source::Server(url) => remote::ask(url, &query.headers, &question, query.profile),
+        Source::Directory(path) => local::ask(path, &question, query.profile),
     };
     let reply = match asked.and_then(|text| Reply::read(&text).map(|reply| (text, reply))) {
         Ok((text, reply)) => {
@@ -104,7 +128,12 @@ pub(crate) fn run(query: &Query) -> ExitCode {
     for text in &reply.notes {
         eprintln!("{text}");
     }
-    if query.plot {
+    if !query.pictures.is_empty() {
+        if let Err(error) = query.pictures.write(&question, &reply.data) {
+            eprintln!("barograph: {error}");
+            return ExitCode::FAILURE;
+        }
+    } else if query.plot {
         match plot::draw(&reply.data) {
             Some(picture) => print!("{picture}"),
             None => eprintln!("barograph: nothing to plot: no series has values in this range"),

@@ -186,3 +186,60 @@ fn a_server_and_its_directory_answer_alike() {
     assert_eq!(code, 1);
     assert!(err.contains("no such directory"), "{err}");
 }
+
+#[test]
+fn answers_are_drawn_into_files() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("data")).unwrap();
+    let draw = |arguments: &[&str]| {
+        let mut all = vec!["query", arguments[0], "data"];
+        all.extend(&arguments[1..]);
+        run(directory.path(), &all)
+    };
+    let expr = "label_replace(vector(time() % 20), \"a\", \"<b> & \\u0001\", \"\", \"\")";
+    let range = ["range", expr, "--start=0", "--end=60", "--step=10s"];
+    let files = [
+        "--png=a.png",
+        "--svg=a.svg",
+        "--width=500",
+        "--height=200",
+        "--scale=2",
+    ];
+    let (code, out, err) = draw(&[&range[..], &files[..]].concat());
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "", ""));
+    let png = std::fs::read(directory.path().join("a.png")).unwrap();
+    assert_eq!(&png[..8], b"\x89PNG\r\n\x1a\n");
+    assert_eq!(
+        (&png[16..20], &png[20..24]),
+        (&1000u32.to_be_bytes()[..], &400u32.to_be_bytes()[..])
+    );
+    let svg = std::fs::read_to_string(directory.path().join("a.svg")).unwrap();
+    assert!(
+        svg.starts_with("<svg width=\"500\" height=\"200\" "),
+        "{svg}"
+    );
+    assert!(svg.contains("<polyline") && svg.contains("UTC") && svg.ends_with("</svg>\n"));
+    assert!(
+        svg.contains("&lt;b&gt; &amp; ") && !svg.contains("<b>"),
+        "{svg}"
+    );
+
+    let (code, out, _) = draw(&["instant", "vector(1536)", "--unit=bytes", "--svg=-"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("1.5 KiB"), "{out}");
+    let (code, _, err) = draw(&["instant", "vector(NaN) > 0", "--png=b.png"]);
+    assert_eq!(
+        (code, err.as_str()),
+        (
+            1,
+            "barograph: nothing to draw: no series has finite values in this range\n"
+        )
+    );
+    let (code, _, err) = draw(&["instant", "1", "--png=b.png", "--width=50"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("50 points wide or high"), "{err}");
+    let (code, _, err) = draw(&["instant", "1", "--theme=dark"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("--png"), "{err}");
+    assert!(!directory.path().join("b.png").exists());
+}

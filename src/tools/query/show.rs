@@ -121,20 +121,17 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
+/// The labels of an element of an answer.
+pub(super) fn labels_of(element: &Value) -> Labels {
+    let pairs = element["metric"].as_object().into_iter().flatten();
+    Labels::from_pairs(pairs.map(|(name, value)| (name, text(value))))
+}
+
 /// A series as PromQL selects it: `up{job="a"}`.
 pub(super) fn metric(labels: &Value) -> String {
     let pairs = labels.as_object().into_iter().flatten();
-    let labels = Labels::from_pairs(pairs.map(|(name, value)| (name, text(value))));
-    let name = labels.metric_name();
-    if !barograph_model::labels::is_legacy_metric_name(name) {
-        return labels.to_string();
-    }
-    let rest = labels.without(|label| label == barograph_model::METRIC_NAME);
-    if rest.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{name}{rest}")
-    }
+    let pairs = pairs.map(|(name, value)| (name, text(value)));
+    crate::chart::series_name(&Labels::from_pairs(pairs))
 }
 
 #[cfg(test)]
