@@ -55,11 +55,11 @@ pub(super) fn command() -> Command {
             .help("Where temporary files go; they are removed")
     };
     let list = Command::new("list")
-        .about("The blocks of a directory; a server may be running on it")
+        .about("The blocks of a directory")
         .arg(human())
         .arg(path());
     let analyze = Command::new("analyze")
-        .about("Churn and cardinality of a block; a server may be running on the directory")
+        .about("Churn and cardinality of a block")
         .arg(
             Arg::new("limit")
                 .long("limit")
@@ -87,7 +87,7 @@ pub(super) fn command() -> Command {
                 .help("The last one without it"),
         );
     let dump = range(Command::new("dump"))
-        .about("Every sample as a line of text; no server may be running on the directory")
+        .about("Every sample as a line of text")
         .arg(sandbox())
         .arg(
             Arg::new("format")
@@ -98,13 +98,11 @@ pub(super) fn command() -> Command {
         )
         .arg(path());
     let dump_openmetrics = range(Command::new("dump-openmetrics"))
-        .about("Every float as OpenMetrics; no server may be running on the directory")
+        .about("Every float as OpenMetrics")
         .arg(sandbox())
         .arg(path());
     let verify = Command::new("verify")
-        .about(
-            "Reads every block whole, for its checksums; a server may be running on the directory",
-        )
+        .about("Reads every block whole, for its checksums")
         .arg(path());
     let export = range(Command::new("export"))
         .about("Writes what a directory holds as blocks of Prometheus")
@@ -155,7 +153,9 @@ pub(super) fn command() -> Command {
         .subcommand_required(true)
         .subcommand(open_metrics);
     Command::new("tsdb")
-        .about("Looks into data directories, of Barograph and of Prometheus")
+        .about(
+            "Looks into data directories, of Barograph and of Prometheus; a server may run on them",
+        )
         .subcommand_required(true)
         .subcommands([
             list,

@@ -18,7 +18,9 @@ pub(super) fn query_command() -> Command {
         Arg::new("source")
             .required(true)
             .value_name("URL|DIRECTORY")
-            .help("A server with Prometheus's HTTP API, or a data directory no server has open")
+            .help(
+                "A server with Prometheus's HTTP API, or a data directory, which one may have open",
+            )
     };
     let expression = || Arg::new("expr").required(true).value_name("EXPRESSION");
     let time = |name: &'static str, help: &'static str| {

@@ -19,7 +19,7 @@ pub(crate) use picture::Pictures;
 pub(crate) enum Source {
     /// A server that speaks Prometheus's HTTP API; its URL without `/api/v1`.
     Server(String),
-    /// A data directory that no server has open.
+    /// A data directory; a server may have it open.
     Directory(PathBuf),
 }
 

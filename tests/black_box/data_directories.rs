@@ -4,9 +4,14 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use crate::harness::process::tool;
-use crate::harness::server::binary;
+use crate::harness::server::{Setup, binary};
+use crate::harness::target::Page;
+use crate::harness::wait::wait_until;
+
+const LIMIT: Duration = Duration::from_secs(15);
 
 fn barograph(arguments: &[&str], paths: &[&Path]) -> Output {
     Command::new(binary())
@@ -87,4 +92,37 @@ fn blocks_are_created_listed_dumped_and_verified() {
     assert!(said.contains("chunks/000001: damaged at byte"), "{said}");
     let absent = barograph(&["list"], &[&directory.path().join("absent")]);
     assert!(!absent.status.success());
+}
+
+#[test]
+fn a_directory_is_looked_into_beside_its_server() {
+    let page = Page::metrics("value{a=\"b\"} 1\n");
+    let server = Setup::with_config(&format!(
+        "scrape_configs:\n  - job_name: a\n    scrape_interval: 200ms\n    scrape_timeout: 200ms\n    static_configs:\n      - targets: ['{}']\n",
+        page.address()
+    ))
+    .start();
+    server.wait_for_result("value", LIMIT);
+    let before = server.query("value[1m]")[0].samples.len();
+    let data = server.setup().path().join("data");
+    let dump = text(&barograph(&["dump", "--match=value"], &[&data]));
+    let lines = dump
+        .lines()
+        .filter(|line| line.contains("__name__=\"value\""));
+    assert!(lines.count() >= before, "{dump}");
+    let asked = Command::new(binary())
+        .args(["query", "instant"])
+        .arg(&data)
+        .arg("sum by (a) (value)")
+        .output();
+    let answer = text(&asked.expect("barograph starts"));
+    assert!(
+        answer.contains("a=\"b\"") && answer.trim_end().ends_with('1'),
+        "{answer}"
+    );
+    text(&barograph(&["list"], &[&data]));
+    text(&barograph(&["verify"], &[&data]));
+    wait_until("further samples", LIMIT, || {
+        server.query("value[1m]")[0].samples.len() > before + 2
+    });
 }

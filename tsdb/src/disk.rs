@@ -238,12 +238,18 @@ impl Disk for SystemDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
-        let file = OpenOptions::new()
+        let opened = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .open(path)?;
+            .open(path);
+        let file = match opened {
+            // Where nothing can be written, the file or else its directory can be locked as it is.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(path)
+                .or_else(|_| File::open(path.parent().unwrap_or_else(|| Path::new("."))))?,
+            opened => opened?,
+        };
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Lock { file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

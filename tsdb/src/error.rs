@@ -23,6 +23,12 @@ pub enum OpenError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A server changed the directory while it was read.
+    #[error("{path}: a server keeps changing this data directory while it is read: try again")]
+    Changing {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A file is damaged.
     #[error("{path}: damaged at byte {offset}: {what}")]
     Corrupt {

@@ -1,5 +1,7 @@
 //! A data directory opened to look into, ours or Prometheus's. Nothing in it is changed.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use crate::head::Head;
 use crate::options::{Options, WalSync};
 use crate::overlay::Overlay;
 use crate::prometheus;
+use crate::prometheus::meta::Ulid;
 use crate::snapshot::Snapshot;
 use crate::view::{StoredBlock, View};
 
@@ -29,10 +32,15 @@ pub struct Offline {
     _disk: Arc<dyn Disk>,
 }
 
+/// How often opening is tried where a server changes the directory meanwhile.
+const ATTEMPTS: usize = 10;
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// What is opened of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parts {
-    /// Its blocks; a server may be running on it.
+    /// Its blocks.
     Blocks,
     /// Its blocks and what is only in its logs.
     Everything,
@@ -66,19 +74,35 @@ pub struct BlockInfo {
 }
 
 impl Offline {
-    /// Opens a directory. `temporary` is where a directory for what has to be written is made; it
-    /// is removed again.
+    /// Opens a directory, also one that a server is running on: what is read is what was there at
+    /// one moment. `temporary` is where a directory for what has to be written is made; it is
+    /// removed again.
     ///
     /// # Errors
-    /// A server is running on it (for [`Parts::Everything`]), or it cannot be read.
+    /// It cannot be read, or a server changed it again and again meanwhile.
     pub fn open(path: &Path, parts: Parts, temporary: &Path) -> Result<Self, OpenError> {
+        let mut before = Names::of(path)?;
+        for _ in 0..ATTEMPTS {
+            let opened = Self::open_once(path, parts, temporary);
+            let after = Names::of(path)?;
+            if before.still_hold(&after) {
+                return opened;
+            }
+            // A block or a part of the log came or went while others were read.
+            std::thread::sleep(PAUSE);
+            before = Names::of(path)?;
+        }
+        Err(OpenError::Changing {
+            path: path.to_owned(),
+        })
+    }
+
+    fn open_once(path: &Path, parts: Parts, temporary: &Path) -> Result<Self, OpenError> {
         let failure = |path: &Path, action, source| OpenError::Io {
             path: path.to_owned(),
             action,
             source,
         };
-        let listed = SystemDisk.list(path);
-        listed.map_err(|source| failure(path, "read", source))?;
         let overlay = Overlay::new(path, temporary);
         let overlay = overlay.map_err(|e| failure(temporary, "make a directory in", e))?;
         let disk: Arc<dyn Disk> = Arc::new(overlay);
@@ -161,6 +185,53 @@ impl Offline {
             }
             None => Ok(()),
         }
+    }
+}
+
+/// Names of files that tell whether a directory changed in a way that matters to its reader.
+#[derive(Debug, PartialEq)]
+struct Names {
+    /// Blocks and checkpoints: another one says of what was read before that it is out of date.
+    fixed: BTreeSet<PathBuf>,
+    /// Files that may come, and are read where they are found.
+    growing: BTreeSet<PathBuf>,
+}
+
+impl Names {
+    fn of(root: &Path) -> Result<Self, OpenError> {
+        let list = |directory: &Path| match SystemDisk.list(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && directory != root => {
+                Ok(Vec::new())
+            }
+            listed => listed.map_err(|source| OpenError::Io {
+                path: directory.to_owned(),
+                action: "read",
+                source,
+            }),
+        };
+        let (mut fixed, mut growing) = (BTreeSet::new(), BTreeSet::new());
+        let blocks = list(root)?.into_iter();
+        fixed.extend(
+            blocks
+                .filter(|name| Ulid::parse(name).is_some())
+                .map(PathBuf::from),
+        );
+        for part in ["blocks", "head", "wal", "wbl"] {
+            for name in list(&root.join(part))? {
+                let is_fixed = part == "blocks" || name.starts_with("checkpoint.");
+                if name.starts_with("tmp-") || name.contains(".tmp") {
+                    continue;
+                }
+                let names = if is_fixed { &mut fixed } else { &mut growing };
+                names.insert(Path::new(part).join(name));
+            }
+        }
+        Ok(Self { fixed, growing })
+    }
+
+    /// Whether what was read since then is of one moment.
+    fn still_hold(&self, after: &Self) -> bool {
+        self.fixed == after.fixed && self.growing.is_subset(&after.growing)
     }
 }
 

@@ -154,12 +154,7 @@ impl Disk for Overlay {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
-        if path.exists()
-            && let Ok(lock) = SystemDisk.lock(path)
-        {
-            return Ok(lock);
-        }
-        // No lock file, or one that cannot be opened for writing: nobody writes here.
+        // Nothing below is written: a server may go on there.
         SystemDisk.lock(&self.above(path)?)
     }
 }

@@ -8,7 +8,7 @@ use barograph_model::{Clock, Matcher, SystemClock, TimeRange};
 use barograph_query::{
     Engine, EngineOptions, ParseOptions, QueryOptions, RangeSteps, parse_selector, parse_with,
 };
-use barograph_tsdb::{Db, Options, Snapshot};
+use barograph_tsdb::{Offline, Parts, Snapshot};
 
 use super::{Question, range};
 use crate::api::{ValueWriter, push_labels, push_list, push_profile, push_string};
@@ -24,13 +24,9 @@ pub(super) fn ask(path: &Path, question: &Question, profile: bool) -> Result<Str
             path.display()
         ));
     }
-    let mut options = Options::new(path);
-    // Asking deletes nothing.
-    options.retention_ms = 0;
-    let db = Db::open(options, &Registry::new()).map_err(|error| error.to_string())?;
-    let answer = answer(&db.snapshot(), question, profile);
-    db.close().map_err(|error| error.to_string())?;
-    answer
+    let offline = Offline::open(path, Parts::Everything, &std::env::temp_dir());
+    let offline = offline.map_err(|error| error.to_string())?;
+    answer(offline.snapshot(), question, profile)
 }
 
 fn answer(snapshot: &Snapshot, question: &Question, profile: bool) -> Result<String, String> {
