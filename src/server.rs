@@ -212,6 +212,8 @@ pub(crate) async fn start(
     let (settings, registry) = (&app.settings, &app.registry);
     let mut options = Options::new(&settings.data_path);
     options.wal_sync = settings.wal_sync;
+    options.block_access = settings.block_access;
+    options.compaction_bytes_per_second = settings.compaction_rate;
     let retention = settings.retention(config.retention);
     options.retention_ms = retention.time_ms;
     options.retention_bytes = retention.size_bytes;

@@ -7,8 +7,7 @@ use std::time::Duration;
 use barograph_model::Pattern;
 use barograph_model::duration::{format_duration_ms, parse_duration_ms};
 use barograph_query::ParseOptions;
-use barograph_tsdb::Retention;
-use barograph_tsdb::WalSync;
+use barograph_tsdb::{BlockAccess, Retention, WalSync};
 use clap::ArgMatches;
 
 use super::size::{format_size_bytes, parse_size_bytes};
@@ -51,6 +50,9 @@ pub(crate) struct Settings {
     pub(crate) data_path: PathBuf,
     /// When the store's log is made durable.
     pub(crate) wal_sync: WalSync,
+    pub(crate) block_access: BlockAccess,
+    /// Bytes a second; 0 sets no limit.
+    pub(crate) compaction_rate: u64,
     /// How long samples are kept, where the command line says.
     pub(crate) retention_ms: Option<i64>,
     /// Most bytes of the data directory; 0 sets no limit.
@@ -125,6 +127,8 @@ impl Settings {
                 .map_err(|error| format!("--web.cors.origin: {error}"))?,
             data_path: values.text("storage.tsdb.path").into(),
             wal_sync: wal_sync(values.text("storage.tsdb.wal-sync"))?,
+            block_access: block_access(values.text("storage.tsdb.block-access"))?,
+            compaction_rate: values.size_bytes("storage.tsdb.compaction-rate"),
             retention_ms: values
                 .given("storage.tsdb.retention.time")
                 .map(|_| values.duration_ms("storage.tsdb.retention.time")),
@@ -274,6 +278,17 @@ impl Values {
             (_, None) => flag.default.to_owned(),
         };
         FLAGS.iter().map(|flag| (flag.name, shown(flag))).collect()
+    }
+}
+
+/// How blocks are read: `mmap` or `pread`.
+fn block_access(text: &str) -> Result<BlockAccess, String> {
+    match text {
+        "mmap" => Ok(BlockAccess::Mmap),
+        "pread" => Ok(BlockAccess::Pread),
+        _ => Err(format!(
+            "--storage.tsdb.block-access must be mmap or pread, not {text:?}"
+        )),
     }
 }
 

@@ -270,6 +270,18 @@ pub(crate) const FLAGS: &[Flag] = &[
         "200ms",
         "When samples survive a power cut: always (before each is acknowledged), a duration (so often), off (when the system likes). The end of the process they survive in every case.",
     ),
+    built(
+        "storage.tsdb.block-access",
+        Kind::Text,
+        "mmap",
+        "How blocks are read: mmap (through maps, without a copy), pread (with reads at offsets and a bounded cache of indexes, for disks on which a page fault may take long).",
+    ),
+    built(
+        "storage.tsdb.compaction-rate",
+        Kind::Size,
+        "64MB",
+        "Bytes a second that merging blocks may read and write; 0 sets no limit.",
+    ),
     moot("storage.tsdb.wal-segment-size", Kind::Size, "0B"),
     moot(
         "storage.tsdb.allow-overlapping-compaction",

@@ -23,6 +23,7 @@ fn every_flag_of_the_table_parses_and_shows_what_was_given() {
                 "log.format" => "json",
                 "web.external-url" => "http://example.org/x",
                 "storage.tsdb.wal-sync" => "off",
+                "storage.tsdb.block-access" => "pread",
                 _ => "some",
             },
             Kind::Duration => "90s",
@@ -140,11 +141,29 @@ fn the_log_is_synced_as_told() {
 }
 
 #[test]
+fn blocks_are_read_as_told() {
+    use barograph_tsdb::BlockAccess;
+    assert_eq!(settings(&[]).block_access, BlockAccess::Mmap);
+    assert_eq!(settings(&[]).compaction_rate, 64 << 20);
+    let flags = [
+        "--storage.tsdb.block-access=pread",
+        "--storage.tsdb.compaction-rate=0",
+    ];
+    let told = settings(&flags);
+    assert_eq!(told.block_access, BlockAccess::Pread);
+    assert_eq!(told.compaction_rate, 0);
+}
+
+#[test]
 fn what_does_not_fit_is_named() {
     for (argument, want) in [
         (
             "--storage.tsdb.wal-sync=0s",
             "--storage.tsdb.wal-sync must be always, off, or a duration",
+        ),
+        (
+            "--storage.tsdb.block-access=dma",
+            "--storage.tsdb.block-access must be mmap or pread",
         ),
         (
             "--storage.tsdb.wal-sync=sometimes",

@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::batch::SeriesRef;
 use crate::bytes::{Malformed, Reader};
-use crate::map::Region;
+use crate::map::{Held, Region};
 use crate::page::timestamps;
 use crate::page::token::{self, Decoder, Step};
 
@@ -51,6 +51,23 @@ pub(crate) enum ChunkBytes {
 }
 
 impl ChunkBytes {
+    /// In memory, where nothing is mapped.
+    fn loaded(self) -> Self {
+        let Self::Mapped {
+            region,
+            offset,
+            length,
+        } = &self
+        else {
+            return self;
+        };
+        match region.keep(*offset, *length) {
+            Ok(Held::Mapped(_)) => self,
+            Ok(Held::Read(bytes)) => Self::Memory(bytes),
+            Err(_) => Self::Memory(Arc::default()),
+        }
+    }
+
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
             Self::Memory(bytes) => bytes,
@@ -150,7 +167,7 @@ pub(crate) fn write<'a>(
 impl Chunk {
     /// A chunk whose bytes are in a file; their checksum was verified.
     pub(crate) fn open(bytes: ChunkBytes) -> Result<Self, Malformed> {
-        let header = Header::read(bytes.as_slice())?;
+        let header = Header::read(bytes.clone().loaded().as_slice())?;
         Ok(Self {
             track: header.track,
             first_row: header.first_row,
@@ -166,12 +183,11 @@ impl Chunk {
         self.first_row + self.rows
     }
 
-    /// The bytes; valid for as long as the result is held.
+    /// The bytes; valid for as long as the result is held. None where they cannot be read any more,
+    /// which is no chunk.
     pub(crate) fn bytes(&self) -> ChunkBytes {
-        self.bytes
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let bytes = self.bytes.read().unwrap_or_else(PoisonError::into_inner);
+        bytes.clone().loaded()
     }
 
     /// Exchanges the bytes in memory for the same bytes in a file.

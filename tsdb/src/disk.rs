@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -51,6 +51,15 @@ pub trait Disk: Send + Sync + Debug + 'static {
     /// # Errors
     /// Those of the system, or a file shorter than that.
     fn map(&self, path: &Path, length: u64) -> io::Result<Mapping>;
+    /// Opens a file for reading its first `length` bytes, which will not change any more, where
+    /// nothing is to be mapped.
+    ///
+    /// # Errors
+    /// Those of the system, or a file shorter than that.
+    fn open(&self, path: &Path, length: u64) -> io::Result<Arc<dyn ReadAt>> {
+        let _ = (path, length);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Gives a file or directory another name, replacing a file of that name.
     ///
     /// # Errors
@@ -109,6 +118,19 @@ pub trait DiskFile: Send + Sync + Debug {
     fn sync_data(&self) -> io::Result<()>;
 }
 
+/// A file that is read at offsets.
+pub trait ReadAt: Send + Sync + Debug {
+    /// Fills `bytes` with what is at `offset`.
+    ///
+    /// # Errors
+    /// Those of the system, or too few bytes there.
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+    /// What tells the file from any other that is open; `None` where nothing does.
+    fn identity(&self) -> Option<(u64, u64)> {
+        None
+    }
+}
+
 /// Space of a file system.
 #[derive(Clone, Copy, Debug)]
 pub struct Space {
@@ -118,7 +140,7 @@ pub struct Space {
     pub total_bytes: u64,
 }
 
-/// The immutable prefix of a file, in memory.
+/// The immutable prefix of a file, in memory or read when it is asked for.
 #[derive(Debug)]
 pub struct Mapping(pub(crate) Region);
 
@@ -192,15 +214,13 @@ impl Disk for SystemDisk {
     }
 
     fn map(&self, path: &Path, length: u64) -> io::Result<Mapping> {
-        let file = File::open(path)?;
-        if file.metadata()?.len() < length {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the file is shorter than what was written to it",
-            ));
-        }
+        let file = open_checked(path, length)?;
         let length = usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
         Region::map(&file, length).map(Mapping)
+    }
+
+    fn open(&self, path: &Path, length: u64) -> io::Result<Arc<dyn ReadAt>> {
+        Ok(Arc::new(SystemFile(open_checked(path, length)?)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -258,8 +278,31 @@ impl Disk for SystemDisk {
     }
 }
 
+/// Opens a file that has at least `length` bytes.
+fn open_checked(path: &Path, length: u64) -> io::Result<File> {
+    let file = File::open(path)?;
+    if file.metadata()?.len() < length {
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the file is shorter than what was written to it",
+        ));
+    }
+    Ok(file)
+}
+
 #[derive(Debug)]
 struct SystemFile(File);
+
+impl ReadAt for SystemFile {
+    fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(bytes, offset)
+    }
+
+    fn identity(&self) -> Option<(u64, u64)> {
+        let metadata = self.0.metadata().ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    }
+}
 
 impl DiskFile for SystemFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -223,7 +223,8 @@ impl HeadFiles {
         }
         let mapping = self.disk.map(path, length).map_err(OpenFailure::Io)?;
         let region: Arc<Region> = Arc::new(mapping.0);
-        let bytes = region.as_slice();
+        let whole = region.read(0, region.len()).map_err(OpenFailure::Io)?;
+        let bytes = &whole[..];
         let salt = match header::read(bytes, MAGIC, VERSION) {
             Ok(salt) => salt,
             Err(HeaderError::Version(version)) => return Err(OpenFailure::Version(version)),
@@ -231,7 +232,6 @@ impl HeadFiles {
                 found.damaged += 1;
                 tracing::error!(path = %path.display(), offset = 0,
                     "both headers of a head file are damaged; it is moved to quarantine/, its samples come from the log where it still has them");
-                drop(region);
                 quarantine.take(path);
                 return Ok(None);
             }

@@ -5,17 +5,59 @@
 )]
 
 use std::io;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 
 use croaring::{Bitmap, BitmapView, Portable};
 use memmap2::{Mmap, MmapAsRawDesc, MmapOptions};
 
-/// A mapped, immutable prefix of a file.
+use crate::disk::ReadAt;
+use crate::positioned::ReadCache;
+
+/// The immutable prefix of a file: mapped, or read at offsets.
 #[derive(Debug)]
 pub(crate) struct Region {
-    map: Option<Mmap>,
-    guard: Option<Guard>,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Empty,
+    Mapped {
+        map: Mmap,
+        guard: Option<Guard>,
+    },
+    Positioned {
+        file: Arc<dyn ReadAt>,
+        length: usize,
+        cache: Arc<ReadCache>,
+        /// Its number in the cache.
+        number: u64,
+        /// All of it, where someone asked for that; nothing where it could not be read.
+        whole: OnceLock<Vec<u8>>,
+        lost: AtomicBool,
+    },
+}
+
+/// Bytes of a region.
+#[derive(Clone, Debug)]
+pub(crate) enum Held<'a> {
+    /// Of a map.
+    Mapped(&'a [u8]),
+    /// Read, and perhaps kept for others.
+    Read(Arc<[u8]>),
+}
+
+impl Deref for Held<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(bytes) => bytes,
+            Self::Read(bytes) => bytes,
+        }
+    }
 }
 
 impl Region {
@@ -23,10 +65,8 @@ impl Region {
     /// these bytes are complete, were length-checked, and will not change any more.
     pub(crate) fn map(file: impl MmapAsRawDesc, length: usize) -> io::Result<Self> {
         if length == 0 {
-            return Ok(Self {
-                map: None,
-                guard: None,
-            });
+            let source = Source::Empty;
+            return Ok(Self { source });
         }
         // SAFETY: the bytes behind a map must not change or vanish while it lives. Files of the
         // data directory are written only by this process (it holds the directory's lock), are
@@ -35,22 +75,122 @@ impl Region {
         // the lock breaks this, as they could alter the process itself.
         let map = unsafe { MmapOptions::new().len(length).map(file)? };
         let guard = Guard::of(&map);
-        Ok(Self {
-            map: Some(map),
-            guard,
-        })
+        let source = Source::Mapped { map, guard };
+        Ok(Self { source })
+    }
+
+    /// Reads the first `length` bytes when they are asked for.
+    pub(crate) fn positioned(file: Arc<dyn ReadAt>, length: usize, cache: Arc<ReadCache>) -> Self {
+        let number = cache.region();
+        let source = Source::Positioned {
+            file,
+            length,
+            cache,
+            number,
+            whole: OnceLock::new(),
+            lost: AtomicBool::new(false),
+        };
+        Self { source }
+    }
+
+    /// How many bytes.
+    pub(crate) fn len(&self) -> usize {
+        match &self.source {
+            Source::Empty => 0,
+            Source::Mapped { map, .. } => map.len(),
+            Source::Positioned { length, .. } => *length,
+        }
     }
 
     /// Whether bytes of the file were gone when they were read: someone cut it short, or the disk
-    /// failed. They were zeros since, so that what was read is worth nothing.
+    /// failed. They were zeros since, or none, so that what was read is worth nothing.
     pub(crate) fn is_lost(&self) -> bool {
-        self.guard.as_ref().is_some_and(Guard::is_lost)
+        match &self.source {
+            Source::Empty => false,
+            Source::Mapped { guard, .. } => guard.as_ref().is_some_and(Guard::is_lost),
+            Source::Positioned { lost, .. } => lost.load(Ordering::Acquire),
+        }
     }
 
-    /// The bytes.
+    /// All bytes. Where nothing is mapped they are read at the first call and stay in memory for as
+    /// long as the region.
     pub(crate) fn as_slice(&self) -> &[u8] {
-        self.map.as_deref().unwrap_or_default()
+        match &self.source {
+            Source::Empty => &[],
+            Source::Mapped { map, .. } => map,
+            Source::Positioned { length, whole, .. } => whole.get_or_init(|| {
+                let read = self.read(0, *length);
+                read.map(|bytes| bytes.to_vec()).unwrap_or_default()
+            }),
+        }
     }
+
+    /// Some of the bytes, read anew where nothing is mapped.
+    ///
+    /// # Errors
+    /// They are outside the region, or cannot be read.
+    pub(crate) fn read(&self, offset: usize, length: usize) -> io::Result<Held<'_>> {
+        match &self.source {
+            Source::Positioned { file, lost, .. } => {
+                self.check(offset, length)?;
+                read_at(&**file, offset, length, lost).map(Held::Read)
+            }
+            _ => self.mapped(offset, length),
+        }
+    }
+
+    /// As [`Region::read`], for bytes that are needed again soon: they are kept for others.
+    pub(crate) fn keep(&self, offset: usize, length: usize) -> io::Result<Held<'_>> {
+        match &self.source {
+            Source::Positioned {
+                file,
+                cache,
+                number,
+                lost,
+                ..
+            } => {
+                self.check(offset, length)?;
+                let read = || read_at(&**file, offset, length, lost);
+                cache.get((*number, offset, length), read).map(Held::Read)
+            }
+            _ => self.mapped(offset, length),
+        }
+    }
+
+    fn check(&self, offset: usize, length: usize) -> io::Result<()> {
+        match offset.checked_add(length) {
+            Some(end) if end <= self.len() => Ok(()),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    fn mapped(&self, offset: usize, length: usize) -> io::Result<Held<'_>> {
+        self.check(offset, length)?;
+        Ok(Held::Mapped(&self.as_slice()[offset..offset + length]))
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        if let Source::Positioned { cache, number, .. } = &self.source {
+            cache.forget(*number);
+        }
+    }
+}
+
+fn read_at(
+    file: &dyn ReadAt,
+    offset: usize,
+    length: usize,
+    lost: &AtomicBool,
+) -> io::Result<Arc<[u8]>> {
+    let mut bytes = vec![0; length];
+    if let Err(error) = file.read_exact_at(&mut bytes, offset as u64) {
+        lost.store(true, Ordering::Release);
+        tracing::error!(offset, length, %error, "cannot read what was written");
+        return Err(error);
+    }
+    Ok(bytes.into())
 }
 
 /// Most regions that are guarded; further ones are mapped without.

@@ -7,6 +7,7 @@ use barograph_instrument::MetricKind::{Counter, Gauge};
 use barograph_instrument::{Encoder, MetricKind, Registry};
 
 use crate::db::Inner;
+use crate::positioned::ReadCache;
 use crate::prometheus::import::Imported;
 use crate::stats::head_stats;
 use crate::view::StoredBlock;
@@ -28,6 +29,8 @@ pub(crate) struct Figures {
     pub(crate) size_retentions: AtomicU64,
     pub(crate) head_file_failures: AtomicU64,
     pub(crate) head_file_corruptions: AtomicU64,
+    /// What is kept of files that are not mapped.
+    pub(crate) read_cache: Option<Arc<ReadCache>>,
     pub(crate) takeover: Takeover,
 }
 
@@ -401,6 +404,9 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         inner.head.slab_bytes() as f64,
     );
     write_exemplars(inner, &mut one);
+    if let Some(cache) = &own.read_cache {
+        write_read_cache(cache, &mut one);
+    }
     one(
         "barograph_tsdb_head_component_columns",
         Gauge,
@@ -454,6 +460,34 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         encoder.family(name, Counter, help);
         encoder.sample(name, [(label, value)], count(counter));
     }
+}
+
+fn write_read_cache(cache: &ReadCache, one: &mut impl FnMut(&str, MetricKind, &str, f64)) {
+    let count = |value: &AtomicU64| value.load(Ordering::Relaxed) as f64;
+    one(
+        "barograph_tsdb_read_cache_bytes",
+        Gauge,
+        "Bytes of indexes and head files kept where nothing is mapped.",
+        cache.size_bytes() as f64,
+    );
+    one(
+        "barograph_tsdb_read_cache_hits_total",
+        Counter,
+        "Reads that the cache answered.",
+        count(&cache.hits),
+    );
+    one(
+        "barograph_tsdb_read_cache_misses_total",
+        Counter,
+        "Reads that it did not.",
+        count(&cache.misses),
+    );
+    one(
+        "barograph_tsdb_read_cache_evictions_total",
+        Counter,
+        "Pieces that left it for others.",
+        count(&cache.evictions),
+    );
 }
 
 fn write_exemplars(inner: &Inner, one: &mut impl FnMut(&str, MetricKind, &str, f64)) {

@@ -15,7 +15,8 @@ use crate::error::{AppendError, OpenError};
 use crate::head::Head;
 use crate::head_file::{Found, HeadFiles, OpenFailure};
 use crate::metrics::Figures;
-use crate::options::Options;
+use crate::options::{BlockAccess, Options};
+use crate::positioned::{PositionedDisk, ReadCache};
 use crate::prometheus;
 use crate::prometheus::import::Imported;
 use crate::quarantine::{PIECE_LIMIT_BYTES, Quarantine};
@@ -42,12 +43,20 @@ pub(crate) fn open(
         // A full disk can still be read from.
         tracing::warn!(path = %root.display(), %error, "cannot make the directories durable");
     }
+    let cache = Arc::new(ReadCache::new(options.read_cache_bytes));
+    let disk: Arc<dyn Disk> = match options.block_access {
+        BlockAccess::Mmap => disk,
+        BlockAccess::Pread => Arc::new(PositionedDisk::new(disk, cache.clone())),
+    };
     let lock_path = root.join("lock");
     let lock = disk
         .lock(&lock_path)
         .map_err(|source| failure(&lock_path, "take the lock file", source))?
         .ok_or_else(|| OpenError::Locked { path: root.clone() })?;
-    let figures = Figures::default();
+    let figures = Figures {
+        read_cache: Some(cache),
+        ..Figures::default()
+    };
     let (view, unreadable) = open_blocks(&disk, &root.join("blocks"))?;
     let taken_over = take_over(&disk, &root, &options, clock.now_ms());
     figures.takeover.set(&taken_over);

@@ -5,6 +5,18 @@ use std::time::Duration;
 
 pub use crate::wal::writer::WalSync;
 
+/// How files that do not change any more are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BlockAccess {
+    /// Through maps: what is in the system's cache is read without a copy. A query that needs what is
+    /// not waits in a page fault.
+    #[default]
+    Mmap,
+    /// With reads at offsets: a copy each, a bounded cache for indexes and head files, and a disk that
+    /// fails is an error of the read.
+    Pread,
+}
+
 /// How a store is opened.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -39,6 +51,11 @@ pub struct Options {
     pub checkpoint_interval: Duration,
     /// Bytes that compaction may read and write per second; 0 sets no limit.
     pub compaction_bytes_per_second: u64,
+    /// How blocks and head files are read.
+    pub block_access: BlockAccess,
+    /// Most bytes of indexes and head files kept in memory with [`BlockAccess::Pread`]. What running
+    /// queries and merges use comes on top.
+    pub read_cache_bytes: usize,
     /// How much older than the newest sample of the store a sample may be that is older than its
     /// series' newest, milliseconds; 0 takes none.
     /// [`Db::set_out_of_order_window`](crate::Db::set_out_of_order_window) changes it.
@@ -68,6 +85,8 @@ impl Options {
             maintenance_interval: Duration::from_secs(5),
             checkpoint_interval: Duration::from_mins(5),
             compaction_bytes_per_second: 64 << 20,
+            block_access: BlockAccess::default(),
+            read_cache_bytes: 256 << 20,
             out_of_order_window_ms: 24 * 3_600_000,
             out_of_order_buffer_bytes: 64 << 20,
             out_of_order_spill_interval: Duration::from_hours(1),

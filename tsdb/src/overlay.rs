@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::disk::{Disk, DiskFile, Lock, Mapping, SystemDisk};
+use crate::disk::{Disk, DiskFile, Lock, Mapping, ReadAt, SystemDisk};
 use crate::wal::header::new_salt;
 
 /// A directory below, a temporary one above.
@@ -115,6 +115,10 @@ impl Disk for Overlay {
 
     fn map(&self, path: &Path, length: u64) -> io::Result<Mapping> {
         SystemDisk.map(&self.find(path)?, length)
+    }
+
+    fn open(&self, path: &Path, length: u64) -> io::Result<Arc<dyn ReadAt>> {
+        SystemDisk.open(&self.find(path)?, length)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -10,6 +10,7 @@ use roaring::RoaringBitmap;
 use crate::assemble::{Assembly, ColumnKey, Timestamps};
 use crate::batch::SeriesRef;
 use crate::block::BlockSeries;
+use crate::block::index::Pin;
 use crate::chunk::{self, Chunk, ChunkPage};
 use crate::component::ComponentKey;
 use crate::deletions::{self, Deletion, Place};
@@ -48,6 +49,12 @@ pub struct Selection {
     timestamps: Mutex<Timestamps>,
     /// Deletions about a series, by its index.
     deleted: HashMap<usize, Vec<Arc<Deletion>>>,
+    /// Indexes of blocks that are not mapped.
+    #[expect(
+        dead_code,
+        reason = "they are held, so that each series does not read them anew"
+    )]
+    pins: Vec<Pin>,
 }
 
 /// A series and where its samples are.
@@ -130,8 +137,10 @@ impl Snapshot {
         }
         let (groups, texts) = (found.groups, found.texts);
         let mut series: Vec<Picked> = found.series.into_iter().map(Picked::of_head).collect();
+        let mut pins = Vec::new();
         for (number, block) in self.view.blocks.iter().enumerate() {
             if block.range().overlaps(&range) {
+                pins.push(block.pin());
                 let found = block.select(number as u32, matchers, range)?;
                 series = merge(&texts, series, found, |one| &mut one.blocks);
             }
@@ -147,6 +156,7 @@ impl Snapshot {
             series,
             timestamps: Mutex::default(),
             deleted: HashMap::new(),
+            pins,
         };
         if self.view.deletions.overlap(range) {
             selection.apply_deletions(range)?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use barograph_model::{Labels, Matcher, TimeRange};
 
 use crate::assemble::Assembly;
+use crate::block::index::Pin;
 use crate::block::{Block, BlockSeries};
 use crate::component::ComponentKey;
 use crate::deletions::Deletions;
@@ -46,6 +47,14 @@ impl StoredBlock {
         match self {
             Self::Own(block) => block.range(),
             Self::Foreign(block) => block.range(),
+        }
+    }
+
+    /// Keeps in memory what reading its series needs, for as long as the result is held.
+    pub(crate) fn pin(&self) -> Pin {
+        match self {
+            Self::Own(block) => block.pin(),
+            Self::Foreign(_) => Pin::default(),
         }
     }
 

@@ -19,6 +19,7 @@ fn options(path: &Path) -> Options {
         maintenance_interval: Duration::ZERO,
         retention_ms: 0,
         wal_segment_bytes: 1 << 20,
+        block_access: support::block_access(),
         ..Options::new(path)
     }
 }

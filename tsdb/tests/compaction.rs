@@ -21,6 +21,7 @@ fn options(path: &Path) -> Options {
         retention_ms: 0,
         wal_segment_bytes: 1 << 20,
         compaction_bytes_per_second: 0,
+        block_access: support::block_access(),
         ..Options::new(path)
     }
 }

@@ -49,6 +49,7 @@ fn open(path: &Path, registry: &Registry, now_ms: i64) -> (Db, ManualClock) {
         reserve_bytes: 0,
         // Late samples go to parts with the next maintenance.
         out_of_order_spill_interval: Duration::ZERO,
+        block_access: support::block_access(),
         ..Options::new(path)
     };
     let disk = Arc::new(SystemDisk);

@@ -3,6 +3,8 @@
 //!
 //! `BAROGRAPH_DAMAGE_STRIDE=1` takes every byte rather than one in 23, `BAROGRAPH_DAMAGE_SECONDS` goes on with random damage, several places at once, for so long.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -25,6 +27,7 @@ fn options(path: &Path) -> Options {
         block_span_ms: 600_000,
         retention_ms: 0,
         reserve_bytes: 0,
+        block_access: support::block_access(),
         ..Options::new(path)
     }
 }

@@ -1,6 +1,8 @@
 //! Deleted samples are gone from answers at once and for good, and others are not; snapshots open
 //! as data directories.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -20,6 +22,7 @@ fn options(path: &Path) -> Options {
         retention_ms: 0,
         wal_segment_bytes: 1 << 20,
         compaction_bytes_per_second: 0,
+        block_access: support::block_access(),
         ..Options::new(path)
     }
 }

@@ -1,5 +1,7 @@
 //! What pages say of themselves against what their samples say.
 
+mod support;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ fn open(path: &Path) -> Db {
         maintenance_interval: Duration::ZERO,
         retention_ms: 0,
         wal_segment_bytes: 1 << 20,
+        block_access: support::block_access(),
         ..Options::new(path)
     };
     Db::open(options, &Registry::new()).expect("opens")

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use barograph_instrument::Registry;
 use barograph_model::{Labels, Matcher, SystemClock, TimeRange};
-use barograph_tsdb::disk::{Disk, DiskFile, Lock, Mapping, SystemDisk};
+use barograph_tsdb::disk::{Disk, DiskFile, Lock, Mapping, ReadAt, SystemDisk};
 use barograph_tsdb::{AppendError, Batch, Column, Db, Options, SeriesRef, WalSync};
 use support::metric;
 
@@ -86,6 +86,10 @@ impl Disk for FullDisk {
     }
     fn map(&self, path: &Path, length: u64) -> io::Result<Mapping> {
         SystemDisk.map(path, length)
+    }
+
+    fn open(&self, path: &Path, length: u64) -> io::Result<Arc<dyn ReadAt>> {
+        SystemDisk.open(path, length)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.check()?;

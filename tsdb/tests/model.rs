@@ -1,6 +1,8 @@
 //! The store against a plain model: whatever is appended, sealed, checkpointed, cut into blocks,
 //! crashed and reopened, reading gives what the model holds.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -21,6 +23,7 @@ fn options(path: &Path, spill: bool) -> Options {
         checkpoint_interval: Duration::from_hours(1),
         block_span_ms: 10 * MINUTE_MS,
         retention_ms: 0,
+        block_access: support::block_access(),
         ..Options::new(path)
     }
 }

@@ -31,6 +31,7 @@ fn options(path: &Path, sync: WalSync) -> Options {
         block_span_ms: 600_000,
         retention_ms: 0,
         reserve_bytes: 0,
+        block_access: support::block_access(),
         ..Options::new(path)
     }
 }

@@ -3,6 +3,8 @@
 //! Blocks with histograms are made by our own export; where Debian's `promtool` is at hand (as
 //! `tests/run` unpacks it), it makes blocks to read and judges those that were written.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -28,6 +30,7 @@ fn options(path: &Path) -> Options {
     Options {
         maintenance_interval: Duration::ZERO,
         retention_ms: 0,
+        block_access: support::block_access(),
         ..Options::new(path)
     }
 }

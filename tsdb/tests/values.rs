@@ -1,6 +1,8 @@
 //! Every kind of value against a plain model: floats of any bits, histograms of any layout, start
 //! timestamps, in one series as well, through seals, checkpoints, blocks and crashes.
 
+mod support;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ fn open(path: &Path, spill: bool) -> Db {
         block_span_ms: 10 * MINUTE_MS,
         retention_ms: 0,
         out_of_order_spill_interval: if spill { Duration::ZERO } else { hour },
+        block_access: support::block_access(),
         ..Options::new(path)
     };
     Db::open(options, &Registry::new()).expect("the directory opens")

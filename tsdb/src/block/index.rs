@@ -1,5 +1,6 @@
 //! The index of a block, read in place. Each section's checksum is verified before its first use.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -12,7 +13,7 @@ use crate::block::{Damaged, INDEX_MAGIC, section};
 use crate::bytes::{Malformed, Reader};
 use crate::component::ComponentKey;
 use crate::layout::Layout;
-use crate::map::{Region, with_bitmap};
+use crate::map::{Held, Region, with_bitmap};
 use crate::select::{self, Index};
 
 const SECTIONS: usize = 7;
@@ -36,6 +37,16 @@ pub(crate) struct BlockIndex {
     sections: [Section; SECTIONS],
     columns: Mutex<HashMap<u32, Arc<[i64]>>>,
 }
+
+/// An index during an operation.
+pub(crate) struct IndexView<'a> {
+    index: &'a BlockIndex,
+    sections: [OnceCell<Held<'a>>; SECTIONS],
+}
+
+/// Sections that stay in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Pin(Vec<Arc<[u8]>>);
 
 #[derive(Debug, Default)]
 struct Section {
@@ -80,13 +91,17 @@ impl ColumnRef {
 impl BlockIndex {
     /// Reads the table of contents.
     pub(crate) fn open(file: Region) -> Result<Self, Malformed> {
-        let bytes = file.as_slice();
         let fail = |offset, what| Malformed { offset, what };
-        let footer_at = bytes
+        let read = |offset, length| {
+            let read = file.read(offset, length);
+            read.map_err(|_| fail(offset, "an index whose end cannot be read"))
+        };
+        let footer_at = file
             .len()
             .checked_sub(FOOTER_BYTES)
             .ok_or(fail(0, "an index without a footer"))?;
-        let mut footer = Reader::new(&bytes[footer_at..]);
+        let footer = read(footer_at, FOOTER_BYTES)?;
+        let mut footer = Reader::new(&footer);
         let (sum, count) = (footer.u32()?, footer.u32()? as usize);
         if footer.take(8)? != INDEX_MAGIC {
             return Err(fail(footer_at, "an index without its end"));
@@ -95,15 +110,15 @@ impl BlockIndex {
             .checked_mul(CONTENTS_ENTRY_BYTES)
             .and_then(|length| footer_at.checked_sub(length))
             .ok_or(fail(footer_at, "a table of contents beyond the file"))?;
-        let contents = &bytes[contents_at..footer_at];
-        if crc32c::crc32c(contents) != sum {
+        let contents = read(contents_at, footer_at - contents_at)?;
+        if crc32c::crc32c(&contents) != sum {
             return Err(fail(
                 contents_at,
                 "a table of contents whose checksum does not fit",
             ));
         }
         let mut sections: [Section; SECTIONS] = Default::default();
-        let mut reader = Reader::new(contents);
+        let mut reader = Reader::new(&contents);
         while !reader.is_at_end() {
             let (id, sum) = (reader.u32()? as usize, reader.u32()?);
             let (offset, length) = (reader.u64()? as usize, reader.u64()? as usize);
@@ -123,6 +138,7 @@ impl BlockIndex {
                 };
             }
         }
+        drop(contents);
         Ok(Self {
             file,
             sections,
@@ -130,6 +146,40 @@ impl BlockIndex {
         })
     }
 
+    /// For a while of reading: what was read for it stays in memory as long as it is held.
+    pub(crate) fn view(&self) -> IndexView<'_> {
+        IndexView {
+            index: self,
+            sections: Default::default(),
+        }
+    }
+
+    /// Size of a section; 0 where it is absent.
+    pub(crate) fn section_bytes(&self, id: u32) -> u64 {
+        self.sections[id as usize - 1].length as u64
+    }
+
+    /// Whether bytes of the file were gone when they were read.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.file.is_lost()
+    }
+
+    /// Keeps in memory what reading series needs, for as long as the result is held. Nothing where
+    /// the file is mapped.
+    pub(crate) fn pin(&self) -> Pin {
+        let mut pin = Pin::default();
+        for id in [section::SERIES, section::COLUMNS] {
+            let Section { offset, length, .. } = self.sections[id as usize - 1];
+            // What cannot be read is met by who reads it.
+            if let Ok(Held::Read(bytes)) = self.file.keep(offset, length) {
+                pin.0.push(bytes);
+            }
+        }
+        pin
+    }
+}
+
+impl IndexView<'_> {
     /// The labels of a series.
     pub(crate) fn labels(&self, series: u32) -> Result<Labels, Damaged> {
         let mut reader = Reader::new(self.item(section::SERIES, series)?);
@@ -146,16 +196,6 @@ impl BlockIndex {
         let there = |id: &u32| *id <= REQUIRED_SECTIONS || self.has_section(*id);
         let mut sections = (1..=SECTIONS as u32).filter(there);
         sections.try_for_each(|id| self.section(id).map(drop))
-    }
-
-    /// Size of a section; 0 where it is absent.
-    pub(crate) fn section_bytes(&self, id: u32) -> u64 {
-        self.sections[id as usize - 1].length as u64
-    }
-
-    /// Whether bytes of the file were gone when they were read.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.file.is_lost()
     }
 
     /// How many timestamp columns there are.
@@ -182,7 +222,7 @@ impl BlockIndex {
     pub(crate) fn pages(&self, series: u32) -> Result<Pages<'_>, Damaged> {
         let mut reader = Reader::new(self.item(section::SERIES, series)?);
         self.read_pairs(&mut reader)?;
-        let base = self.sections[section::SERIES as usize - 1].offset as u64;
+        let base = self.index.sections[section::SERIES as usize - 1].offset as u64;
         let left = reader.varint().map_err(|e| in_index(base, e))?;
         Ok(Pages { reader, left, base })
     }
@@ -200,7 +240,7 @@ impl BlockIndex {
         let Some(at) = self.find_parent(series)? else {
             return Ok(Vec::new());
         };
-        let base = self.sections[section::COMPONENTS as usize - 1].offset as u64;
+        let base = self.index.sections[section::COMPONENTS as usize - 1].offset as u64;
         let mut reader = Reader::new(self.item(section::COMPONENTS, at)?);
         let mut read = || {
             reader.u32()?;
@@ -287,7 +327,7 @@ impl BlockIndex {
     }
 
     fn has_section(&self, id: u32) -> bool {
-        self.sections[id as usize - 1].length > 0
+        self.index.sections[id as usize - 1].length > 0
     }
 
     /// Where a column is, and its times.
@@ -316,7 +356,12 @@ impl BlockIndex {
         number: u32,
         decode: impl FnOnce() -> Result<Arc<[i64]>, Damaged>,
     ) -> Result<Arc<[i64]>, Damaged> {
-        let lock = || self.columns.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = || {
+            self.index
+                .columns
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
         if let Some(column) = lock().get(&number) {
             return Ok(column.clone());
         }
@@ -497,16 +542,25 @@ impl BlockIndex {
     }
 
     fn section(&self, id: u32) -> Result<&[u8], Damaged> {
-        let section = &self.sections[id as usize - 1];
-        let bytes = &self.file.as_slice()[section.offset..section.offset + section.length];
+        let held = &self.sections[id as usize - 1];
+        if let Some(bytes) = held.get() {
+            return Ok(bytes);
+        }
+        let section = &self.index.sections[id as usize - 1];
+        let bytes = self.index.file.keep(section.offset, section.length);
+        let bytes = bytes.map_err(|error| Damaged {
+            file: "index",
+            offset: section.offset as u64,
+            what: format!("cannot be read: {error}"),
+        })?;
         let mut state = section.state.load(Ordering::Acquire);
         if state == UNKNOWN {
-            let intact = section.length > 0 && crc32c::crc32c(bytes) == section.sum;
+            let intact = section.length > 0 && crc32c::crc32c(&bytes) == section.sum;
             state = if intact { INTACT } else { BROKEN };
             section.state.store(state, Ordering::Release);
         }
         if state == INTACT {
-            return Ok(bytes);
+            return Ok(held.get_or_init(|| bytes));
         }
         Err(self.damage(
             id,
@@ -518,7 +572,7 @@ impl BlockIndex {
     }
 
     fn damage(&self, id: u32, error: Malformed) -> Damaged {
-        in_index(self.sections[id as usize - 1].offset as u64, error)
+        in_index(self.index.sections[id as usize - 1].offset as u64, error)
     }
 }
 
@@ -559,7 +613,7 @@ impl Pages<'_> {
     }
 }
 
-impl Index for BlockIndex {
+impl Index for IndexView<'_> {
     type Set = Bitmap;
     type Error = Damaged;
 

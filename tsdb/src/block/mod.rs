@@ -1,6 +1,6 @@
 //! Blocks: immutable directories, each with the samples of a stretch of time.
 
-mod index;
+pub(crate) mod index;
 pub(crate) mod meta;
 pub(crate) mod report;
 pub(crate) mod writer;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use barograph_model::{Labels, Matcher, TimeRange};
 
 use crate::assemble::{Assembly, ColumnKey};
-use crate::block::index::{BlockIndex, ColumnRef, PageRef, Pages};
+use crate::block::index::{BlockIndex, ColumnRef, IndexView, PageRef, Pages, Pin};
 use crate::block::meta::{Meta, MetaError};
 use crate::bytes::{Malformed, Reader};
 use crate::compact::merge::{InputColumns, InputPiece};
@@ -21,7 +21,7 @@ use crate::digest::{Extremes, Stretch};
 use crate::disk::Disk;
 use crate::error::{OpenError, ReadError, SelectError};
 use crate::layout::Layout;
-use crate::map::Region;
+use crate::map::{Held, Region};
 use crate::page::{codec, timestamps};
 use crate::select;
 use crate::view::{StoredBlock, View};
@@ -30,6 +30,8 @@ pub(crate) const DATA_MAGIC: [u8; 8] = *b"BARODAT\n";
 pub(crate) const DATA_VERSION: u32 = 1;
 pub(crate) const INDEX_MAGIC: [u8; 8] = *b"BAROIDX\n";
 pub(crate) const INDEX_VERSION: u32 = 1;
+/// Size of the header of a data or index file.
+const HEADER_BYTES: usize = 16;
 
 /// Sections of an index.
 pub(crate) mod section {
@@ -112,14 +114,9 @@ impl Block {
         let index = disk
             .map(&path.join("index"), meta.index_bytes)
             .map_err(io("map the index file"))?;
-        check_header(
-            data.0.as_slice(),
-            DATA_MAGIC,
-            DATA_VERSION,
-            &path.join("data"),
-        )?;
+        check_header(&data.0, DATA_MAGIC, DATA_VERSION, &path.join("data"))?;
         let index_path = path.join("index");
-        check_header(index.0.as_slice(), INDEX_MAGIC, INDEX_VERSION, &index_path)?;
+        check_header(&index.0, INDEX_MAGIC, INDEX_VERSION, &index_path)?;
         let index = BlockIndex::open(index.0).map_err(|error| damaged(&index_path, error))?;
         Ok(Self {
             meta,
@@ -135,9 +132,10 @@ impl Block {
     /// The first damage that is found.
     pub(crate) fn verify(&self) -> Result<(), OpenError> {
         let check = || {
-            self.index.verify()?;
-            for column in 0..self.index.column_count()? {
-                self.column(column)?;
+            let index = self.index.view();
+            index.verify()?;
+            for column in 0..index.column_count()? {
+                self.column(&index, column)?;
             }
             self.layouts()?;
             Ok(())
@@ -155,14 +153,15 @@ impl Block {
         let mut all = |mut pages: Pages<'_>| {
             while let Some(page) = pages.next(&mut rows)? {
                 let bytes = self.data_at(page.offset, page.length)?;
-                visit(&page, bytes).map_err(|error| in_data(page.offset, &error))?;
+                visit(&page, &bytes).map_err(|error| in_data(page.offset, &error))?;
             }
             Ok(())
         };
         let mut visit_all = || {
-            for series in 0..self.index.series_count()? {
-                all(self.index.pages(series)?)?;
-                for (_, pages) in self.index.components(series)? {
+            let index = self.index.view();
+            for series in 0..index.series_count()? {
+                all(index.pages(series)?)?;
+                for (_, pages) in index.components(series)? {
                     all(pages)?;
                 }
             }
@@ -197,6 +196,11 @@ impl Block {
         }
     }
 
+    /// Keeps in memory what reading its series needs, for as long as the result is held.
+    pub(crate) fn pin(&self) -> Pin {
+        self.index.pin()
+    }
+
     /// From its oldest to its newest sample.
     pub(crate) fn range(&self) -> TimeRange {
         self.meta.times
@@ -216,16 +220,17 @@ impl Block {
     ) -> Result<Vec<(Labels, BlockSeries)>, SelectError> {
         let mut found = Vec::new();
         let mut select = || {
-            let set = select::select(&self.index, matchers)?;
+            let index = self.index.view();
+            let set = select::select(&index, matchers)?;
             let whole = range.start_ms <= self.meta.times.start_ms
                 && self.meta.times.end_ms <= range.end_ms;
             for series in set.to_vec() {
-                if whole || self.may_have(series, range)? {
+                if whole || self.may_have(&index, series, range)? {
                     let at = BlockSeries {
                         block: number,
                         series,
                     };
-                    found.push((self.index.labels(series)?, at));
+                    found.push((index.labels(series)?, at));
                 }
             }
             Ok(())
@@ -243,13 +248,14 @@ impl Block {
         into: &mut BTreeSet<String>,
     ) -> Result<(), SelectError> {
         let mut collect = || {
+            let index = self.index.view();
             let set = match matchers {
                 [] => None,
-                _ => Some(select::select(&self.index, matchers)?),
+                _ => Some(select::select(&index, matchers)?),
             };
-            self.index.names(|name, pairs| {
+            index.names(|name, pairs| {
                 for pair in pairs {
-                    if self.index.pair_is_in(pair, set.as_ref())? {
+                    if index.pair_is_in(pair, set.as_ref())? {
                         into.insert(name.to_owned());
                         break;
                     }
@@ -270,13 +276,14 @@ impl Block {
         into: &mut BTreeSet<String>,
     ) -> Result<(), SelectError> {
         let mut collect = || {
+            let index = self.index.view();
             let set = match matchers {
                 [] => None,
-                _ => Some(select::select(&self.index, matchers)?),
+                _ => Some(select::select(&index, matchers)?),
             };
-            for pair in self.index.pairs_of(name)? {
-                if self.index.pair_is_in(pair, set.as_ref())? {
-                    into.insert(self.index.pair(pair)?.1.to_owned());
+            for pair in index.pairs_of(name)? {
+                if index.pair_is_in(pair, set.as_ref())? {
+                    into.insert(index.pair(pair)?.1.to_owned());
                 }
             }
             Ok(())
@@ -293,16 +300,17 @@ impl Block {
         range: TimeRange,
         assembly: &mut Assembly<'_>,
     ) -> Result<(), ReadError> {
-        let pages = self.index.pages(at.series);
+        let index = self.index.view();
+        let pages = index.pages(at.series);
         pages
-            .and_then(|pages| self.read_pages(at.block, pages, range, assembly))
+            .and_then(|pages| self.read_pages(&index, at.block, pages, range, assembly))
             .and_then(|()| self.check_files())
             .map_err(|error| self.read_error(error))
     }
 
     /// Whether a series has components.
     pub(crate) fn has_components(&self, series: u32) -> Result<bool, Damaged> {
-        self.index.has_components(series)
+        self.index.view().has_components(series)
     }
 
     /// Reads the samples of a component of a series inside `range`.
@@ -313,10 +321,11 @@ impl Block {
         range: TimeRange,
         assembly: &mut Assembly<'_>,
     ) -> Result<(), ReadError> {
+        let index = self.index.view();
         let mut read = || {
-            let mut components = self.index.components(at.series)?.into_iter();
+            let mut components = index.components(at.series)?.into_iter();
             match components.find(|(have, _)| *have == key) {
-                Some((_, pages)) => self.read_pages(at.block, pages, range, assembly),
+                Some((_, pages)) => self.read_pages(&index, at.block, pages, range, assembly),
                 None => Ok(()),
             }
         };
@@ -327,18 +336,19 @@ impl Block {
 
     /// A layout of histograms by number.
     pub(crate) fn layout(&self, id: u64) -> Result<Option<Arc<Layout>>, ReadError> {
-        let layout = self.index.layout(id);
+        let layout = self.index.view().layout(id);
         layout.map_err(|error| self.read_error(error))
     }
 
     /// Every layout of histograms, by number.
     pub(crate) fn layouts(&self) -> Result<Vec<Layout>, Damaged> {
-        self.index.layouts()
+        self.index.view().layouts()
     }
 
     /// The components of a series, in order.
     pub(crate) fn component_keys(&self, series: u32) -> Result<Vec<ComponentKey>, Damaged> {
-        let components = self.index.components(series)?.into_iter();
+        let index = self.index.view();
+        let components = index.components(series)?.into_iter();
         Ok(components.map(|(key, _)| key).collect())
     }
 
@@ -352,6 +362,7 @@ impl Block {
 
     fn read_pages(
         &self,
+        index: &IndexView<'_>,
         block: u32,
         mut pages: Pages<'_>,
         range: TimeRange,
@@ -359,14 +370,14 @@ impl Block {
     ) -> Result<(), Damaged> {
         let mut rows = Vec::new();
         while let Some(page) = pages.next(&mut rows)? {
-            if !self.index.column(page.column)?.overlaps(range) {
+            if !index.column(page.column)?.overlaps(range) {
                 continue;
             }
             let key = ColumnKey::Block {
                 block,
                 column: page.column,
             };
-            let column = assembly.column(key, || self.column(page.column))?;
+            let column = assembly.column(key, || self.column(index, page.column))?;
             let start = column.partition_point(|t| *t < range.start_ms) as u32;
             let end = column.partition_point(|t| *t <= range.end_ms) as u32;
             // Samples are numbered through the stretches.
@@ -388,7 +399,7 @@ impl Block {
             };
             let bytes = self.data_at(page.offset, page.length)?;
             let (values, runs) = assembly.parts();
-            codec::decode(bytes, first as usize..last as usize, values)
+            codec::decode(&bytes, first as usize..last as usize, values)
                 .map_err(|error| in_data(page.offset, &error))?;
             for (row, count) in rows.iter().filter(|(_, count)| *count > 0) {
                 runs.push(key, &column, *row, *count);
@@ -405,10 +416,11 @@ impl Block {
         assembly: &Assembly<'_>,
         stretches: &mut Vec<Stretch>,
     ) -> Result<(), ReadError> {
+        let index = self.index.view();
         let mut read = || {
-            let (mut pages, mut rows) = (self.index.pages(at.series)?, Vec::new());
+            let (mut pages, mut rows) = (index.pages(at.series)?, Vec::new());
             while let Some(page) = pages.next(&mut rows)? {
-                let stretch = self.stretch(at.block, &page, &rows, range, assembly)?;
+                let stretch = self.stretch(&index, at.block, &page, &rows, range, assembly)?;
                 stretches.extend(stretch);
             }
             Ok(())
@@ -421,13 +433,14 @@ impl Block {
     /// What is known of a page; nothing where it has no sample inside the range.
     fn stretch(
         &self,
+        index: &IndexView<'_>,
         block: u32,
         page: &PageRef,
         rows: &[(u32, u32)],
         range: TimeRange,
         assembly: &Assembly<'_>,
     ) -> Result<Option<Stretch>, Damaged> {
-        let times = self.index.column(page.column)?;
+        let times = index.column(page.column)?;
         let (Some((first, _)), Some((row, count))) = (rows.first(), rows.last()) else {
             return Ok(None);
         };
@@ -442,7 +455,7 @@ impl Block {
                 block,
                 column: page.column,
             };
-            let column = assembly.column(key, || self.column(page.column))?;
+            let column = assembly.column(key, || self.column(index, page.column))?;
             let end = column.get((last as usize).wrapping_sub(1));
             match (column.get(*first as usize), end) {
                 (Some(start), Some(end)) => (*start, *end),
@@ -461,7 +474,7 @@ impl Block {
             return Ok(Some(stretch));
         }
         let bytes = self.data_at(page.offset, page.length)?;
-        let summary = codec::verify(bytes).and_then(|_| codec::summary(bytes));
+        let summary = codec::verify(&bytes).and_then(|_| codec::summary(&bytes));
         let summary = summary.map_err(|error| in_data(page.offset, &error))?;
         let count: u64 = rows.iter().map(|(_, count)| u64::from(*count)).sum();
         if summary.count as u64 != count {
@@ -478,11 +491,16 @@ impl Block {
 
     /// Whether a page of the series has rows of the range. Columns are decoded at most once per
     /// call of the caller's loop; they are short.
-    fn may_have(&self, series: u32, range: TimeRange) -> Result<bool, Damaged> {
-        let mut pages = self.index.pages(series)?;
+    fn may_have(
+        &self,
+        index: &IndexView<'_>,
+        series: u32,
+        range: TimeRange,
+    ) -> Result<bool, Damaged> {
+        let mut pages = index.pages(series)?;
         let mut rows = Vec::new();
         while let Some(page) = pages.next(&mut rows)? {
-            let times = self.index.column(page.column)?;
+            let times = index.column(page.column)?;
             if !times.overlaps(range) {
                 continue;
             }
@@ -492,9 +510,7 @@ impl Block {
             {
                 return Ok(true);
             }
-            let column = self
-                .index
-                .decoded_column(page.column, || self.column(page.column))?;
+            let column = index.decoded_column(page.column, || self.column(index, page.column))?;
             let start = column.partition_point(|t| *t < range.start_ms) as u32;
             let end = column.partition_point(|t| *t <= range.end_ms) as u32;
             if rows
@@ -509,23 +525,24 @@ impl Block {
 
     /// How many label pairs there are, numbered in order of (name, value).
     pub(crate) fn pair_count(&self) -> Result<u32, Damaged> {
-        self.index.pair_count()
+        self.index.view().pair_count()
     }
 
     /// Name and value of a pair.
     pub(crate) fn pair_texts(&self, number: u32) -> Result<(String, String), Damaged> {
-        let (name, value) = self.index.pair(number)?;
+        let index = self.index.view();
+        let (name, value) = index.pair(number)?;
         Ok((name.to_owned(), value.to_owned()))
     }
 
     /// How many series there are, numbered in order of their labels.
     pub(crate) fn series_count(&self) -> Result<u32, Damaged> {
-        self.index.series_count()
+        self.index.view().series_count()
     }
 
     /// The numbers of the pairs of a series, ascending.
     pub(crate) fn pairs_of(&self, series: u32) -> Result<Vec<u32>, Damaged> {
-        self.index.pairs_of_series(series)
+        self.index.view().pairs_of_series(series)
     }
 
     /// Appends the samples of a series, or of one of its components, page by page; returns how many
@@ -537,10 +554,11 @@ impl Block {
         columns: &mut InputColumns,
         pieces: &mut Vec<InputPiece>,
     ) -> Result<u64, Damaged> {
+        let index = self.index.view();
         let mut pages = match component {
-            None => self.index.pages(series)?,
+            None => index.pages(series)?,
             Some(key) => {
-                let mut components = self.index.components(series)?.into_iter();
+                let mut components = index.components(series)?.into_iter();
                 match components.find(|(have, _)| *have == key) {
                     Some((_, pages)) => pages,
                     None => return Ok(0),
@@ -549,7 +567,7 @@ impl Block {
         };
         let (mut runs, mut values, mut read) = (Vec::new(), Vec::new(), 0);
         while let Some(page) = pages.next(&mut runs)? {
-            let column = columns.get(page.column, || self.column(page.column))?;
+            let column = columns.get(page.column, || self.column(&index, page.column))?;
             let fits = |(row, count): &(u32, u32)| {
                 row.checked_add(*count)
                     .is_some_and(|end| end as usize <= column.len())
@@ -560,7 +578,7 @@ impl Block {
             let count = runs.iter().map(|(_, count)| *count as usize).sum();
             let bytes = self.data_at(page.offset, page.length)?;
             values.clear();
-            codec::decode(bytes, 0..count, &mut values)
+            codec::decode(&bytes, 0..count, &mut values)
                 .map_err(|error| in_data(page.offset, &error))?;
             read += page.length;
             let values = values.iter().map(|v: &f64| v.to_bits());
@@ -581,16 +599,16 @@ impl Block {
         Ok(read)
     }
 
-    fn column(&self, number: u32) -> Result<Arc<[i64]>, Damaged> {
+    fn column(&self, index: &IndexView<'_>, number: u32) -> Result<Arc<[i64]>, Damaged> {
         let ColumnRef {
             offset,
             length,
             rows,
             ..
-        } = self.index.column(number)?;
+        } = index.column(number)?;
         let bytes = self.data_at(offset, u64::from(length))?;
         let read = || {
-            let mut reader = Reader::new(bytes);
+            let mut reader = Reader::new(&bytes);
             if reader.u32()? != crc32c::crc32c(&bytes[4..]) {
                 return Err(reader.fail("a timestamp column whose checksum does not fit"));
             }
@@ -601,13 +619,20 @@ impl Block {
         read().map_err(|error: Malformed| in_data(offset, &error))
     }
 
-    fn data_at(&self, offset: u64, length: u64) -> Result<&[u8], Damaged> {
+    fn data_at(&self, offset: u64, length: u64) -> Result<Held<'_>, Damaged> {
         let end = offset.checked_add(length);
-        let range = end.and_then(|end| self.data.as_slice().get(offset as usize..end as usize));
-        range.filter(|bytes| bytes.len() >= 4).ok_or(Damaged {
-            file: "index",
-            offset: 0,
-            what: format!("bytes {offset} to {offset}+{length} are outside the data file"),
+        if length < 4 || end.is_none_or(|end| end > self.data.len() as u64) {
+            return Err(Damaged {
+                file: "index",
+                offset: 0,
+                what: format!("bytes {offset} to {offset}+{length} are outside the data file"),
+            });
+        }
+        let bytes = self.data.read(offset as usize, length as usize);
+        bytes.map_err(|error| Damaged {
+            file: "data",
+            offset,
+            what: format!("cannot be read: {error}"),
         })
     }
 
@@ -711,8 +736,14 @@ pub(crate) fn header(magic: [u8; 8], version: u32) -> Vec<u8> {
     bytes
 }
 
-fn check_header(bytes: &[u8], magic: [u8; 8], version: u32, path: &Path) -> Result<(), OpenError> {
-    let mut reader = Reader::new(bytes);
+fn check_header(file: &Region, magic: [u8; 8], version: u32, path: &Path) -> Result<(), OpenError> {
+    let bytes = file.read(0, HEADER_BYTES.min(file.len()));
+    let bytes = bytes.map_err(|source| OpenError::Io {
+        path: path.to_owned(),
+        action: "read the header of",
+        source,
+    })?;
+    let mut reader = Reader::new(&bytes);
     let mut check = || {
         if reader.take(8)? != magic {
             return Err(reader.fail("not a file of this kind"));

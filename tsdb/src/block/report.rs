@@ -94,8 +94,9 @@ impl Block {
             })
             .collect();
         let columns = || {
-            let count = self.index.column_count()?;
-            let lengths = (0..count).map(|n| self.index.column(n).map(|c| u64::from(c.length)));
+            let index = self.index.view();
+            let count = index.column_count()?;
+            let lengths = (0..count).map(|n| index.column(n).map(|c| u64::from(c.length)));
             Ok((u64::from(count), lengths.sum::<Result<u64, _>>()?))
         };
         (report.columns, report.column_bytes) = columns().map_err(|e| self.open_error(e))?;

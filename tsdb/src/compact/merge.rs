@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use barograph_model::TimeRange;
 
+use crate::block::index::Pin;
 use crate::block::writer::{BlockWriter, Piece};
 use crate::block::{Block, Damaged};
 use crate::component::ComponentKey;
@@ -109,6 +110,13 @@ impl Input {
         }
     }
 
+    fn pin(&self) -> Pin {
+        match self {
+            Self::Own(block) => block.pin(),
+            Self::Foreign(_) => Pin::default(),
+        }
+    }
+
     fn failure(&self, error: &Damaged) -> Failure {
         match self {
             Self::Own(block) => damage(&block.path, error),
@@ -189,6 +197,12 @@ pub(crate) type TimedDeletion = (TimeRange, Arc<Deletion>);
 /// One input and where the merge is in it.
 struct Cursor {
     input: Input,
+    /// Its index, where that is not mapped.
+    #[expect(
+        dead_code,
+        reason = "it is held, so that each series does not read it anew"
+    )]
+    pin: Pin,
     deletions: Vec<TimedDeletion>,
     /// What is deleted of the next series.
     deleted: Vec<TimeRange>,
@@ -238,6 +252,7 @@ impl Merge {
         for ((input, ranks), deletions) in inputs.into_iter().zip(ranks).zip(deletions) {
             let count = input.series_count().map_err(|e| input.failure(&e))?;
             let mut cursor = Cursor {
+                pin: input.pin(),
                 input,
                 deletions,
                 deleted: Vec::new(),

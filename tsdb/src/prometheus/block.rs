@@ -292,7 +292,7 @@ impl ForeignBlock {
             if !wanted(chunk.encoding) {
                 continue;
             }
-            let samples = self.chunks.decode(chunk)?;
+            let samples = self.chunks.decode(&chunk)?;
             rows_kept(samples.timestamps_ms(), range, deleted, &mut keep);
             if !keep.is_empty() {
                 each(samples, &keep);
@@ -359,7 +359,7 @@ impl ForeignBlock {
             self.index.series(reference, &mut entry)?;
             self.index.labels(&entry)?;
             for chunk in &entry.chunks {
-                let samples = self.chunks.decode(self.chunks.chunk(chunk.reference)?)?;
+                let samples = self.chunks.decode(&self.chunks.chunk(chunk.reference)?)?;
                 let times = samples.timestamps_ms();
                 let fits = times.first() == Some(&chunk.min_ms)
                     && times.last() == Some(&chunk.max_ms)

@@ -8,11 +8,15 @@ use super::histograms::{self, HistogramSamples};
 use super::{Damage, be32};
 use crate::bytes::{Malformed, Reader};
 use crate::disk::Disk;
-use crate::map::Region;
+use crate::map::{Held, Region};
 
 pub(super) const MAGIC: u32 = 0x85bd_40dd;
 pub(super) const VERSION: u8 = 1;
 pub(super) const HEADER_BYTES: usize = 8;
+/// Most bytes of the length of a chunk.
+const LENGTH_BYTES: usize = 10;
+/// Size of its checksum.
+const SUM_BYTES: usize = 4;
 
 /// Encodings of a chunk.
 pub(crate) mod encoding {
@@ -50,12 +54,20 @@ pub(super) struct ChunkFiles {
 }
 
 /// A chunk as stored.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RawChunk<'a> {
     pub(crate) encoding: u8,
-    pub(crate) data: &'a [u8],
+    /// The chunk from its encoding on.
+    bytes: Held<'a>,
     file: usize,
     offset: usize,
+}
+
+impl RawChunk<'_> {
+    /// What its encoding says how to read.
+    pub(crate) fn data(&self) -> &[u8] {
+        &self.bytes[1..self.bytes.len() - SUM_BYTES]
+    }
 }
 
 impl ChunkFiles {
@@ -72,7 +84,9 @@ impl ChunkFiles {
             let length = disk.size_bytes(&path).map_err(OpenChunks::Io)?;
             let region = disk.map(&path, length).map_err(OpenChunks::Io)?.0;
             let file = format!("chunks/{name}");
-            let mut reader = Reader::new(region.as_slice());
+            let head = region.read(0, HEADER_BYTES.min(region.len()));
+            let head = head.map_err(OpenChunks::Io)?;
+            let mut reader = Reader::new(&head);
             let damaged = |error| OpenChunks::Damaged(Damage::at(&file, 0, error));
             if be32(&mut reader).map_err(damaged)? != MAGIC {
                 let error = Damage::new(&file, 0, "not a chunk file of Prometheus");
@@ -82,6 +96,7 @@ impl ChunkFiles {
                 let error = Damage::new(&file, 4, "a chunk file of an unknown version");
                 return Err(OpenChunks::Damaged(error));
             }
+            drop(head);
             size_bytes += length;
             files.push((file, region));
         }
@@ -99,33 +114,38 @@ impl ChunkFiles {
             let what = format!("refers to chunk file {}, of {}", file + 1, self.files.len());
             return Err(Damage::new("index", 0, &what));
         };
-        let bytes = region.as_slice();
-        let read = || {
-            let mut reader = Reader::new(bytes.get(offset..).unwrap_or_default());
-            let length = reader.varint()?;
-            let length = usize::try_from(length).unwrap_or(usize::MAX);
-            let encoding_at = offset + reader.offset();
-            let encoding = reader.u8()?;
-            let data = reader.take(length)?;
-            let sum = be32(&mut reader)?;
-            let covered = &bytes[encoding_at..=encoding_at + data.len()];
-            if crc32c::crc32c(covered) != sum {
-                return Err(reader.fail("a chunk whose checksum does not fit"));
-            }
-            Ok(RawChunk {
-                encoding,
-                data,
-                file,
-                offset: encoding_at + 1,
-            })
+        let damaged = |error| Damage::at(name, offset, error);
+        let unread = |error| Damage::new(name, offset, &format!("cannot be read: {error}"));
+        let room = region.len().saturating_sub(offset);
+        let head = region.read(offset.min(region.len()), room.min(LENGTH_BYTES));
+        let head = head.map_err(unread)?;
+        let mut reader = Reader::new(&head);
+        let length = reader.varint().map_err(damaged)?;
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let encoding_at = offset + reader.offset();
+        let end = length.checked_add(1 + SUM_BYTES);
+        let end = end.and_then(|length| encoding_at.checked_add(length));
+        let Some(end) = end.filter(|end| *end <= region.len()) else {
+            return Err(damaged(reader.fail("ends too early")));
         };
-        read().map_err(|error| Damage::at(name, offset, error))
+        let bytes = region.read(encoding_at, end - encoding_at);
+        let bytes = bytes.map_err(unread)?;
+        let (covered, sum) = bytes.split_at(bytes.len() - SUM_BYTES);
+        if be32(&mut Reader::new(sum)).map_err(damaged)? != crc32c::crc32c(covered) {
+            return Err(damaged(reader.fail("a chunk whose checksum does not fit")));
+        }
+        Ok(RawChunk {
+            encoding: bytes[0],
+            bytes,
+            file,
+            offset: encoding_at + 1,
+        })
     }
 
     /// Decodes a chunk.
-    pub(super) fn decode(&self, chunk: RawChunk<'_>) -> Result<ChunkSamples, Damage> {
+    pub(super) fn decode(&self, chunk: &RawChunk<'_>) -> Result<ChunkSamples, Damage> {
         let name = || self.name(chunk);
-        let Some(decoded) = decode(chunk.encoding, chunk.data) else {
+        let Some(decoded) = decode(chunk.encoding, chunk.data()) else {
             let other = chunk.encoding;
             let what = format!("a chunk of encoding {other}, which this program does not know");
             return Err(Damage::new(name(), chunk.offset - 1, &what));
@@ -133,7 +153,7 @@ impl ChunkFiles {
         decoded.map_err(|error| Damage::at(name(), chunk.offset, error))
     }
 
-    fn name(&self, chunk: RawChunk<'_>) -> &str {
+    fn name(&self, chunk: &RawChunk<'_>) -> &str {
         self.files
             .get(chunk.file)
             .map_or("chunks", |(name, _)| name)

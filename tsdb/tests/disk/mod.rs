@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use barograph_tsdb::disk::{Disk, DiskFile, Lock, Mapping, Space, SystemDisk};
+use barograph_tsdb::disk::{Disk, DiskFile, Lock, Mapping, ReadAt, Space, SystemDisk};
 
 /// A sequence of numbers that a seed determines.
 #[derive(Clone, Debug)]
@@ -395,6 +395,10 @@ impl Disk for FaultyDisk {
 
     fn map(&self, path: &Path, length: u64) -> io::Result<Mapping> {
         SystemDisk.map(path, length)
+    }
+
+    fn open(&self, path: &Path, length: u64) -> io::Result<Arc<dyn ReadAt>> {
+        SystemDisk.open(path, length)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

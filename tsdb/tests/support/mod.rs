@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use barograph_instrument::{Format, Registry};
+use barograph_tsdb::BlockAccess;
 
 /// The value of a metric; of one with labels, the first, unless the name has them.
 pub(crate) fn metric(registry: &Registry, name: &str) -> f64 {
@@ -19,6 +20,16 @@ pub(crate) fn metric(registry: &Registry, name: &str) -> f64 {
         .unwrap_or_else(|| panic!("{name} is exposed"))
         .parse()
         .expect("a number")
+}
+
+/// How the stores of this run read their files: through maps, unless `BAROGRAPH_BLOCK_ACCESS` says
+/// `pread`. `tests/run` runs the tests of stored files with both.
+pub(crate) fn block_access() -> BlockAccess {
+    match std::env::var("BAROGRAPH_BLOCK_ACCESS").as_deref() {
+        Err(_) | Ok("mmap") => BlockAccess::Mmap,
+        Ok("pread") => BlockAccess::Pread,
+        Ok(other) => panic!("BAROGRAPH_BLOCK_ACCESS is mmap or pread, not {other:?}"),
+    }
 }
 
 /// Copies a directory and all below it.
