@@ -16,6 +16,7 @@ mod status;
 mod targets;
 mod time;
 mod web;
+mod write;
 
 use std::sync::Arc;
 
@@ -79,6 +80,7 @@ fn v1() -> Router<Arc<App>> {
             get(series::label_names).post(series::label_names),
         )
         .route("/label/{name}/values", get(series::label_values))
+        .route("/write", post(write::write))
         .route("/metadata", get(metadata::metadata))
         .route("/targets", get(targets::targets))
         .route("/targets/metadata", get(metadata::of_targets))

@@ -9,15 +9,18 @@ use barograph_alerting::{Notifier, RuleManager};
 use barograph_instrument::Registry;
 use barograph_model::{Clock, SystemClock};
 use barograph_query::{Engine, ParseOptions, Pool};
-use barograph_scraper::Scraper;
+use barograph_scraper::{RemoteWrite, Scraper};
 use barograph_tsdb::Db;
 use http::StatusCode;
 use http::request::Parts;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, Semaphore};
 
 use crate::cli::Settings;
 use crate::config::{Builtin, Collectors, Config, ConfigError};
 use crate::metrics::ServerMetrics;
+
+/// Requests of remote write stored at a time; further ones wait.
+const WRITERS_LIMIT: usize = 8;
 
 /// The server as a whole, from before the store is open until after it is closed.
 pub(crate) struct App {
@@ -32,6 +35,8 @@ pub(crate) struct App {
     /// Set once everything runs.
     core: OnceLock<Core>,
     stopping: AtomicBool,
+    /// One permit per request of remote write that may be stored at a time.
+    pub(crate) writers: Arc<Semaphore>,
     /// Asks the server to stop.
     pub(crate) quit: Notify,
 }
@@ -47,6 +52,8 @@ pub(crate) struct Core {
     pub(crate) pool: Pool,
     /// Fills the store.
     pub(crate) scraper: Scraper,
+    /// Takes what others send, where that is switched on.
+    pub(crate) remote_write: Option<RemoteWrite>,
     /// Evaluates rules.
     pub(crate) rules: RuleManager,
     /// Sends alerts.
@@ -103,6 +110,7 @@ impl App {
             started_ms: SystemClock.now_ms(),
             core: OnceLock::new(),
             stopping: AtomicBool::new(false),
+            writers: Arc::new(Semaphore::new(WRITERS_LIMIT)),
             quit: Notify::new(),
         })
     }

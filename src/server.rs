@@ -14,7 +14,7 @@ use barograph_exporters::{Host, HostOptions, register_process_metrics};
 use barograph_instrument::{Format, Registry};
 use barograph_model::{Clock, SystemClock};
 use barograph_query::{Engine, EngineOptions, Pool};
-use barograph_scraper::{Scraper, ScraperOptions};
+use barograph_scraper::{RemoteWrite, RemoteWriteOptions, Scraper, ScraperOptions};
 use barograph_tsdb::{Db, OpenError, Options};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as channel;
@@ -262,6 +262,12 @@ pub(crate) async fn start(
         clock.clone(),
         notifier.clone(),
     );
+    let remote_write = settings.remote_write_receiver.then(|| {
+        let options = RemoteWriteOptions {
+            start_timestamps: settings.has_feature("st-storage"),
+        };
+        RemoteWrite::new(db.clone(), registry, clock.clone(), options)
+    });
     let seed = seed(&config);
     let scraper = Scraper::new(
         db.clone(),
@@ -274,6 +280,7 @@ pub(crate) async fn start(
         engine,
         pool,
         scraper,
+        remote_write,
         rules,
         notifier,
         active: Arc::new(Active::new(config, builtin, collectors)),

@@ -17,6 +17,7 @@ mod metrics;
 mod open_metrics;
 mod parse;
 mod protobuf;
+mod remote_write;
 mod sample_labels;
 mod schedule;
 mod scrape_loop;
@@ -24,11 +25,15 @@ mod scraper;
 mod scratch;
 mod status;
 mod target;
+mod wire;
 
 pub use config::{
     BasicAuth, Collector, FileDiscovery, HttpSettings, ScrapeConfig, Secret, StaticTargets,
     TlsSettings,
 };
 pub use open_metrics::read_open_metrics;
+pub use remote_write::{
+    Message, REMOTE_WRITE_LIMIT_BYTES, RemoteWrite, RemoteWriteError, RemoteWriteOptions, Written,
+};
 pub use scraper::{Scraper, ScraperOptions};
 pub use status::{DroppedTarget, FamilyMetadata, Health, TargetStatus};

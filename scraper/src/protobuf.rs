@@ -4,15 +4,14 @@
 //! lines, relabelling and staleness work as they do. A native histogram, for which there is no text,
 //! becomes a line that stands for it; the histogram itself is kept beside.
 
-mod histogram;
-mod wire;
+pub(crate) mod histogram;
 
 use std::fmt::Write as _;
 
 use barograph_model::labels::{is_legacy_label_name, is_legacy_metric_name};
 use barograph_model::{Exemplar, Histogram, Labels, number};
 
-use wire::{Fields, Malformed, Value};
+use crate::wire::{Fields, Malformed, Value};
 
 /// Longest text a page may become.
 const TEXT_LIMIT_BYTES: usize = 512 << 20;

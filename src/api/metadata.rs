@@ -9,19 +9,21 @@ use super::json::{Reply, push_labels, push_list, push_object, push_string};
 use super::params::Params;
 use crate::app::Core;
 
-/// `/metadata`: what families say of themselves, over all targets.
+/// `/metadata`: what families say of themselves, over all targets and senders.
 pub(super) async fn metadata(core: Core, params: Params) -> Result<Reply, ApiError> {
     let limit = count(&params, "limit")?;
     let per_metric = count(&params, "limit_per_metric")?;
     let wanted = params.get("metric");
     let mut families: BTreeMap<String, Vec<Metadata>> = BTreeMap::new();
-    for family in core.scraper.metadata() {
-        if wanted.is_some_and(|name| name != family.family) {
+    let scraped = core.scraper.metadata().into_iter();
+    let scraped = scraped.map(|family| (family.family, family.metadata));
+    for (family, metadata) in scraped.chain(core.db.metadata()) {
+        if wanted.is_some_and(|name| name != family) {
             continue;
         }
-        let known = families.entry(family.family).or_default();
-        if !known.contains(&family.metadata) && known.len() < per_metric {
-            known.push(family.metadata);
+        let known = families.entry(family).or_default();
+        if !known.contains(&metadata) && known.len() < per_metric {
+            known.push(metadata);
         }
     }
     let mut text = String::new();

@@ -15,6 +15,9 @@ use super::table::{
     self, FEATURES, FEATURES_ALWAYS_ON, FEATURES_NOT_BUILT, FLAGS, Flag, Kind, Support,
 };
 
+/// The messages of remote write this server understands.
+const REMOTE_WRITE_MESSAGES: [&str; 2] =
+    ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"];
 /// Longest interval between two syncs of the log: a minute of samples is much to lose.
 const WAL_SYNC_LIMIT_MS: i64 = 60_000;
 /// Prometheus's default retention, where nothing says otherwise.
@@ -44,6 +47,10 @@ pub(crate) struct Settings {
     pub(crate) enable_lifecycle: bool,
     /// Whether snapshots and deletion are allowed over HTTP.
     pub(crate) enable_admin_api: bool,
+    /// Whether remote write is received.
+    pub(crate) remote_write_receiver: bool,
+    /// The messages it may have, by name.
+    pub(crate) remote_write_messages: Vec<String>,
     /// Origins whose pages may read the API.
     pub(crate) cors_origin: Pattern,
     /// The data directory.
@@ -123,6 +130,10 @@ impl Settings {
             page_title: values.text("web.page-title").to_owned(),
             enable_lifecycle: values.is_set("web.enable-lifecycle"),
             enable_admin_api: values.is_set("web.enable-admin-api"),
+            remote_write_receiver: values.is_set("web.enable-remote-write-receiver"),
+            remote_write_messages: remote_write_messages(
+                &values.list("web.remote-write-receiver.accepted-protobuf-messages"),
+            )?,
             cors_origin: Pattern::new(values.text("web.cors.origin"))
                 .map_err(|error| format!("--web.cors.origin: {error}"))?,
             data_path: values.text("storage.tsdb.path").into(),
@@ -288,6 +299,25 @@ fn block_access(text: &str) -> Result<BlockAccess, String> {
         "pread" => Ok(BlockAccess::Pread),
         _ => Err(format!(
             "--storage.tsdb.block-access must be mmap or pread, not {text:?}"
+        )),
+    }
+}
+
+/// The messages remote write may have.
+fn remote_write_messages(given: &[String]) -> Result<Vec<String>, String> {
+    let names: Vec<String> = given
+        .iter()
+        .flat_map(|names| names.split(','))
+        .map(|name| name.trim().to_owned())
+        .collect();
+    match names
+        .iter()
+        .find(|name| !REMOTE_WRITE_MESSAGES.contains(&name.as_str()))
+    {
+        None => Ok(names),
+        Some(name) => Err(format!(
+            "--web.remote-write-receiver.accepted-protobuf-messages={name}: unknown message; supported are {}",
+            REMOTE_WRITE_MESSAGES.join(" and ")
         )),
     }
 }

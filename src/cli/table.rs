@@ -179,13 +179,13 @@ pub(crate) const FLAGS: &[Flag] = &[
         "false",
         "Allow snapshots and deletion over HTTP.",
     ),
-    not_built(
+    built(
         "web.enable-remote-write-receiver",
         Kind::Bool,
         "false",
         "Accept remote write.",
     ),
-    not_built(
+    built(
         "web.remote-write-receiver.accepted-protobuf-messages",
         Kind::List,
         "prometheus.WriteRequest,io.prometheus.write.v2.Request",

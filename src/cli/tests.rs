@@ -24,6 +24,7 @@ fn every_flag_of_the_table_parses_and_shows_what_was_given() {
                 "web.external-url" => "http://example.org/x",
                 "storage.tsdb.wal-sync" => "off",
                 "storage.tsdb.block-access" => "pread",
+                "web.remote-write-receiver.accepted-protobuf-messages" => "prometheus.WriteRequest",
                 _ => "some",
             },
             Kind::Duration => "90s",

@@ -24,6 +24,7 @@ mod harness;
 mod node_app;
 mod node_exporter;
 mod reload;
+mod remote_write;
 mod scraping;
 mod tools;
 mod zero_configuration;

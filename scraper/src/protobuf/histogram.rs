@@ -3,7 +3,7 @@
 use barograph_model::histogram::Span;
 use barograph_model::{CounterResetHint, FloatHistogram, Histogram, IntegerHistogram};
 
-use super::wire::{Fields, Malformed, Value};
+use crate::wire::{Fields, Malformed, Value};
 
 /// A histogram as sent.
 #[derive(Default)]
@@ -147,7 +147,8 @@ impl<'a> Bucket<'a> {
     }
 }
 
-fn read_span(value: Value<'_>) -> Result<Span, Malformed> {
+/// A span of buckets.
+pub(crate) fn read_span(value: Value<'_>) -> Result<Span, Malformed> {
     let mut span = Span::default();
     let mut fields = Fields::new(value.bytes()?);
     while let Some((number, value)) = fields.next()? {
@@ -162,7 +163,7 @@ fn read_span(value: Value<'_>) -> Result<Span, Malformed> {
 }
 
 /// Counts from the differences between neighbours.
-fn absolute(deltas: &[i64]) -> Result<Vec<u64>, Malformed> {
+pub(crate) fn absolute(deltas: &[i64]) -> Result<Vec<u64>, Malformed> {
     let mut count = 0i64;
     let counts = deltas.iter().map(|delta| {
         count = count.checked_add(*delta)?;

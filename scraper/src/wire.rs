@@ -50,6 +50,11 @@ impl<'a> Fields<'a> {
         self.delimited().map(Some)
     }
 
+    /// How many bytes are left.
+    pub(crate) fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
     fn delimited(&mut self) -> Result<&'a [u8], Malformed> {
         let length = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
         let Some((taken, rest)) = self.rest.split_at_checked(length) else {
@@ -67,7 +72,8 @@ impl<'a> Fields<'a> {
         Ok(*taken)
     }
 
-    fn varint(&mut self) -> Result<u64, Malformed> {
+    /// A bare integer.
+    pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let [byte] = self.array()?;
