@@ -18,8 +18,9 @@ use crate::exemplars::{self, ExemplarsAppended};
 use crate::expand::Rows;
 use crate::head::{Group, GroupState, Head};
 use crate::out_of_order::Arrival;
+use crate::row::Row;
 use crate::sort_out::{Claims, Mover, Queue, Queued};
-use crate::track::{Row, Track};
+use crate::track::Track;
 use crate::wal::record::{Join, RecordBuilder, kind};
 use crate::wal::writer::Wal;
 
@@ -536,7 +537,7 @@ fn join(state: &mut GroupState, catalog: &mut Catalog, group: u32, index: u32, m
     track.join(movers.iter().map(|mover| mover.series));
     let components = movers.iter().map(|mover| mover.series.slot);
     let components = components.filter(|slot| catalog.is_component(*slot));
-    track.components += components.count() as u32;
+    track.add_components(components.count() as u32);
     for (position, mover) in (first..).zip(movers) {
         let location = Location {
             group,

@@ -33,6 +33,8 @@ pub(crate) struct Timestamps {
     interned: HashMap<Arc<[i64]>, u32>,
     /// Numbers given to columns so far.
     numbers: u32,
+    /// Memory for the runs of the next series.
+    spare: Runs,
 }
 
 /// Most columns kept of either kind.
@@ -51,6 +53,13 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
+    fn clear(&mut self) {
+        self.list.clear();
+        self.columns.clear();
+        self.last_ms = None;
+        self.overlap = false;
+    }
+
     /// Notes `count` rows of a column, from row `first`.
     pub(crate) fn push(&mut self, key: ColumnKey, column: &Arc<[i64]>, first: u32, count: u32) {
         let rows = &column[first as usize..(first + count) as usize];
@@ -75,9 +84,12 @@ pub(crate) struct Assembly<'a> {
 
 impl<'a> Assembly<'a> {
     pub(crate) fn new(values: &'a mut Vec<f64>, timestamps: &'a Mutex<Timestamps>) -> Self {
+        let mut seen = timestamps.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = std::mem::take(&mut seen.spare);
+        drop(seen);
         Self {
             values,
-            runs: Runs::default(),
+            runs,
             timestamps,
             tie: Tie::Value,
             pages_decoded: 0,
@@ -163,7 +175,7 @@ impl<'a> Assembly<'a> {
 
     /// The timestamps of the values.
     pub(crate) fn finish(mut self) -> Arc<[i64]> {
-        let runs = std::mem::take(&mut self.runs);
+        let mut runs = std::mem::take(&mut self.runs);
         if runs.overlap {
             return self.in_order(&runs);
         }
@@ -173,7 +185,10 @@ impl<'a> Assembly<'a> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(column) = seen.assembled.get(&runs.list) {
-            return column.clone();
+            let column = column.clone();
+            runs.clear();
+            seen.spare = runs;
+            return column;
         }
         let column: Arc<[i64]> = match (&runs.list[..], &runs.columns[..]) {
             // The whole of one column: no copy.

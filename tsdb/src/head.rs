@@ -21,20 +21,23 @@ use crate::families::Families;
 use crate::layouts::Layouts;
 use crate::out_of_order::OutOfOrder;
 use crate::page::slab::Slab;
+use crate::sort_out::FastHash;
 use crate::track::Track;
 use crate::workspace::Workspaces;
 
 /// Slabs are shared by groups; so many keep them from waiting for each other.
 const SLABS: usize = 8;
 
+type Groups = HashMap<u32, Arc<Group>, FastHash>;
+
 /// Everything in memory.
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) catalog: RwLock<Catalog>,
     /// By number.
-    pub(crate) groups: RwLock<HashMap<u32, Arc<Group>>>,
+    pub(crate) groups: RwLock<Groups>,
     /// What a writer's [`GroupId`] stands for.
-    handles: RwLock<HashMap<u32, Arc<Group>>>,
+    handles: RwLock<Groups>,
     slabs: [Mutex<Slab>; SLABS],
     pub(crate) marks: Mutex<Marks>,
     pub(crate) workspaces: Workspaces,

@@ -189,13 +189,12 @@ impl HeadSelection {
     /// have in common.
     fn in_label_order(mut self) -> Self {
         let texts = &self.texts;
-        let mut by_text: Vec<u32> = (0..texts.ends.len() as u32).collect();
-        by_text.sort_unstable_by(|a, b| {
-            let pair = |pair: &u32| Labels::decode_pair(texts.encoded(*pair));
-            pair(a).cmp(&pair(b))
-        });
+        let pairs = (0..texts.ends.len() as u32)
+            .map(|pair| (Labels::decode_pair(texts.encoded(pair)), pair));
+        let mut by_text: Vec<_> = pairs.collect();
+        by_text.sort_unstable();
         let mut ranks = vec![0; by_text.len()];
-        for (rank, pair) in (1u32..).zip(&by_text) {
+        for (rank, (_, pair)) in (1u32..).zip(&by_text) {
             ranks[*pair as usize] = rank;
         }
         let Some(first) = self.series.first() else {

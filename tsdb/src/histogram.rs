@@ -9,6 +9,7 @@ use crate::component::ComponentKey;
 use crate::error::ReadError;
 use crate::layout::{self, Layout, RAW_FLOAT};
 use crate::snapshot::{Column, Selection};
+use crate::sort_out::FastHash;
 
 /// Histograms of one series, oldest first.
 #[derive(Clone, Debug, Default)]
@@ -181,10 +182,11 @@ impl Selection {
         mut each: impl FnMut(usize, &Layout, &[u64]),
     ) -> Result<u32, ReadError> {
         let mut pages_decoded = 0;
-        let mut parts: HashMap<ComponentKey, usize> = HashMap::new();
-        let mut aligned: Vec<Vec<Option<u64>>> = Vec::new();
-        let mut layouts: HashMap<u64, Option<Known>> = HashMap::new();
-        for id in &marked.ids {
+        let mut parts: HashMap<ComponentKey, usize, FastHash> = HashMap::default();
+        let mut aligned: Vec<Aligned> = Vec::new();
+        let mut layouts: HashMap<u64, Option<Known>, FastHash> = HashMap::default();
+        // Neighbours mostly have the same.
+        for id in marked.ids.chunk_by(|a, b| a == b).map(|same| &same[0]) {
             if layouts.contains_key(id) {
                 continue;
             }
@@ -200,24 +202,53 @@ impl Selection {
                 }
                 let part = self.read_part(index, key, range)?;
                 pages_decoded += part.pages_decoded;
-                aligned.push(align(&part, &marked.timestamps_ms));
+                aligned.push(Aligned::new(part, &marked.timestamps_ms));
                 parts.insert(key, aligned.len() - 1);
                 columns.push(aligned.len() - 1);
             }
             layouts.insert(*id, Some((layout, columns)));
         }
         let mut values = Vec::new();
-        for (at, id) in marked.ids.iter().enumerate() {
-            let Some(Some((layout, columns))) = layouts.get(id) else {
+        let mut next = 0;
+        for same in marked.ids.chunk_by(|a, b| a == b) {
+            let rows = next..next + same.len();
+            next = rows.end;
+            let Some(Some((layout, columns))) = layouts.get(&same[0]) else {
                 continue;
             };
-            values.clear();
-            values.extend(columns.iter().map_while(|column| aligned[*column][at]));
-            if values.len() == columns.len() {
-                each(at, layout, &values);
+            for at in rows {
+                values.clear();
+                values.extend(columns.iter().map_while(|column| aligned[*column].get(at)));
+                if values.len() == columns.len() {
+                    each(at, layout, &values);
+                }
             }
         }
         Ok(pages_decoded)
+    }
+}
+
+/// The values of a component, by the place of a timestamp.
+enum Aligned {
+    /// One at each.
+    All(Vec<f64>),
+    Some(Vec<Option<u64>>),
+}
+
+impl Aligned {
+    fn new(part: Part, timestamps_ms: &Arc<[i64]>) -> Self {
+        if Arc::ptr_eq(&part.timestamps_ms, timestamps_ms) {
+            return Self::All(part.values);
+        }
+        Self::Some(align(&part, timestamps_ms))
+    }
+
+    #[inline]
+    fn get(&self, at: usize) -> Option<u64> {
+        match self {
+            Self::All(values) => values.get(at).map(|value| value.to_bits()),
+            Self::Some(values) => values[at],
+        }
     }
 }
 

@@ -53,6 +53,7 @@ mod replay;
 mod reserve;
 mod retention;
 mod retire;
+mod row;
 mod scatter;
 mod select;
 mod snapshot;

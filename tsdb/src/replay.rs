@@ -11,7 +11,8 @@ use crate::catalog::Location;
 use crate::chunk::Chunk;
 use crate::head::{Group, Head};
 use crate::out_of_order;
-use crate::track::{DEAD, Logged, ROWS_LIMIT, Row, Track};
+use crate::row::Row;
+use crate::track::{DEAD, Logged, ROWS_LIMIT, Track};
 use crate::wal::record::{Counters, Join, Name, kind, operations};
 
 /// Applies records, in order.

@@ -11,7 +11,7 @@ use crate::catalog::{Catalog, Location};
 use crate::expand::Rows;
 use crate::head::{Group, GroupState, Head};
 use crate::out_of_order::Arrival;
-use crate::track::Row;
+use crate::row::Row;
 
 pub(crate) type FastHash = BuildHasherDefault<RapidHasher<'static>>;
 

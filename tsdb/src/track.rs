@@ -13,6 +13,7 @@ use crate::chunk::{self, Chunk, ChunkEntry};
 use crate::instants::Instants;
 use crate::page::slab::{Piece, Slab};
 use crate::page::token::{self, State, Step, VALUE_LIMIT_BYTES};
+use crate::row::{Row, ones, put_bitmap};
 
 /// Rows after which the open pages are sealed.
 pub(crate) const SEAL_ROWS: u32 = 120;
@@ -103,82 +104,6 @@ pub(crate) struct Track {
     members: Vec<Member>,
 }
 
-/// One row on its way in: values by position.
-#[derive(Debug, Default)]
-pub(crate) struct Row {
-    pub(crate) timestamp_ms: i64,
-    /// How many positions it speaks of.
-    pub(crate) positions: usize,
-    /// Bit per position.
-    present: Vec<u64>,
-    bits: Vec<u64>,
-    /// Scale of the log's differences after this row, where the value changed.
-    scales: Vec<u8>,
-    key: bool,
-    count: usize,
-}
-
-impl Row {
-    /// Empties the row and sets its size.
-    pub(crate) fn reset(&mut self, timestamp_ms: i64, positions: usize) {
-        self.timestamp_ms = timestamp_ms;
-        self.positions = positions;
-        self.present.clear();
-        self.present.resize(positions.div_ceil(64), 0);
-        self.bits.resize(positions, 0);
-        self.scales.resize(positions, 0);
-        self.count = 0;
-        self.key = false;
-    }
-
-    /// Sets a value; `false` where the position has one already.
-    #[inline]
-    pub(crate) fn set(&mut self, position: usize, bits: u64) -> bool {
-        let word = &mut self.present[position / 64];
-        let bit = 1 << (position % 64);
-        if *word & bit != 0 {
-            return false;
-        }
-        *word |= bit;
-        self.bits[position] = bits;
-        self.count += 1;
-        true
-    }
-
-    /// Positions and bits of its values.
-    pub(crate) fn values(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
-        ones(&self.present).map(|position| (position, self.bits[position]))
-    }
-
-    /// How many values.
-    pub(crate) fn len(&self) -> usize {
-        self.count
-    }
-
-    /// Adds positions at the end, absent so far.
-    pub(crate) fn grow(&mut self, positions: usize) {
-        self.positions = positions;
-        self.present.resize(positions.div_ceil(64), 0);
-        self.bits.resize(positions, 0);
-        self.scales.resize(positions, 0);
-    }
-}
-
-/// Positions of the bits that are set.
-fn ones(words: &[u64]) -> impl Iterator<Item = usize> + '_ {
-    words.iter().enumerate().flat_map(|(index, word)| {
-        let mut word = *word;
-        std::iter::from_fn(move || {
-            if word == 0 {
-                return None;
-            }
-            let bit = word.trailing_zeros() as usize;
-            word &= word - 1;
-            Some(index * 64 + bit)
-        })
-    })
-}
-
 const FLAG_KEY: u8 = 1;
 const FLAG_ABSENT: u8 = 2;
 
@@ -194,9 +119,7 @@ impl Track {
             ids: Vec::new(),
             live: 0,
             chunks: Arc::default(),
-            // The first chunk is shorter by a different amount per track, so that tracks that
-            // begin together do not seal together for ever.
-            seal_at: SEAL_ROWS / 2 + id.wrapping_mul(0x9e37_79b9) % (SEAL_ROWS / 2),
+            seal_at: first_seal(id, SEAL_ROWS),
             asked_row: 0,
             had_leavers: false,
             components: 0,
@@ -226,6 +149,23 @@ impl Track {
             self.ids.push(id);
             self.members.push(Member::NEW);
             self.live += u32::from(id != DEAD);
+        }
+    }
+
+    /// Notes how many of those that joined are components.
+    pub(crate) fn add_components(&mut self, count: u32) {
+        self.components += count;
+        let rows = self.seal_rows();
+        if self.seal_at > rows {
+            self.seal_at = first_seal(self.id, rows);
+        }
+    }
+
+    fn seal_rows(&self) -> u32 {
+        if self.components as usize > self.ids.len() / 2 {
+            SEAL_ROWS_COMPONENTS
+        } else {
+            SEAL_ROWS
         }
     }
 
@@ -498,11 +438,7 @@ impl Track {
         });
         self.first_row = self.next_row();
         self.timestamps_ms.clear();
-        self.seal_at = if self.components as usize > self.ids.len() / 2 {
-            SEAL_ROWS_COMPONENTS
-        } else {
-            SEAL_ROWS
-        };
+        self.seal_at = self.seal_rows();
         for member in &mut self.members {
             slab.free(&mut member.piece());
             member.set_piece(Piece::NONE);
@@ -779,10 +715,8 @@ impl Member {
     }
 }
 
-fn put_bitmap(out: &mut Vec<u8>, words: &[u64], bytes: usize) {
-    let start = out.len();
-    for word in words {
-        out.extend_from_slice(&word.to_le_bytes());
-    }
-    out.truncate(start + bytes);
+/// Rows of a track's first chunk: fewer by a different amount per track, so that tracks that begin
+/// together do not seal together for ever.
+fn first_seal(track: u32, rows: u32) -> u32 {
+    rows / 2 + track.wrapping_mul(0x9e37_79b9) % (rows / 2)
 }

@@ -4,8 +4,8 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
+use crate::row::Row;
 use crate::scatter::Scatter;
-use crate::track::Row;
 use crate::wal::record::RecordBuilder;
 
 /// Most that are kept for later.

@@ -29,6 +29,9 @@ const POWERS: [f64; SCALE_LIMIT as usize + 1] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1
 /// Integers below this are exact as floats.
 const EXACT_LIMIT: f64 = 9_007_199_254_740_992.0;
 
+/// Below this, ten to a scale times a value that is a decimal there is off by a quarter at most.
+const SURE_LIMIT: f64 = 1_125_899_906_842_624.0;
+
 /// What the next difference refers to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
@@ -263,6 +266,26 @@ fn varint_at(bytes: &[u8], at: usize) -> Result<(u64, usize), Malformed> {
     Ok((unsigned, reader.offset()))
 }
 
+/// The least scale at which a value is an integer.
+fn least_scale(bits: u64) -> Option<u8> {
+    (0..=SCALE_LIMIT).find(|scale| mantissa(bits, *scale).is_some())
+}
+
+/// Whether a value is an integer at no scale; `false` where that is not told by one or two tests. A
+/// value that is one at some scale is one at every greater scale at which integers are exact.
+fn is_no_decimal(bits: u64) -> bool {
+    let value = f64::from_bits(bits).abs();
+    let Some(scale) = (0..=SCALE_LIMIT)
+        .rev()
+        .find(|scale| value * POWERS[usize::from(*scale)] < SURE_LIMIT)
+    else {
+        return false;
+    };
+    // Two scales up integers are beyond what is exact.
+    let next = (scale + 1).min(SCALE_LIMIT);
+    mantissa(bits, scale).is_none() && mantissa(bits, next).is_none()
+}
+
 #[cold]
 fn put_value_slow(out: &mut Vec<u8>, state: &mut State, bits: u64) {
     if bits == STALE_NAN_BITS {
@@ -270,7 +293,11 @@ fn put_value_slow(out: &mut Vec<u8>, state: &mut State, bits: u64) {
         state.last = bits;
         return;
     }
-    let exact = (0..=SCALE_LIMIT).find(|scale| mantissa(bits, *scale).is_some());
+    let exact = if is_no_decimal(bits) {
+        None
+    } else {
+        least_scale(bits)
+    };
     let Some(least) = exact else {
         out.extend_from_slice(&[0, RAW]);
         out.extend_from_slice(&bits.to_le_bytes());
@@ -364,6 +391,30 @@ mod tests {
         }
     }
 
+    fn check_scale(bits: u64) {
+        let value = f64::from_bits(bits);
+        let least = least_scale(bits);
+        assert!(
+            least.is_none() || !is_no_decimal(bits),
+            "{value} is one at {least:?}"
+        );
+    }
+
+    #[test]
+    fn no_decimal_is_taken_for_none() {
+        for exponent in 0..64 {
+            for near in -3i64..4 {
+                let whole = (1i64 << exponent.min(62)).wrapping_add(near);
+                for scale in 0..=SCALE_LIMIT {
+                    check_scale(decimal(whole, scale));
+                    check_scale(decimal(-whole, scale));
+                }
+            }
+        }
+        assert!(is_no_decimal(std::f64::consts::PI.to_bits()));
+        assert!(is_no_decimal(1_234_567.0f64.sqrt().to_bits()));
+    }
+
     proptest! {
         #[test]
         fn any_bits_survive(values in prop::collection::vec(any::<u64>(), 0..50)) {
@@ -374,6 +425,12 @@ mod tests {
         fn decimals_survive(values in prop::collection::vec((any::<i32>(), 0u8..9), 0..50)) {
             let bits: Vec<u64> = values.iter().map(|(m, s)| decimal(i64::from(*m), *s)).collect();
             check(&bits);
+        }
+
+        #[test]
+        fn decimals_of_any_size_are_found(whole in any::<i64>(), shift in 0u32..64, scale in 0u8..10) {
+            check_scale(decimal(whole >> shift, scale));
+            check_scale((whole >> shift) as u64);
         }
 
         #[test]
