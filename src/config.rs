@@ -19,7 +19,7 @@ use barograph_alerting::{AlertmanagerTarget, RoutingConfig, RuleFile};
 use barograph_model::Labels;
 use barograph_model::relabel::RelabelRule;
 use barograph_query::ParseOptions;
-use barograph_scraper::{Collector, ScrapeConfig};
+use barograph_scraper::{Collector, ScrapeConfig, StartTimestamps};
 use barograph_tsdb::Retention;
 
 use crate::cli::Settings;
@@ -70,13 +70,16 @@ pub(crate) struct Notice {
     pub(crate) loud: bool,
 }
 
-/// The collectors jobs of scheme `barograph` may name.
+/// What jobs take from elsewhere than their file: the collectors that those of scheme `barograph`
+/// may name, and what flags say of all.
 #[derive(Clone)]
 pub(crate) struct Collectors {
     /// `/host`: this host.
     pub(crate) host: Collector,
     /// `/self`: this server.
     pub(crate) own: Collector,
+    /// What becomes of start timestamps.
+    pub(crate) start_timestamps: StartTimestamps,
 }
 
 impl Config {
@@ -193,6 +196,7 @@ impl Collectors {
         Self {
             host: none.clone(),
             own: none,
+            start_timestamps: StartTimestamps::default(),
         }
     }
 }

@@ -14,7 +14,9 @@ use barograph_exporters::{Host, HostOptions, register_process_metrics};
 use barograph_instrument::{Format, Registry};
 use barograph_model::{Clock, SystemClock};
 use barograph_query::{Engine, EngineOptions, Pool};
-use barograph_scraper::{RemoteWrite, RemoteWriteOptions, Scraper, ScraperOptions};
+use barograph_scraper::{
+    RemoteWrite, RemoteWriteOptions, Scraper, ScraperOptions, StartTimestamps,
+};
 use barograph_tsdb::{Db, OpenError, Options};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch as channel;
@@ -118,7 +120,7 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     let mut signals = Signals::new()?;
     let registry = Registry::new();
     register_process_metrics(&registry);
-    let collectors = collectors(&registry);
+    let collectors = collectors(&settings, &registry);
 
     // What can be wrong is found before anything is touched: the configuration, then the address,
     // then the data directory.
@@ -193,12 +195,16 @@ fn url(settings: &Settings, address: SocketAddr) -> String {
     format!("http://{address}{prefix}")
 }
 
-fn collectors(registry: &Registry) -> Collectors {
+fn collectors(settings: &Settings, registry: &Registry) -> Collectors {
     let host = Host::new(HostOptions::default());
     let registry = registry.clone();
     Collectors {
         host: Arc::new(move |page: &mut String| host.collect(page)),
         own: Arc::new(move |page: &mut String| registry.encode(Format::Text004, page)),
+        start_timestamps: StartTimestamps {
+            zeros: settings.has_feature("created-timestamp-zero-ingestion"),
+            stored: settings.has_feature("st-storage"),
+        },
     }
 }
 

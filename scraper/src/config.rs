@@ -58,6 +58,15 @@ pub struct ScrapeConfig {
     pub scrape_native_histograms: bool,
     /// Whether classic histograms are stored beside native ones.
     pub always_scrape_classic_histograms: bool,
+    /// Whether classic histograms become native ones of custom bounds.
+    pub convert_classic_histograms_to_nhcb: bool,
+    /// Most buckets of a native histogram, beyond which neighbours are merged; 0 is no limit.
+    pub native_histogram_bucket_limit: u64,
+    /// Least growth from one bucket of a native histogram to the next, below which neighbours are
+    /// merged; up to 1 is none.
+    pub native_histogram_min_bucket_factor: f64,
+    /// What becomes of start timestamps that targets send.
+    pub start_timestamps: StartTimestamps,
     /// Whether the three extra `scrape_*` series are written.
     pub extra_scrape_metrics: bool,
     /// Whether names may only use the characters of before UTF-8.
@@ -108,6 +117,10 @@ impl ScrapeConfig {
             keep_dropped_targets: 0,
             scrape_native_histograms: false,
             always_scrape_classic_histograms: false,
+            convert_classic_histograms_to_nhcb: false,
+            native_histogram_bucket_limit: 0,
+            native_histogram_min_bucket_factor: 0.0,
+            start_timestamps: StartTimestamps::default(),
             extra_scrape_metrics: false,
             legacy_names: false,
             http: HttpSettings::default(),
@@ -147,6 +160,11 @@ impl ScrapeConfig {
             && self.keep_dropped_targets == other.keep_dropped_targets
             && self.scrape_native_histograms == other.scrape_native_histograms
             && self.always_scrape_classic_histograms == other.always_scrape_classic_histograms
+            && self.convert_classic_histograms_to_nhcb == other.convert_classic_histograms_to_nhcb
+            && self.native_histogram_bucket_limit == other.native_histogram_bucket_limit
+            && self.native_histogram_min_bucket_factor.to_bits()
+                == other.native_histogram_min_bucket_factor.to_bits()
+            && self.start_timestamps == other.start_timestamps
             && self.extra_scrape_metrics == other.extra_scrape_metrics
             && self.http == other.http
             && self.relabel == other.relabel
@@ -160,6 +178,24 @@ impl ScrapeConfig {
             && self.label_value_length_limit == other.label_value_length_limit
             && self.legacy_names == other.legacy_names
             && self.metric_relabel == other.metric_relabel
+    }
+}
+
+/// What becomes of start timestamps (`_created` in OpenMetrics, created timestamps in protocol
+/// buffers): since when a counter counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StartTimestamps {
+    /// A sample of zero is stored at the start, where it is newer than what the series has
+    /// (`created-timestamp-zero-ingestion`).
+    pub zeros: bool,
+    /// They are stored with each sample (`st-storage`).
+    pub stored: bool,
+}
+
+impl StartTimestamps {
+    /// Whether they are read at all. Where they are, `_created` lines are no series.
+    pub fn is_read(self) -> bool {
+        self.zeros || self.stored
     }
 }
 

@@ -123,6 +123,12 @@ pub(crate) enum ScrapeError {
         /// How many there may be.
         limit: u64,
     },
+    /// Too many buckets.
+    #[error("histogram bucket limit exceeded (native_histogram_bucket_limit: {limit})")]
+    BucketLimit {
+        /// How many there may be.
+        limit: u64,
+    },
     /// A label limit.
     #[error(
         "{limit_name} exceeded (metric: {metric}, label: {label:?}, have: {have}, limit: {limit})"

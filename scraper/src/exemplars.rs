@@ -50,7 +50,7 @@ impl ExemplarMemory {
 }
 
 /// Reads `{labels} value [seconds]`. One without a time of its own has the sample's.
-fn read_exemplar(text: &[u8], timestamp_ms: i64) -> Option<Exemplar> {
+pub(crate) fn read_exemplar(text: &[u8], timestamp_ms: i64) -> Option<Exemplar> {
     // Behind the last brace are only numbers.
     let end = memchr::memrchr(b'}', text)? + 1;
     // Its labels are those of a series, whose name is left out.

@@ -1,9 +1,13 @@
 //! One scrape's body to one row in the store.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use barograph_model::{Labels, LabelsBuilder, MetricKind, stale_nan};
+use barograph_model::{
+    CounterResetHint, FloatHistogram, Histogram, IntegerHistogram, Labels, LabelsBuilder,
+    MetricKind, stale_nan,
+};
 use barograph_tsdb::{Appended, Db, Entry, GroupId, RegisterError, RejectReason, SeriesRef};
 
 use crate::cache::{Hit, Known, SeriesCache};
@@ -17,11 +21,16 @@ use crate::parse::{
     read_labels,
 };
 use crate::protobuf::NativeHistogram;
+use crate::resolution;
 use crate::sample_labels::{report_labels, stored_labels};
 use crate::scratch::{Row, Scratch};
 
 /// A sample may be this far ahead of the clock, milliseconds.
 const MAX_AHEAD_MS: i64 = 10 * 60_000;
+/// A start that is longer ago gets no sample of zero: half a block, as with Prometheus.
+const ZERO_AGE_MS: i64 = 60 * 60_000;
+/// Series of a target whose starts are remembered.
+const ZEROS_LIMIT: usize = 1 << 18;
 /// Times a batch is appended again because series of it had left memory.
 const RETRIES: usize = 3;
 
@@ -49,6 +58,8 @@ pub(crate) struct TargetMemory {
     /// Its metadata.
     pub(crate) families: Arc<Mutex<FamilyCache>>,
     exemplars: ExemplarMemory,
+    /// The start at which a series has a sample of zero.
+    zeros: HashMap<SeriesRef, i64>,
     report: Vec<(Labels, Option<SeriesRef>)>,
     builder: LabelsBuilder,
 }
@@ -61,6 +72,7 @@ impl TargetMemory {
             cache: SeriesCache::new(),
             families,
             exemplars: ExemplarMemory::default(),
+            zeros: HashMap::new(),
             report: Vec::new(),
             builder: LabelsBuilder::new(),
         }
@@ -96,13 +108,26 @@ pub(crate) struct Page<'a> {
     pub(crate) dialect: Dialect,
     /// The native histograms that lines stand for, in order.
     pub(crate) histograms: &'a [NativeHistogram],
+    /// Since when lines count, milliseconds: by where they begin, in order.
+    pub(crate) starts: &'a [(usize, i64)],
 }
 
 impl<'a> Page<'a> {
     /// The native histogram that the line at an offset stands for.
-    fn histogram(&self, offset: usize) -> Option<&'a NativeHistogram> {
+    pub(crate) fn histogram(&self, offset: usize) -> Option<&'a NativeHistogram> {
         let at = self.histograms.binary_search_by_key(&offset, |h| h.offset);
         at.ok().map(|at| &self.histograms[at])
+    }
+
+    /// Since when the line at an offset counts; 0 where that is not known.
+    pub(crate) fn start(&self, offset: usize) -> i64 {
+        let at = self.starts.binary_search_by_key(&offset, |(at, _)| *at);
+        at.map_or(0, |at| self.starts[at].1)
+    }
+
+    /// Whether all lines are floats and nothing more.
+    fn is_plain(&self) -> bool {
+        self.histograms.is_empty() && self.starts.is_empty()
     }
 }
 
@@ -309,19 +334,21 @@ impl Ingest<'_> {
                 outcome.dropped.out_of_bounds += 1;
                 continue;
             }
-            if page.histograms.is_empty() {
+            let row = Row {
+                slot,
+                offset: line.offset as u32,
+            };
+            if page.is_plain() {
                 scratch.batch.push(series, timestamp_ms, line.value);
             } else {
-                push_any(page, line.offset, scratch, series, timestamp_ms, line.value)?;
+                let zeros = &mut memory.zeros;
+                self.push_any(page, row, zeros, scratch, series, timestamp_ms, line.value)?;
             }
             if let Some(text) = line.exemplar {
                 let batch = &mut scratch.batch;
                 memory.exemplars.add(batch, series, text, timestamp_ms);
             }
-            scratch.rows.push(Row {
-                slot,
-                offset: line.offset as u32,
-            });
+            scratch.rows.push(row);
         }
         if outcome.kept > sample_limit {
             return Err(ScrapeError::SampleLimit {
@@ -457,6 +484,8 @@ impl Ingest<'_> {
             let entry = scratch.batch.entries()[rejected.index];
             let own = rejected.index < samples;
             match rejected.reason {
+                // A sample of zero at the start is only wanted where it is news.
+                _ if own && scratch.batch.is_in_order_only(rejected.index) => {}
                 RejectReason::DuplicateTimestamp if own => dropped.duplicates += 1,
                 RejectReason::OutOfOrder | RejectReason::OutOfOrderFull if own => {
                     dropped.out_of_order += 1;
@@ -489,7 +518,8 @@ impl Ingest<'_> {
         if let (Some(page), false) = (page, retired.is_empty()) {
             for (series, row, entry) in self.register_again(memory, page, &retired) {
                 let (at_ms, value) = (entry.timestamp_ms, entry.value);
-                let pushed = push_any(page, row.offset as usize, scratch, series, at_ms, value);
+                let zeros = &mut memory.zeros;
+                let pushed = self.push_any(page, row, zeros, scratch, series, at_ms, value);
                 if pushed.is_ok() {
                     scratch.rows.push(row);
                 }
@@ -535,10 +565,72 @@ impl Ingest<'_> {
         found
     }
 
+    /// Adds the sample of a line to the batch: a float, or the native histogram it stands for; and
+    /// since when it counts.
+    #[inline(never)]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the line's row, its sample, and where both go"
+    )]
+    fn push_any(
+        &self,
+        page: Page<'_>,
+        row: Row,
+        zeros: &mut HashMap<SeriesRef, i64>,
+        scratch: &mut Scratch,
+        series: SeriesRef,
+        timestamp_ms: i64,
+        value: f64,
+    ) -> Result<(), ScrapeError> {
+        let config = self.config;
+        let (start_ms, starts) = (page.start(row.offset as usize), config.start_timestamps);
+        let native = page.histogram(row.offset as usize);
+        let mut histogram = native.map(|native| native.histogram.clone());
+        if let Some(histogram) = &mut histogram {
+            let finest = resolution::finest_schema(config.native_histogram_min_bucket_factor);
+            let limit = config.native_histogram_bucket_limit;
+            if !resolution::limit(histogram, finest, limit) {
+                return Err(ScrapeError::BucketLimit { limit });
+            }
+        }
+        let bad = |error| ScrapeError::Page(format!("a native histogram: {error}"));
+        let is_news = starts.zeros
+            && start_ms != 0
+            && (timestamp_ms.saturating_sub(ZERO_AGE_MS)..timestamp_ms).contains(&start_ms)
+            && zeros.get(&series) != Some(&start_ms);
+        let batch = &mut scratch.batch;
+        if is_news {
+            match histogram.as_ref().map(zero_of) {
+                Some(zero) => batch.push_histogram(series, start_ms, &zero).map_err(bad)?,
+                None => batch.push(series, start_ms, 0.0),
+            }
+            batch.last_in_order();
+            scratch.rows.push(row);
+            if zeros.len() >= ZEROS_LIMIT {
+                zeros.clear();
+            }
+            zeros.insert(series, start_ms);
+        }
+        match &histogram {
+            Some(histogram) => batch
+                .push_histogram(series, timestamp_ms, histogram)
+                .map_err(bad)?,
+            None => batch.push(series, timestamp_ms, value),
+        }
+        if starts.stored {
+            batch.set_start(start_ms);
+        }
+        for exemplar in native.into_iter().flat_map(|native| &native.exemplars) {
+            batch.push_exemplar(series, exemplar.clone());
+        }
+        Ok(())
+    }
+
     fn count_failure(&self, error: &ScrapeError) {
         match error {
             ScrapeError::BodyLimit { .. } => self.metrics.exceeded_body_size_limit.inc(),
             ScrapeError::SampleLimit { .. } => self.metrics.exceeded_sample_limit.inc(),
+            ScrapeError::BucketLimit { .. } => self.metrics.exceeded_bucket_limit.inc(),
             ScrapeError::LabelLimit { .. } => self.metrics.exceeded_label_limits.inc(),
             _ => {}
         }
@@ -599,28 +691,25 @@ impl Guess for Expected<'_> {
     }
 }
 
-/// Adds the sample of a line to the batch: a float, or the native histogram it stands for.
-#[inline(never)]
-fn push_any(
-    page: Page<'_>,
-    offset: usize,
-    scratch: &mut Scratch,
-    series: SeriesRef,
-    timestamp_ms: i64,
-    value: f64,
-) -> Result<(), ScrapeError> {
-    let Some(native) = page.histogram(offset) else {
-        scratch.batch.push(series, timestamp_ms, value);
-        return Ok(());
-    };
-    let batch = &mut scratch.batch;
-    batch
-        .push_histogram(series, timestamp_ms, &native.histogram)
-        .map_err(|error| ScrapeError::Page(format!("a native histogram: {error}")))?;
-    for exemplar in &native.exemplars {
-        batch.push_exemplar(series, exemplar.clone());
+/// A histogram of the same layout that has counted nothing yet.
+fn zero_of(histogram: &Histogram) -> Histogram {
+    let counter_reset_hint = CounterResetHint::CounterReset;
+    match histogram {
+        Histogram::Integer(histogram) => Histogram::Integer(IntegerHistogram {
+            counter_reset_hint,
+            schema: histogram.schema,
+            zero_threshold: histogram.zero_threshold,
+            custom_bounds: histogram.custom_bounds.clone(),
+            ..IntegerHistogram::default()
+        }),
+        Histogram::Float(histogram) => Histogram::Float(FloatHistogram {
+            counter_reset_hint,
+            schema: histogram.schema,
+            zero_threshold: histogram.zero_threshold,
+            custom_bounds: histogram.custom_bounds.clone(),
+            ..FloatHistogram::default()
+        }),
     }
-    Ok(())
 }
 
 /// Calls `visit` with each sample line and the kind its family declared, while it says yes.

@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use barograph_instrument::Registry;
 use barograph_model::{Clock, Exemplar, Histogram, IntegerHistogram, SystemClock, TimeRange};
-use barograph_tsdb::Options;
+use barograph_tsdb::{Column, Options};
 
 use super::*;
+use crate::config::StartTimestamps;
 use crate::scratch::ScratchPool;
 
 struct Bench {
@@ -43,6 +44,7 @@ impl Bench {
             body: body.as_bytes(),
             dialect: bench.dialect,
             histograms: &[],
+            starts: &[],
         };
         Self::ingest_page(db, bench, page, timestamp_ms)
     }
@@ -231,6 +233,7 @@ fn cost_per_sample() {
                 body,
                 dialect,
                 histograms: &[],
+                starts: &[],
             };
             ingest
                 .rows(
@@ -274,6 +277,7 @@ fn native_histograms_are_stored_as_such() {
             body: text.as_bytes(),
             dialect: Dialect::OpenMetrics,
             histograms: &[histogram(count)],
+            starts: &[],
         };
         let db = bench.db.clone();
         Bench::ingest_page(&db, bench, page, timestamp_ms)
@@ -294,4 +298,115 @@ fn native_histograms_are_stored_as_such() {
     assert_eq!(selection.len(), 1);
     let stored = selection.read_histograms(0, TimeRange::ALL).expect("reads");
     assert_eq!(stored, [(now_ms + 2, histogram(5).histogram)]);
+}
+
+fn read_all(db: &Db, name: &str) -> Column {
+    let matcher = [barograph_model::Matcher::equal("__name__", name)];
+    let snapshot = db.snapshot();
+    let selection = snapshot.select(&matcher, TimeRange::ALL).expect("selects");
+    assert_eq!(selection.len(), 1);
+    let mut column = Column::default();
+    selection
+        .read(0, TimeRange::ALL, &mut column)
+        .expect("reads");
+    column
+}
+
+#[test]
+fn starts_become_zeros_or_are_stored() {
+    let now_ms = SystemClock.now_ms();
+    let text = "# TYPE hits counter\nhits_total 5\n# EOF\n";
+    for (zeros, stored) in [(true, false), (false, true), (true, true)] {
+        let mut bench = Bench::new();
+        bench.config.start_timestamps = StartTimestamps { zeros, stored };
+        let scrape = |bench: &mut Bench, start_ms, timestamp_ms| {
+            let page = Page {
+                body: text.as_bytes(),
+                dialect: Dialect::OpenMetrics,
+                histograms: &[],
+                starts: &[(20, start_ms)],
+            };
+            let db = bench.db.clone();
+            let outcome = Bench::ingest_page(&db, bench, page, timestamp_ms);
+            assert_eq!((outcome.error, outcome.warning.as_str()), (None, ""));
+        };
+        let (first, second) = (now_ms - 60_000, now_ms + 1_500);
+        scrape(&mut bench, first, now_ms);
+        scrape(&mut bench, first, now_ms + 1_000);
+        scrape(&mut bench, second, now_ms + 2_000);
+        // As after a restart: a start that is no news gets no zero.
+        bench.memory = TargetMemory::new(bench.memory.group, Arc::default());
+        scrape(&mut bench, second - 100, now_ms + 3_000);
+        bench.memory = TargetMemory::new(bench.memory.group, Arc::default());
+        let old = now_ms - 2 * 3_600_000;
+        scrape(&mut bench, old, now_ms + 4_000);
+        let column = read_all(&bench.db, "hits_total");
+        let mut want = vec![
+            (now_ms, 5.0, first),
+            (now_ms + 1_000, 5.0, first),
+            (now_ms + 2_000, 5.0, second),
+            (now_ms + 3_000, 5.0, second - 100),
+            (now_ms + 4_000, 5.0, old),
+        ];
+        if zeros {
+            want.insert(0, (first, 0.0, 0));
+            want.insert(3, (second, 0.0, 0));
+        }
+        let times = want.iter().map(|(t, _, _)| *t);
+        assert_eq!(column.timestamps_ms.to_vec(), times.collect::<Vec<_>>());
+        let values = want.iter().map(|(_, value, _)| *value);
+        assert_eq!(column.values, values.collect::<Vec<_>>());
+        let starts = want.iter().map(|(_, _, start_ms)| *start_ms);
+        let starts = starts.filter(|_| stored);
+        assert_eq!(column.starts_ms, starts.collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn histograms_of_too_many_buckets_are_merged_or_fail_the_scrape() {
+    let now_ms = SystemClock.now_ms();
+    let text = "# TYPE took histogram\ntook 0\n# EOF\n";
+    let scrape = |schema, limit, factor| {
+        let mut bench = Bench::new();
+        bench.config.native_histogram_bucket_limit = limit;
+        bench.config.native_histogram_min_bucket_factor = factor;
+        let histogram = Histogram::Integer(IntegerHistogram {
+            schema,
+            count: 8,
+            positive_spans: vec![barograph_model::histogram::Span {
+                offset: 1,
+                length: 8,
+            }],
+            positive_buckets: vec![1; 8],
+            custom_bounds: (0..if schema < -4 { 9 } else { 0 })
+                .map(f64::from)
+                .collect(),
+            ..IntegerHistogram::default()
+        });
+        let page = Page {
+            body: text.as_bytes(),
+            dialect: Dialect::OpenMetrics,
+            histograms: &[NativeHistogram {
+                offset: 22,
+                histogram,
+                exemplars: Vec::new(),
+            }],
+            starts: &[],
+        };
+        let db = bench.db.clone();
+        let outcome = Bench::ingest_page(&db, &mut bench, page, now_ms);
+        if let Some(error) = outcome.error {
+            assert_eq!(error, ScrapeError::BucketLimit { limit });
+            assert_eq!(bench.metrics.exceeded_bucket_limit.get() as u64, 1);
+            return None;
+        }
+        let histogram = read_all(&db, "took").histograms.values[0].clone();
+        Some((histogram.schema, histogram.positive_buckets.len()))
+    };
+    assert_eq!(scrape(2, 0, 0.0), Some((2, 8)));
+    assert_eq!(scrape(2, 4, 0.0), Some((1, 4)));
+    assert_eq!(scrape(2, 0, 2.0), Some((0, 2)));
+    let custom = barograph_model::histogram::CUSTOM_BOUNDS_SCHEMA;
+    assert_eq!(scrape(custom, 8, 2.0), Some((custom, 8)));
+    assert_eq!(scrape(custom, 7, 0.0), None);
 }

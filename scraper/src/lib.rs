@@ -5,6 +5,7 @@
 //! of each target.
 
 mod cache;
+mod classic;
 mod config;
 mod discovery;
 mod error;
@@ -18,6 +19,7 @@ mod open_metrics;
 mod parse;
 mod protobuf;
 mod remote_write;
+mod resolution;
 mod sample_labels;
 mod schedule;
 mod scrape_loop;
@@ -28,8 +30,8 @@ mod target;
 mod wire;
 
 pub use config::{
-    BasicAuth, Collector, FileDiscovery, HttpSettings, ScrapeConfig, Secret, StaticTargets,
-    TlsSettings,
+    BasicAuth, Collector, FileDiscovery, HttpSettings, ScrapeConfig, Secret, StartTimestamps,
+    StaticTargets, TlsSettings,
 };
 pub use open_metrics::read_open_metrics;
 pub use remote_write::{

@@ -37,6 +37,7 @@ pub(crate) struct ScrapeMetrics {
     pub(crate) exceeded_target_limit: Counter,
     pub(crate) exceeded_body_size_limit: Counter,
     pub(crate) exceeded_sample_limit: Counter,
+    pub(crate) exceeded_bucket_limit: Counter,
     pub(crate) exceeded_label_limits: Counter,
     pub(crate) cache_flushes: Counter,
     pub(crate) duplicate_timestamp: Counter,
@@ -120,6 +121,10 @@ impl ScrapeMetrics {
             exceeded_sample_limit: counter(
                 "prometheus_target_scrapes_exceeded_sample_limit_total",
                 "Scrapes that failed because they had too many samples.",
+            ),
+            exceeded_bucket_limit: counter(
+                "prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total",
+                "Scrapes that failed because a native histogram had too many buckets.",
             ),
             exceeded_label_limits: counter(
                 "prometheus_target_scrape_pool_exceeded_label_limits_total",

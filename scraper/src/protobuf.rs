@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use barograph_model::labels::{is_legacy_label_name, is_legacy_metric_name};
 use barograph_model::{Exemplar, Histogram, Labels, number};
 
+use crate::parse::Dialect;
 use crate::wire::{Fields, Malformed, Value};
 
 /// Longest text a page may become.
@@ -23,6 +24,8 @@ pub(crate) struct Rewritten {
     pub(crate) text: String,
     /// Native histograms, in order of their lines.
     pub(crate) histograms: Vec<NativeHistogram>,
+    /// Since when lines count, milliseconds: by where they begin, in order.
+    pub(crate) starts: Vec<(usize, i64)>,
 }
 
 /// A native histogram of a page.
@@ -43,6 +46,8 @@ pub(crate) struct Wanted {
     pub(crate) native: bool,
     /// Classic ones beside native ones.
     pub(crate) classic_too: bool,
+    /// Start timestamps.
+    pub(crate) starts: bool,
 }
 
 /// Rewrites a page.
@@ -151,11 +156,11 @@ impl<'a> Family<'a> {
                 continue;
             };
             match self.kind {
-                kind::SUMMARY => self.write_summary(&metric, content, &mut out.text)?,
+                kind::SUMMARY => self.write_summary(&metric, content, wanted, out)?,
                 kind::HISTOGRAM | kind::GAUGE_HISTOGRAM => {
                     self.write_histogram(&metric, content, wanted, out)?;
                 }
-                _ => self.write_value(&metric, content, &mut out.text)?,
+                _ => self.write_value(&metric, content, wanted, out)?,
             }
         }
         Ok(())
@@ -166,19 +171,24 @@ impl<'a> Family<'a> {
         &self,
         metric: &Metric<'_>,
         content: &[u8],
-        out: &mut String,
+        wanted: Wanted,
+        out: &mut Rewritten,
     ) -> Result<(), Malformed> {
-        let (mut value, mut exemplar) = (0.0, None);
+        let (mut value, mut exemplar, mut start_ms) = (0.0, None, None);
         let mut fields = Fields::new(content);
         while let Some((number, content)) = fields.next()? {
             match number {
                 1 => value = content.double()?,
                 2 if self.kind == kind::COUNTER => exemplar = Some(read_exemplar(content)?),
+                3 if self.kind == kind::COUNTER && wanted.starts => {
+                    start_ms = Some(read_time(content)?);
+                }
                 _ => {}
             }
         }
-        push_series(out, self.name, "", &metric.labels, None);
-        push_sample(out, value, metric.timestamp_ms, exemplar.as_ref());
+        out.begin(start_ms);
+        push_series(&mut out.text, self.name, "", &metric.labels, None);
+        push_sample(&mut out.text, value, metric.timestamp_ms, exemplar.as_ref());
         Ok(())
     }
 
@@ -186,9 +196,10 @@ impl<'a> Family<'a> {
         &self,
         metric: &Metric<'_>,
         content: &[u8],
-        out: &mut String,
+        wanted: Wanted,
+        out: &mut Rewritten,
     ) -> Result<(), Malformed> {
-        let (mut count, mut sum) = (0, 0.0);
+        let (mut count, mut sum, mut start_ms, mut quantiles) = (0, 0.0, None, Vec::new());
         let mut fields = Fields::new(content);
         while let Some((number, content)) = fields.next()? {
             match number {
@@ -204,17 +215,23 @@ impl<'a> Family<'a> {
                             _ => {}
                         }
                     }
-                    let quantile = Some(("quantile", quantile));
-                    push_series(out, self.name, "", &metric.labels, quantile);
-                    push_sample(out, value, metric.timestamp_ms, None);
+                    quantiles.push((quantile, value));
                 }
+                4 if wanted.starts => start_ms = Some(read_time(content)?),
                 _ => {}
             }
         }
-        push_series(out, self.name, "_sum", &metric.labels, None);
-        push_sample(out, sum, metric.timestamp_ms, None);
-        push_series(out, self.name, "_count", &metric.labels, None);
-        push_sample(out, count as f64, metric.timestamp_ms, None);
+        for (quantile, value) in quantiles {
+            out.begin(start_ms);
+            let quantile = Some(("quantile", quantile));
+            push_series(&mut out.text, self.name, "", &metric.labels, quantile);
+            push_sample(&mut out.text, value, metric.timestamp_ms, None);
+        }
+        for (suffix, value) in [("_sum", sum), ("_count", count as f64)] {
+            out.begin(start_ms);
+            push_series(&mut out.text, self.name, suffix, &metric.labels, None);
+            push_sample(&mut out.text, value, metric.timestamp_ms, None);
+        }
         Ok(())
     }
 
@@ -227,7 +244,10 @@ impl<'a> Family<'a> {
     ) -> Result<(), Malformed> {
         let read = histogram::Message::read(content)?;
         let native = wanted.native && read.is_native();
+        let start_ms = read.created.filter(|_| wanted.starts);
+        let start_ms = start_ms.map(read_time).transpose()?;
         if native {
+            out.begin(start_ms);
             let offset = out.text.len();
             push_series(&mut out.text, self.name, "", &metric.labels, None);
             push_sample(&mut out.text, 0.0, metric.timestamp_ms, None);
@@ -254,27 +274,35 @@ impl<'a> Family<'a> {
                 return Ok(());
             }
         }
-        let text = &mut out.text;
         let count = read.count();
         let mut has_infinity = false;
+        let mut push = |suffix, bound, value, exemplar: Option<&ReadExemplar>| {
+            out.begin(start_ms);
+            push_series(&mut out.text, self.name, suffix, &metric.labels, bound);
+            push_sample(&mut out.text, value, metric.timestamp_ms, exemplar);
+        };
         for message in &read.buckets {
             let bucket = histogram::Bucket::read(message)?;
             has_infinity |= bucket.upper_bound == f64::INFINITY;
             let exemplar = bucket.exemplar.map(read_exemplar).transpose()?;
             let bound = Some(("le", bucket.upper_bound));
-            push_series(text, self.name, "_bucket", &metric.labels, bound);
-            push_sample(text, bucket.count, metric.timestamp_ms, exemplar.as_ref());
+            push("_bucket", bound, bucket.count, exemplar.as_ref());
         }
         if !has_infinity {
-            let bound = Some(("le", f64::INFINITY));
-            push_series(text, self.name, "_bucket", &metric.labels, bound);
-            push_sample(text, count, metric.timestamp_ms, None);
+            push("_bucket", Some(("le", f64::INFINITY)), count, None);
         }
-        push_series(text, self.name, "_sum", &metric.labels, None);
-        push_sample(text, read.sum, metric.timestamp_ms, None);
-        push_series(text, self.name, "_count", &metric.labels, None);
-        push_sample(text, count, metric.timestamp_ms, None);
+        push("_sum", None, read.sum, None);
+        push("_count", None, count, None);
         Ok(())
+    }
+}
+
+impl Rewritten {
+    /// Notes since when the line counts that comes next.
+    fn begin(&mut self, start_ms: Option<i64>) {
+        let start_ms = start_ms.filter(|start_ms| *start_ms != 0);
+        self.starts
+            .extend(start_ms.map(|start_ms| (self.text.len(), start_ms)));
     }
 }
 
@@ -307,22 +335,7 @@ fn read_exemplar(value: Value<'_>) -> Result<ReadExemplar, Malformed> {
         match field {
             1 => labels.push(read_label(value)?),
             2 => number = value.double()?,
-            3 => {
-                let (mut seconds, mut nanoseconds) = (0, 0);
-                let mut fields = Fields::new(value.bytes()?);
-                while let Some((field, value)) = fields.next()? {
-                    match field {
-                        1 => seconds = value.integer()? as i64,
-                        2 => nanoseconds = value.integer()? as i64,
-                        _ => {}
-                    }
-                }
-                timestamp_ms = Some(
-                    seconds
-                        .saturating_mul(1000)
-                        .saturating_add(nanoseconds / 1_000_000),
-                );
-            }
+            3 => timestamp_ms = Some(read_time(value)?),
             _ => {}
         }
     }
@@ -336,6 +349,21 @@ fn read_exemplar(value: Value<'_>) -> Result<ReadExemplar, Malformed> {
     })
 }
 
+/// A moment, in milliseconds since the Unix epoch.
+fn read_time(value: Value<'_>) -> Result<i64, Malformed> {
+    let (mut seconds, mut nanoseconds) = (0, 0);
+    let mut fields = Fields::new(value.bytes()?);
+    while let Some((field, value)) = fields.next()? {
+        match field {
+            1 => seconds = value.integer()? as i64,
+            2 => nanoseconds = value.integer()? as i64,
+            _ => {}
+        }
+    }
+    let whole_ms = seconds.saturating_mul(1000);
+    Ok(whole_ms.saturating_add(nanoseconds / 1_000_000))
+}
+
 fn read_label(value: Value<'_>) -> Result<(&str, &str), Malformed> {
     let (mut name, mut text) = ("", "");
     let mut fields = Fields::new(value.bytes()?);
@@ -347,6 +375,29 @@ fn read_label(value: Value<'_>) -> Result<(&str, &str), Malformed> {
         }
     }
     Ok((name, text))
+}
+
+/// Appends a line that stands for a native histogram.
+pub(crate) fn push_line(
+    out: &mut String,
+    name: &str,
+    labels: &Labels,
+    timestamp_ms: Option<i64>,
+    dialect: Dialect,
+) {
+    let labels: Vec<_> = labels.iter().collect();
+    push_series(out, name, "", &labels, None);
+    match (timestamp_ms, dialect) {
+        (Some(timestamp_ms), Dialect::Text) => {
+            let _ = writeln!(out, " 0 {timestamp_ms}");
+        }
+        (Some(timestamp_ms), Dialect::OpenMetrics) => {
+            out.push_str(" 0");
+            push_seconds(out, timestamp_ms);
+            out.push('\n');
+        }
+        (None, _) => out.push_str(" 0\n"),
+    }
 }
 
 /// Appends name and labels as a sample line begins.

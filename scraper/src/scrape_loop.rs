@@ -8,6 +8,7 @@ use barograph_tsdb::GroupId;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::classic::{self, Conversion};
 use crate::config::{Collector, ScrapeConfig};
 use crate::error::ScrapeError;
 use crate::family::FamilyCache;
@@ -421,7 +422,7 @@ fn ingest_page(
     fill(&mut ingest);
     let mut scratch = shared.scratch.take(memory.group);
     let mut inflated = Vec::new();
-    let mut rewritten = Rewritten::default();
+    let (mut rewritten, mut converted) = (Rewritten::default(), Rewritten::default());
     let mut size_bytes = 0;
     let page = match fetched {
         Err(error) => Err(error.clone()),
@@ -447,13 +448,14 @@ fn ingest_page(
                         let wanted = protobuf::Wanted {
                             native: settings.config.scrape_native_histograms,
                             classic_too: settings.config.always_scrape_classic_histograms,
+                            starts: settings.config.start_timestamps.is_read(),
                         };
                         rewritten = protobuf::rewrite(body, wanted).map_err(ScrapeError::Page)?;
                         Dialect::OpenMetrics
                     }
                 };
                 let is_text = matches!(fetched.format, Format::Text(_));
-                Ok(Page {
+                let page = Page {
                     body: if is_text {
                         body
                     } else {
@@ -461,6 +463,23 @@ fn ingest_page(
                     },
                     dialect,
                     histograms: &rewritten.histograms,
+                    starts: &rewritten.starts,
+                };
+                let conversion = Conversion {
+                    histograms: settings.config.convert_classic_histograms_to_nhcb,
+                    keep_classic: settings.config.always_scrape_classic_histograms,
+                    starts: settings.config.start_timestamps.is_read(),
+                };
+                if !conversion.concerns(page) {
+                    return Ok(page);
+                }
+                let done = classic::convert(page, conversion);
+                converted = done.map_err(|error| ScrapeError::Parse(*error))?;
+                Ok(Page {
+                    body: converted.text.as_bytes(),
+                    dialect,
+                    histograms: &converted.histograms,
+                    starts: &converted.starts,
                 })
             })
         }

@@ -450,17 +450,18 @@ pub(crate) const FLAGS: &[Flag] = &[
 
 /// Experimental features that are built.
 pub(crate) const FEATURES: &[&str] = &[
+    "created-timestamp-zero-ingestion",
     "promql-binop-fill-modifiers",
     "promql-delayed-name-removal",
     "promql-experimental-functions",
     "promql-extended-range-selectors",
+    "st-storage",
     "use-start-timestamps",
 ];
 
 /// Experimental features Prometheus knows that are not built: each use is said at start-up.
 pub(crate) const FEATURES_NOT_BUILT: &[&str] = &[
     "concurrent-rule-eval",
-    "created-timestamp-zero-ingestion",
     "delayed-compaction",
     "fast-startup",
     "histograms-st-encoding",
@@ -471,7 +472,6 @@ pub(crate) const FEATURES_NOT_BUILT: &[&str] = &[
     "otlp-native-delta-ingestion",
     "promql-per-step-stats",
     "search-api",
-    "st-storage",
     "st-synthesis",
     "type-and-unit-labels",
     "use-uncached-io",

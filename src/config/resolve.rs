@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use barograph_model::Labels;
 use barograph_query::ParseOptions;
-use barograph_scraper::{FileDiscovery, ScrapeConfig, StaticTargets};
+use barograph_scraper::{FileDiscovery, ScrapeConfig, StartTimestamps, StaticTargets};
 use barograph_tsdb::Retention;
 use serde::de::DeserializeOwned;
 use serde_saphyr::Spanned;
@@ -240,10 +240,6 @@ fn global(
             global.scrape_failure_log_file.is_some(),
         ),
         (
-            "convert_classic_histograms_to_nhcb",
-            global.convert_classic_histograms_to_nhcb == Some(true),
-        ),
-        (
             "metric_name_escaping_scheme",
             is_escaping(
                 global
@@ -363,7 +359,8 @@ impl<'a> Jobs<'a> {
                 ),
             ));
         }
-        fill(&mut written.value, self.global);
+        let starts = self.collectors.start_timestamps;
+        fill(&mut written.value, self.global, starts);
         let job = &written.value;
         let interval = job.scrape_interval.unwrap_or(SCRAPE_INTERVAL);
         let timeout = job
@@ -391,6 +388,7 @@ impl<'a> Jobs<'a> {
         config.relabel = relabel::rules(source, job.relabel_configs.as_ref())?;
         config.metric_relabel = relabel::rules(source, job.metric_relabel_configs.as_ref())?;
         plain_fields(&mut config, job);
+        config.start_timestamps = self.collectors.start_timestamps;
         self.collector(source, job, &mut config)?;
         say_what_is_missing(job, &owner, &config, notices);
         self.resolved.push(config);
@@ -425,7 +423,7 @@ impl<'a> Jobs<'a> {
 }
 
 /// Fills what the job leaves out from the global section, then from Prometheus's defaults.
-fn fill(job: &mut ScrapeJob, global: &Global) {
+fn fill(job: &mut ScrapeJob, global: &Global, starts: StartTimestamps) {
     let interval = *job
         .scrape_interval
         .get_or_insert(global.scrape_interval.unwrap_or(SCRAPE_INTERVAL));
@@ -443,6 +441,8 @@ fn fill(job: &mut ScrapeJob, global: &Global) {
     if job.scrape_protocols.is_none() {
         let native = job.scrape_native_histograms;
         let native = native.or(global.scrape_native_histograms) == Some(true);
+        // More of what is sent in protocol buffers has a start.
+        let native = native || starts.is_read();
         let protocols = global.scrape_protocols.clone();
         job.scrape_protocols = Some(protocols.unwrap_or_else(|| default_protocols(native)));
     }
@@ -505,6 +505,11 @@ fn plain_fields(config: &mut ScrapeConfig, job: &ScrapeJob) {
     config.keep_dropped_targets = job.keep_dropped_targets.unwrap_or(0);
     config.scrape_native_histograms = job.scrape_native_histograms.unwrap_or(false);
     config.always_scrape_classic_histograms = job.always_scrape_classic_histograms.unwrap_or(false);
+    config.convert_classic_histograms_to_nhcb =
+        job.convert_classic_histograms_to_nhcb.unwrap_or(false);
+    config.native_histogram_bucket_limit = job.native_histogram_bucket_limit.unwrap_or(0);
+    config.native_histogram_min_bucket_factor =
+        job.native_histogram_min_bucket_factor.unwrap_or(0.0);
     config.extra_scrape_metrics = job.extra_scrape_metrics.unwrap_or(false);
     config.legacy_names = job
         .metric_name_validation_scheme
@@ -536,18 +541,6 @@ fn say_what_is_missing(
         (
             "scrape_failure_log_file",
             job.scrape_failure_log_file.is_some(),
-        ),
-        (
-            "convert_classic_histograms_to_nhcb",
-            job.convert_classic_histograms_to_nhcb == Some(true),
-        ),
-        (
-            "native_histogram_bucket_limit",
-            job.native_histogram_bucket_limit.is_some(),
-        ),
-        (
-            "native_histogram_min_bucket_factor",
-            job.native_histogram_min_bucket_factor.is_some(),
         ),
         (
             "metric_name_escaping_scheme",

@@ -330,8 +330,8 @@ fn what_is_accepted_but_not_built_is_said() {
             true,
         ),
         (
-            job("convert_classic_histograms_to_nhcb: true"),
-            "convert_classic_histograms_to_nhcb is accepted but not built",
+            job("scrape_failure_log_file: x"),
+            "scrape_failure_log_file is accepted but not built",
             false,
         ),
         (

@@ -97,6 +97,8 @@ pub struct Batch {
     pub(crate) extras: Extras,
     /// Entries from here on are taken only in order.
     in_order_from: usize,
+    /// And these, ascending.
+    in_order: Vec<u32>,
 }
 
 impl Batch {
@@ -107,6 +109,7 @@ impl Batch {
             entries: Vec::new(),
             extras: Extras::default(),
             in_order_from: usize::MAX,
+            in_order: Vec::new(),
         }
     }
 
@@ -193,9 +196,16 @@ impl Batch {
         self.in_order_from = self.entries.len();
     }
 
+    /// The sample that was added last is rejected where it is out of order, even inside the window.
+    pub fn last_in_order(&mut self) {
+        let last = self.entries.len().checked_sub(1);
+        self.in_order.extend(last.map(|last| last as u32));
+    }
+
     /// Whether the entry is taken only in order.
-    pub(crate) fn is_in_order_only(&self, index: usize) -> bool {
+    pub fn is_in_order_only(&self, index: usize) -> bool {
         index >= self.in_order_from
+            || u32::try_from(index).is_ok_and(|at| self.in_order.binary_search(&at).is_ok())
     }
 
     /// Empties the batch, keeping its memory.
@@ -203,6 +213,7 @@ impl Batch {
         self.entries.clear();
         self.extras.clear();
         self.in_order_from = usize::MAX;
+        self.in_order.clear();
     }
 
     /// Empties the batch and gives it to another group, keeping its memory.

@@ -13,6 +13,8 @@ pub(super) struct Message<'a> {
     pub(super) sum: f64,
     /// Classic buckets.
     pub(super) buckets: Vec<&'a [u8]>,
+    /// Since when it counts.
+    pub(super) created: Option<Value<'a>>,
     /// Exemplars of the native histogram.
     pub(super) exemplars: Vec<Value<'a>>,
     schema: i64,
@@ -50,6 +52,7 @@ impl<'a> Message<'a> {
                 12 => read.positive.spans.push(read_span(value)?),
                 13 => value.signed_list(&mut read.positive.deltas)?,
                 14 => value.double_list(&mut read.positive.counts)?,
+                15 => read.created = Some(value),
                 16 => read.exemplars.push(value),
                 _ => {}
             }

@@ -135,7 +135,7 @@ fn histogram_page() -> Vec<u8> {
 fn native_histograms_are_kept_beside_the_text() {
     let wanted = Wanted {
         native: true,
-        classic_too: false,
+        ..Wanted::default()
     };
     let rewritten = rewrite(&histogram_page(), wanted).expect("reads");
     let line = "took{a=\"b\"} 0\n";
@@ -177,9 +177,53 @@ fn classic_buckets_come_where_they_are_wanted() {
         let wanted = Wanted {
             native,
             classic_too,
+            starts: false,
         };
         let rewritten = rewrite(&histogram_page(), wanted).expect("reads");
         assert_eq!(rewritten.histograms.len(), natives);
         assert_eq!(rewritten.text.contains(classic), has_classic);
     }
+}
+
+#[test]
+fn lines_know_since_when_they_count() {
+    let created = |message: Message, number| {
+        let moment = Message::default().integer(1, 1_700_000_000);
+        message.message(number, moment.integer(2, 5_000_000))
+    };
+    let counter = created(Message::default().double(1, 7.0), 3);
+    let mut page = family("hits_total", kind::COUNTER)
+        .message(4, Message::default().message(3, counter))
+        .delimited();
+    let quantile = Message::default().double(1, 0.5).double(2, 3.25);
+    let summary = created(Message::default().integer(1, 4).message(3, quantile), 4);
+    let summary = Message::default().message(4, summary);
+    page.extend(family("s", kind::SUMMARY).message(4, summary).delimited());
+    let bucket = Message::default().integer(1, 3).double(2, 1.0);
+    let histogram = Message::default()
+        .integer(1, 3)
+        .message(3, bucket)
+        .integer(7, 3);
+    let histogram = Message::default().message(7, created(histogram, 15));
+    page.extend(
+        family("h", kind::HISTOGRAM)
+            .message(4, histogram)
+            .delimited(),
+    );
+    let wanted = Wanted {
+        native: true,
+        classic_too: true,
+        starts: true,
+    };
+    let rewritten = rewrite(&page, wanted).expect("reads");
+    let lines = rewritten.starts.iter().map(|(offset, start_ms)| {
+        assert_eq!(*start_ms, 1_700_000_000_005);
+        rewritten.text[*offset..].lines().next().unwrap_or_default()
+    });
+    let lines: Vec<&str> = lines.collect();
+    let samples = rewritten.text.lines().filter(|line| !line.starts_with('#'));
+    assert_eq!(lines, samples.collect::<Vec<_>>());
+    assert_eq!(lines.len(), 1 + 3 + 5);
+    let without = rewrite(&page, Wanted::default()).expect("reads");
+    assert!(without.starts.is_empty());
 }
