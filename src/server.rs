@@ -246,6 +246,7 @@ pub(crate) async fn start(
             default_step_ms: config.evaluation_interval_ms,
             delayed_name_removal: settings.has_feature("promql-delayed-name-removal"),
             use_start_timestamps: settings.has_feature("use-start-timestamps"),
+            ..EngineOptions::default()
         },
         registry,
     );

@@ -5,6 +5,7 @@
 //! * `compare` runs Barograph and whichever peers are installed under that load, one at a time, and
 //!   prints what each took.
 //! * `head`, `histograms`, `restart` and `wal` measure the store alone.
+//! * `queries` measures queries without HTTP.
 //! * `kill` and `full` do what must lose nothing: sudden death, and a disk that fills.
 
 pub mod heap;

@@ -13,6 +13,7 @@ use crate::ast::{Expr, ValueType};
 use crate::error::QueryError;
 use crate::eval::vector::{Vector, is_absent, same_labels};
 use crate::eval::{Arena, Evaluator, Limits, SampleCounts};
+use crate::helpers::Helpers;
 use crate::memory::Budget;
 use crate::metrics::Metrics;
 use crate::plan::{PlanContext, Root, Steps, plan};
@@ -41,6 +42,10 @@ pub struct EngineOptions {
     pub delayed_name_removal: bool,
     /// Counters began when their start timestamps say so (feature flag `use-start-timestamps`).
     pub use_start_timestamps: bool,
+    /// Cores that queries may keep busy together. One query uses several where others leave them.
+    pub cores: usize,
+    /// Samples from which on a selector is worth more than one core.
+    pub parallel_samples: u64,
 }
 
 impl Default for EngineOptions {
@@ -54,6 +59,8 @@ impl Default for EngineOptions {
             default_step_ms: 60_000,
             delayed_name_removal: false,
             use_start_timestamps: false,
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            parallel_samples: 50_000,
         }
     }
 }
@@ -109,6 +116,7 @@ pub struct Engine {
     metrics: Arc<Metrics>,
     running: Arc<RunningQueries>,
     budget: Arc<Budget>,
+    helpers: Arc<Helpers>,
 }
 
 impl Engine {
@@ -121,6 +129,7 @@ impl Engine {
         );
         Self {
             budget,
+            helpers: Arc::new(Helpers::new(options.cores)),
             options: Arc::new(options),
             metrics: Arc::new(Metrics::new(registry)),
             running: Arc::new(RunningQueries::new(registry)),
@@ -259,7 +268,7 @@ impl Engine {
         evaluate: impl FnOnce(&mut Evaluator<'_>, &Root) -> Result<Value, QueryError>,
     ) -> Result<Outcome, QueryError> {
         let began = Instant::now();
-        let running = self.metrics.running();
+        let running = (self.metrics.running(), self.helpers.begin());
         let listed = RunningQuery {
             id: 0,
             text: expr.text().to_owned(),
@@ -286,6 +295,8 @@ impl Engine {
             limits,
         );
         evaluator.use_start_timestamps = self.options.use_start_timestamps;
+        evaluator.helpers = Some(self.helpers.clone());
+        evaluator.parallel_samples = self.options.parallel_samples;
         let steps = Steps::until(context.start_ms, context.end_ms, context.step_ms.max(1));
         evaluator.counts = SampleCounts::new(steps.count, options.per_step);
         evaluator.profiler = options.profile.then(Rc::default);

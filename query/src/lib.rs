@@ -13,6 +13,7 @@ mod engine;
 mod error;
 mod eval;
 mod gomath;
+mod helpers;
 mod kernels;
 mod lex;
 mod memory;

@@ -220,6 +220,9 @@ fn the_engine_agrees_with_the_reference_in_every_bit() {
         let engine = Engine::new(
             EngineOptions {
                 lookback_ms: LOOKBACK_MS,
+                // Every other store is read by several threads, however small it is.
+                cores: 3,
+                parallel_samples: if store % 2 == 0 { 0 } else { u64::MAX },
                 ..EngineOptions::default()
             },
             &Registry::new(),

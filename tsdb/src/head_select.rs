@@ -1,22 +1,24 @@
-//! Selecting series of the head: who fits, who has samples in the range, in which order.
+//! Selecting series of the head: who fits, who has samples in the range.
 //!
 //! What a selection needs of the catalog is copied in short turns, texts included, so that label
 //! sets can be built later, one by one and only for those who are asked for.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
-use barograph_model::{Labels, Matcher, TimeRange};
+use barograph_model::{Matcher, TimeRange};
 use rapidhash::fast::RapidHasher;
 use roaring::RoaringBitmap;
 
 use crate::batch::SeriesRef;
-use crate::catalog::{Catalog, Location, PairId, UNPLACED};
+use crate::catalog::{Catalog, Location, UNPLACED};
 use crate::chunk::{self, Chunk};
 use crate::component::ComponentKey;
 use crate::head::{Group, GroupState, Head};
 use crate::head_index::HeadIndex;
+use crate::pairs::{List, Pairs};
 use crate::select;
 use crate::track::Track;
 
@@ -35,9 +37,8 @@ pub(crate) struct HeadSeries {
     pub(crate) former: Box<[(u32, u32)]>,
     /// Its components, in order of key.
     pub(crate) parts: Box<[(ComponentKey, HeadSeries)]>,
-    /// Its pairs, in the list of all.
-    pairs_at: u32,
-    pairs_count: u32,
+    /// Its label pairs.
+    pub(crate) list: List,
 }
 
 impl HeadSeries {
@@ -51,53 +52,11 @@ impl HeadSeries {
     }
 }
 
-/// Series of the head that fit, in order of their labels, and the texts of their labels.
+/// Series of the head that fit, in no order.
 #[derive(Default)]
 pub(crate) struct HeadSelection {
     pub(crate) groups: Vec<Arc<Group>>,
     pub(crate) series: Vec<HeadSeries>,
-    pub(crate) texts: PairTexts,
-}
-
-/// The label pairs of a selection.
-#[derive(Default)]
-pub(crate) struct PairTexts {
-    /// Encoded pairs, one after the other.
-    encoded: String,
-    /// Where each ends.
-    ends: Vec<usize>,
-    /// The pairs of all series.
-    lists: Vec<u32>,
-}
-
-impl PairTexts {
-    /// The labels of a series.
-    pub(crate) fn labels(&self, series: &HeadSeries) -> Labels {
-        Labels::from_encoded(self.list(series).iter().map(|pair| self.encoded(*pair)))
-    }
-
-    /// The pairs of a series, in order of label name.
-    pub(crate) fn pairs(&self, series: &HeadSeries) -> impl Iterator<Item = (&str, &str)> {
-        self.list(series)
-            .iter()
-            .map(|pair| Labels::decode_pair(self.encoded(*pair)))
-    }
-
-    fn list(&self, series: &HeadSeries) -> &[u32] {
-        &self.lists[series.pairs_at as usize..][..series.pairs_count as usize]
-    }
-
-    fn encoded(&self, pair: u32) -> &str {
-        let pair = pair as usize;
-        let start = pair.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.encoded[start..self.ends[pair]]
-    }
-
-    fn add(&mut self, name: &str, value: &str) -> u32 {
-        Labels::encode_pair(name, value, &mut self.encoded);
-        self.ends.push(self.encoded.len());
-        self.ends.len() as u32 - 1
-    }
 }
 
 /// The series that fit every matcher and may have samples in the range. `marks` are the committed
@@ -107,10 +66,10 @@ pub(crate) fn select(
     matchers: &[Matcher],
     range: TimeRange,
     marks: &[u32],
+    pairs: &mut Pairs,
 ) -> HeadSelection {
     let index = HeadIndex::new(head);
-    let found = copy(&index, &slots(&index, matchers), range, marks);
-    found.in_label_order()
+    copy(&index, &slots(&index, matchers), range, marks, pairs)
 }
 
 /// The slots of the series that fit every matcher.
@@ -140,12 +99,11 @@ fn copy(
     slots: &RoaringBitmap,
     range: TimeRange,
     marks: &[u32],
+    pairs: &mut Pairs,
 ) -> HeadSelection {
     let mut found = HeadSelection::default();
     let mut groups: FastMap<u32, Option<u32>> = FastMap::default();
-    let mut pairs: FastMap<PairId, u32> = FastMap::default();
-    // Neighbours mostly have the same pair in the same place.
-    let mut before: Vec<(PairId, u32)> = Vec::new();
+    let mut source = pairs.begin_source();
     each_turn(index, slots, range, marks, |turn| {
         let mut group_index = |number: u32| {
             *groups.entry(number).or_insert_with(|| {
@@ -163,72 +121,14 @@ fn copy(
             if catalog.occupant(slot) != Some(series.series) {
                 continue;
             }
-            let (texts, ids) = (&mut found.texts, catalog.label_ids(slot));
-            series.pairs_at = texts.lists.len() as u32;
-            series.pairs_count = ids.len() as u32;
-            before.resize(ids.len(), (PairId::MAX, 0));
-            for (before, id) in before.iter_mut().zip(ids) {
-                if before.0 != *id {
-                    let number = pairs.entry(*id).or_insert_with(|| {
-                        let (name, value) = catalog.texts(*id);
-                        texts.add(name, value)
-                    });
-                    *before = (*id, *number);
-                }
-                texts.lists.push(before.1);
-            }
+            let ids = catalog.label_ids(slot);
+            let text = |id| Ok::<_, Infallible>(catalog.texts(id));
+            let Ok(list) = source.add(pairs, ids, text);
+            series.list = list;
             found.series.push(series);
         }
     });
     found
-}
-
-impl HeadSelection {
-    /// Puts the series in order of their labels: pairs are ranked once, series then compare as
-    /// lists of numbers. As many ranks as fit are packed into one number, behind those that all
-    /// have in common.
-    fn in_label_order(mut self) -> Self {
-        let texts = &self.texts;
-        let pairs = (0..texts.ends.len() as u32)
-            .map(|pair| (Labels::decode_pair(texts.encoded(pair)), pair));
-        let mut by_text: Vec<_> = pairs.collect();
-        by_text.sort_unstable();
-        let mut ranks = vec![0; by_text.len()];
-        for (rank, (_, pair)) in (1u32..).zip(&by_text) {
-            ranks[*pair as usize] = rank;
-        }
-        let Some(first) = self.series.first() else {
-            return self;
-        };
-        let first = texts.list(first);
-        let common = self.series.iter().fold(first.len(), |common, series| {
-            let pairs = first[..common].iter().zip(texts.list(series));
-            pairs.take_while(|(a, b)| a == b).count()
-        });
-        let bits = u32::BITS - (by_text.len() as u32).leading_zeros();
-        let packed = (u128::BITS / bits.max(1)) as usize;
-        let key = |series: &HeadSeries| {
-            let mut own = texts.list(series)[common..].iter();
-            (0..packed).fold(0u128, |key, _| {
-                key << bits | u128::from(own.next().map_or(0, |pair| ranks[*pair as usize]))
-            })
-        };
-        let mut order: Vec<(u128, u32)> = self.series.iter().map(key).zip(0..).collect();
-        let rest = |at: u32| {
-            let pairs = texts.list(&self.series[at as usize]);
-            let rest = pairs.get(common + packed..).unwrap_or_default();
-            rest.iter().map(|pair| ranks[*pair as usize])
-        };
-        order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| rest(a.1).cmp(rest(b.1))));
-        if !order.is_sorted_by_key(|(_, at)| *at) {
-            let mut series: Vec<_> = self.series.into_iter().map(Some).collect();
-            let order = order.iter();
-            self.series = order
-                .filter_map(|(_, at)| series[*at as usize].take())
-                .collect();
-        }
-        self
-    }
 }
 
 /// Where a series is.
@@ -273,8 +173,7 @@ impl Place {
             position: self.at.position,
             former,
             parts: parts.collect(),
-            pairs_at: 0,
-            pairs_count: 0,
+            list: List::default(),
         })
     }
 }

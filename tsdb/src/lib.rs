@@ -45,6 +45,7 @@ mod options;
 mod out_of_order;
 mod overlay;
 mod page;
+mod pairs;
 mod positioned;
 mod postings;
 mod prometheus;

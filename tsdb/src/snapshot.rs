@@ -19,11 +19,12 @@ use crate::error::{ReadError, SelectError};
 use crate::exemplars::SeriesExemplars;
 use crate::head::{Group, Head};
 use crate::head_index::HeadIndex;
-use crate::head_select::{self, HeadSelection, HeadSeries, PairTexts};
+use crate::head_select::{self, HeadSelection, HeadSeries};
 use crate::histogram::{HistogramColumn, Part};
 use crate::layout::Layout;
 use crate::merge::Tie;
 use crate::out_of_order::{LateColumn, LateView, select as late};
+use crate::pairs::{List, Pairs};
 use crate::prometheus::block::ForeignBlock;
 use crate::view::{StoredBlock, View};
 
@@ -44,8 +45,14 @@ pub struct Snapshot {
 pub struct Selection {
     snapshot: Snapshot,
     groups: Vec<Arc<Group>>,
-    texts: PairTexts,
+    pairs: Pairs,
     series: Vec<Picked>,
+    /// What the series are made of.
+    of_head: Vec<HeadSeries>,
+    of_blocks: Vec<BlockSeries>,
+    of_late: Vec<LateColumn>,
+    /// Label sets that someone asked for.
+    labels: OnceLock<Box<[OnceLock<Labels>]>>,
     timestamps: Mutex<Timestamps>,
     /// Deletions about a series, by its index.
     deleted: HashMap<usize, Vec<Arc<Deletion>>>,
@@ -60,27 +67,11 @@ pub struct Selection {
 /// A series and where its samples are.
 #[derive(Default)]
 struct Picked {
-    /// Made when someone asks, where they are known to the head.
-    labels: OnceLock<Labels>,
-    head: Option<HeadSeries>,
-    blocks: Vec<BlockSeries>,
-    late: Vec<LateColumn>,
-}
-
-impl Picked {
-    fn of_head(series: HeadSeries) -> Self {
-        Self {
-            head: Some(series),
-            ..Self::default()
-        }
-    }
-
-    fn compare(&self, texts: &PairTexts, labels: &Labels) -> std::cmp::Ordering {
-        match (self.labels.get(), &self.head) {
-            (None, Some(series)) => texts.pairs(series).cmp(labels.iter()),
-            (have, _) => have.cmp(&Some(labels)),
-        }
-    }
+    list: List,
+    head: Option<u32>,
+    /// Which stretch of all of them.
+    blocks: (u32, u32),
+    late: (u32, u32),
 }
 
 /// Samples of one series, oldest first. Reuse it between reads.
@@ -130,34 +121,40 @@ impl Snapshot {
     /// # Errors
     /// A damaged index.
     pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Selection, SelectError> {
-        let mut found = HeadSelection::default();
+        let mut pairs = Pairs::default();
+        let mut of_head = HeadSelection::default();
         if self.head_overlaps(range) {
             let range = self.head_range(range);
-            found = head_select::select(&self.head, matchers, range, &self.marks);
+            of_head = head_select::select(&self.head, matchers, range, &self.marks, &mut pairs);
         }
-        let (groups, texts) = (found.groups, found.texts);
-        let mut series: Vec<Picked> = found.series.into_iter().map(Picked::of_head).collect();
+        let mut of_blocks = Vec::new();
         let mut pins = Vec::new();
         for (number, block) in self.view.blocks.iter().enumerate() {
             if block.range().overlaps(&range) {
                 pins.push(block.pin());
-                let found = block.select(number as u32, matchers, range)?;
-                series = merge(&texts, series, found, |one| &mut one.blocks);
+                let found = block.select(number as u32, matchers, range, &mut pairs)?;
+                of_blocks.extend(found);
             }
         }
+        let mut of_late = Vec::new();
         if !self.late.is_empty() {
-            let found = late::select(&self.head, &self.late, matchers, range);
-            series = merge(&texts, series, found, |one| &mut one.late);
+            let found = late::select(&self.head, &self.late, matchers, range).into_iter();
+            of_late.extend(found.map(|(labels, column)| (pairs.add_labels(&labels), column)));
         }
         let mut selection = Selection {
             snapshot: self.clone(),
-            groups,
-            texts,
-            series,
+            groups: of_head.groups,
+            pairs,
+            series: Vec::new(),
+            of_head: of_head.series,
+            of_blocks: Vec::with_capacity(of_blocks.len()),
+            of_late: Vec::with_capacity(of_late.len()),
+            labels: OnceLock::new(),
             timestamps: Mutex::default(),
             deleted: HashMap::new(),
             pins,
         };
+        selection.put_together(&of_blocks, &of_late);
         if self.view.deletions.overlap(range) {
             selection.apply_deletions(range)?;
         }
@@ -295,20 +292,38 @@ impl Selection {
         self.series.is_empty()
     }
 
-    /// Bytes of what is known of the series, their labels and the columns read apart.
+    /// Bytes of what is known of the series; label sets that were built and columns apart.
     pub fn size_bytes(&self) -> usize {
-        /// Lists of a series: parts, blocks.
-        const LISTS_BYTES: usize = 32;
-        self.series.len() * (size_of::<Picked>() + LISTS_BYTES)
+        self.series.len() * (size_of::<Picked>() + size_of::<OnceLock<Labels>>())
+            + self.of_head.len() * size_of::<HeadSeries>()
+            + self.of_blocks.len() * size_of::<BlockSeries>()
+            + self.of_late.len() * size_of::<LateColumn>()
+            + self.pairs.size_bytes()
     }
 
     /// The labels of series `index`, built at the first call.
     pub fn labels(&self, index: usize) -> &Labels {
-        let series = &self.series[index];
-        series.labels.get_or_init(|| match &series.head {
-            Some(head) => self.texts.labels(head),
-            None => unreachable!("BUG: a series of a block has no labels"),
-        })
+        let all = self.labels.get_or_init(|| {
+            let none = std::iter::repeat_with(OnceLock::new);
+            none.take(self.series.len()).collect()
+        });
+        all[index].get_or_init(|| self.pairs.labels(self.series[index].list))
+    }
+
+    /// The label pairs of series `index` by number, in order of label name. Series of one selection
+    /// have equal labels where these lists are equal.
+    pub fn pairs(&self, index: usize) -> &[u32] {
+        self.pairs.list(self.series[index].list)
+    }
+
+    /// How many numbers of pairs there are.
+    pub fn pair_count(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Name and value of the pair of a number.
+    pub fn pair(&self, number: u32) -> (&str, &str) {
+        self.pairs.texts(number)
     }
 
     /// Reads the samples of series `index` inside `range` into `column`, replacing what it holds.
@@ -335,8 +350,9 @@ impl Selection {
     pub(crate) fn is_plain(&self, index: usize, range: TimeRange) -> bool {
         let series = &self.series[index];
         let blocks = &self.snapshot.view.blocks;
-        let mut blocks = series.blocks.iter().map(|at| &blocks[at.block as usize]);
-        series.late.is_empty()
+        let own = self.blocks(series).iter();
+        let mut blocks = own.map(|at| &blocks[at.block as usize]);
+        self.late(series).is_empty()
             && !self.deleted.contains_key(&index)
             && blocks.all(|block| block.own().is_some() || !block.range().overlaps(&range))
             && !self.has_parts(index)
@@ -351,7 +367,7 @@ impl Selection {
     ) -> Result<bool, ReadError> {
         let mut unused = Vec::new();
         let assembly = Assembly::new(&mut unused, &self.timestamps);
-        for at in &self.series[index].blocks {
+        for at in self.blocks(&self.series[index]) {
             let block = &self.snapshot.view.blocks[at.block as usize];
             if let Some(block) = block.own()
                 && block.range().overlaps(&range)
@@ -364,7 +380,7 @@ impl Selection {
 
     /// The part of a range that the head may have samples of series `index` in.
     pub(crate) fn head_range(&self, index: usize, range: TimeRange) -> Option<TimeRange> {
-        self.series[index].head.as_ref()?;
+        self.series[index].head?;
         let range = self.snapshot.head_range(range);
         (range.start_ms <= range.end_ms).then_some(range)
     }
@@ -374,11 +390,59 @@ impl Selection {
         &self,
         index: usize,
     ) -> impl Iterator<Item = (&ForeignBlock, BlockSeries)> {
-        let blocks = self.series[index].blocks.iter();
+        let blocks = self.blocks(&self.series[index]).iter();
         blocks.filter_map(|at| match &self.snapshot.view.blocks[at.block as usize] {
             StoredBlock::Foreign(block) => Some((&**block, *at)),
             StoredBlock::Own(_) => None,
         })
+    }
+
+    /// Makes series of what was found in the head, in blocks and among late samples.
+    fn put_together(&mut self, blocks: &[(List, BlockSeries)], late: &[(List, LateColumn)]) {
+        let mut lists = Vec::with_capacity(self.of_head.len() + blocks.len() + late.len());
+        lists.extend(self.of_head.iter().map(|series| series.list));
+        lists.extend(blocks.iter().map(|(list, _)| *list));
+        lists.extend(late.iter().map(|(list, _)| *list));
+        let of_head = self.of_head.len();
+        self.series.reserve(of_head.max(blocks.len()));
+        for at in self.pairs.order(&lists) {
+            let list = lists[at as usize];
+            let last = self.series.last();
+            if last.is_none_or(|last| self.pairs.list(last.list) != self.pairs.list(list)) {
+                let (block, late) = (self.of_blocks.len() as u32, self.of_late.len() as u32);
+                self.series.push(Picked {
+                    list,
+                    head: None,
+                    blocks: (block, block),
+                    late: (late, late),
+                });
+            }
+            let Some(series) = self.series.last_mut() else {
+                continue;
+            };
+            let at = at as usize;
+            if at < of_head {
+                series.head = Some(at as u32);
+            } else if let Some((_, block)) = blocks.get(at - of_head) {
+                self.of_blocks.push(*block);
+                series.blocks.1 += 1;
+            } else {
+                self.of_late.push(late[at - of_head - blocks.len()].1);
+                series.late.1 += 1;
+            }
+        }
+    }
+
+    fn head(&self, series: &Picked) -> Option<&HeadSeries> {
+        series.head.map(|at| &self.of_head[at as usize])
+    }
+
+    fn blocks(&self, series: &Picked) -> &[BlockSeries] {
+        &self.of_blocks[series.blocks.0 as usize..series.blocks.1 as usize]
+    }
+
+    fn late(&self, series: &Picked) -> &[LateColumn] {
+        &self.of_late[series.late.0 as usize..series.late.1 as usize]
     }
 
     /// Notes the deletions about each series, and leaves out series that have no sample left.
@@ -406,6 +470,7 @@ impl Selection {
             index += 1;
             !gone.contains(&(index - 1))
         });
+        self.labels = OnceLock::new();
         let moved = std::mem::take(&mut self.deleted).into_iter();
         let left = moved.filter(|(index, _)| !gone.contains(index));
         self.deleted = left
@@ -441,7 +506,7 @@ impl Selection {
         };
         let mut assembly = Assembly::new(&mut column.values, &self.timestamps).with_tie(tie);
         let series = &self.series[index];
-        for at in &series.blocks {
+        for at in self.blocks(series) {
             let block = &self.snapshot.view.blocks[at.block as usize];
             if block.range().overlaps(&range) {
                 for range in self.kept(index, Place::Block(block.uid()), range).parts() {
@@ -449,7 +514,7 @@ impl Selection {
                 }
             }
         }
-        if let Some(series) = &series.head {
+        if let Some(series) = self.head(series) {
             let start_ms = range.start_ms.max(self.snapshot.view.head_start_ms);
             if start_ms <= range.end_ms {
                 let range = TimeRange { start_ms, ..range };
@@ -460,7 +525,7 @@ impl Selection {
         }
         late::read(
             &self.snapshot.late,
-            &series.late,
+            self.late(series),
             None,
             range,
             &mut assembly,
@@ -474,10 +539,10 @@ impl Selection {
     fn has_parts(&self, index: usize) -> bool {
         let series = &self.series[index];
         let blocks = &self.snapshot.view.blocks;
-        series.head.as_ref().is_some_and(|s| !s.parts.is_empty())
-            || series.late.iter().any(|column| column.key.is_some())
-            || series
-                .blocks
+        self.head(series).is_some_and(|s| !s.parts.is_empty())
+            || self.late(series).iter().any(|late| late.key.is_some())
+            || self
+                .blocks(series)
                 .iter()
                 .any(|at| blocks[at.block as usize].has_components(*at))
     }
@@ -493,7 +558,7 @@ impl Selection {
         let assembly = Assembly::new(&mut part.values, &self.timestamps);
         let mut assembly = assembly.with_tie(Tie::Place);
         let picked = &self.series[index];
-        for at in &picked.blocks {
+        for at in self.blocks(picked) {
             let block = &self.snapshot.view.blocks[at.block as usize];
             if block.range().overlaps(&range) {
                 for range in self.kept(index, Place::Block(block.uid()), range).parts() {
@@ -501,7 +566,7 @@ impl Selection {
                 }
             }
         }
-        if let Some(series) = picked.head.as_ref().and_then(|s| s.part(key)) {
+        if let Some(series) = self.head(picked).and_then(|s| s.part(key)) {
             let start_ms = range.start_ms.max(self.snapshot.view.head_start_ms);
             if start_ms <= range.end_ms {
                 let range = TimeRange { start_ms, ..range };
@@ -511,7 +576,7 @@ impl Selection {
             }
         }
         let late = &self.snapshot.late;
-        late::read(late, &picked.late, Some(key), range, &mut assembly)?;
+        late::read(late, self.late(picked), Some(key), range, &mut assembly)?;
         part.pages_decoded = assembly.pages_decoded();
         part.timestamps_ms = assembly.finish();
         Ok(part)
@@ -519,7 +584,7 @@ impl Selection {
 
     /// A layout of histograms of series `index`.
     pub(crate) fn layout(&self, index: usize, id: u64) -> Result<Option<Arc<Layout>>, ReadError> {
-        for at in &self.series[index].blocks {
+        for at in self.blocks(&self.series[index]) {
             let block = &self.snapshot.view.blocks[at.block as usize];
             if let Some(layout) = block.layout(id)? {
                 return Ok(Some(layout));
@@ -632,37 +697,5 @@ fn damaged_head(track: u32, error: crate::bytes::Malformed) -> ReadError {
         path: format!("head (track {track})").into(),
         offset: error.offset as u64,
         what: error.what.to_owned(),
-    }
-}
-
-/// Adds to series in label order others, in label order too: to their list of such.
-fn merge<T>(
-    texts: &PairTexts,
-    a: Vec<Picked>,
-    b: Vec<(Labels, T)>,
-    list: impl Fn(&mut Picked) -> &mut Vec<T>,
-) -> Vec<Picked> {
-    let mut merged = Vec::with_capacity(a.len().max(b.len()));
-    let (mut a, mut b) = (a.into_iter().peekable(), b.into_iter().peekable());
-    loop {
-        let order = match (a.peek(), b.peek()) {
-            (None, None) => return merged,
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some(x), Some(y)) => x.compare(texts, &y.0),
-        };
-        let mut one = if order.is_gt() { None } else { a.next() };
-        if order.is_ge()
-            && let Some((labels, series)) = b.next()
-        {
-            let one = one.get_or_insert_with(Picked::default);
-            // Known already, or good to have.
-            one.labels.get_or_init(|| labels);
-            list(one).push(series);
-            while let Some((_, series)) = b.next_if(|(own, _)| one.labels.get() == Some(own)) {
-                list(one).push(series);
-            }
-        }
-        merged.extend(one);
     }
 }

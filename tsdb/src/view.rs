@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use barograph_model::{Labels, Matcher, TimeRange};
+use barograph_model::{Matcher, TimeRange};
 
 use crate::assemble::Assembly;
 use crate::block::index::Pin;
@@ -13,6 +13,7 @@ use crate::component::ComponentKey;
 use crate::deletions::Deletions;
 use crate::error::{ReadError, SelectError};
 use crate::layout::Layout;
+use crate::pairs::{List, Pairs};
 use crate::prometheus::block::ForeignBlock;
 
 /// The blocks, oldest first, and the beginning of what only the head has.
@@ -142,10 +143,16 @@ impl StoredBlock {
         number: u32,
         matchers: &[Matcher],
         range: TimeRange,
-    ) -> Result<Vec<(Labels, BlockSeries)>, SelectError> {
+        pairs: &mut Pairs,
+    ) -> Result<Vec<(List, BlockSeries)>, SelectError> {
         match self {
-            Self::Own(block) => block.select(number, matchers, range),
-            Self::Foreign(block) => block.select(number, matchers, range),
+            Self::Own(block) => block.select(number, matchers, range, pairs),
+            Self::Foreign(block) => {
+                let found = block.select(number, matchers, range)?.into_iter();
+                Ok(found
+                    .map(|(labels, at)| (pairs.add_labels(&labels), at))
+                    .collect())
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Measures the head under workloads that strain it: `cargo run --release -p barograph-benches
 //! --bin head [hours] [series] [workload]`. Time is simulated; every simulated hour prints CPU
 //! time per sample, heap bytes per active series and log bytes per sample.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -108,7 +109,7 @@ fn run(workload: Workload, hours: i64, count: usize) -> Result<(), Box<dyn std::
     };
     let now = Arc::new(AtomicI64::new(BEGIN_MS));
     let registry = Registry::new();
-    let before_bytes = heap::held_bytes();
+    heap::begin();
     let clock = Time(now.clone());
     let db = Db::open_with(options, &registry, Arc::new(SystemDisk), clock)?;
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
@@ -162,14 +163,14 @@ fn run(workload: Workload, hours: i64, count: usize) -> Result<(), Box<dyn std::
         }
         let read = read_newest(&db, now_ms)?;
         let stats = db.stats(0).head;
-        let heap = |held: usize| (held - before_bytes).saturating_sub(own_bytes) / count;
+        let per_series = |held: usize| held.saturating_sub(own_bytes) / count;
         let total = log_bytes(&registry);
         println!(
             "{:<10} hour {hour}: {:6.1} ns/sample, {:5} B heap per active series (peak {:5}), {:.3} B of log per sample; {} series in memory, {} of {} MB resident; 5 minutes of all: {read}",
             format!("{workload:?}"),
             cpu_ns as f64 / samples as f64,
-            heap(heap::held_bytes()),
-            heap(peak),
+            per_series(heap::held_bytes()),
+            per_series(peak),
             (total - written) / samples as f64,
             stats.series,
             status("RssAnon")? / 1024,

@@ -61,6 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         target.batch = warm.clone();
         target.batch.reset(db.open_group());
     }
+    heap::begin();
     let before = (heap::held_bytes(), resident()?);
     let memory = |row: usize| -> Result<(), Box<dyn Error>> {
         let held = heap::held_bytes().saturating_sub(before.0) / SERIES;

@@ -6,9 +6,7 @@ use super::Evaluator;
 use super::aggregate_histograms::HistogramCells;
 use super::arena::{drop_histograms, is_histogram};
 use super::matching::Groups;
-use super::vector::{
-    ABSENT, FastMap, FastSet, Vector, describes_metric, has_type_or_unit, is_absent, same_labels,
-};
+use super::vector::{ABSENT, FastMap, FastSet, Vector, describes_metric, is_absent, same_labels};
 use crate::annotations::{Annotation, Notes};
 use crate::ast::AggregateOp;
 use crate::error::QueryError;
@@ -48,19 +46,20 @@ impl Evaluator<'_> {
         let mut described: FastSet<Labels> = FastSet::default();
         // Each row is added up at once.
         let transient = std::mem::replace(&mut self.transient, true);
-        let streamed = self.stream(&plan.operand, steps, &mut |labels, drop_name, values| {
+        let streamed = self.stream(&plan.operand, steps, &mut |key, drop_name, values| {
             // Without name, type and unit, series must still differ.
             if drop_name
                 && !delayed_names
-                && has_type_or_unit(labels)
-                && !described.insert(labels.without(describes_metric))
+                && key.has_type_or_unit()
+                && !described.insert(key.labels().without(describes_metric))
             {
                 return Err(same_labels());
             }
-            let group = groups.place(labels, drop_name && !delayed_names);
+            let group = groups.place_key(key, drop_name && !delayed_names);
             if group == cells.len() {
                 limits.hold(steps.count)?;
-                memory.grow(steps.count * cell_bytes(plan.op) + GROUP_BYTES + labels.size_bytes());
+                let labels_bytes = groups.labels[group].size_bytes();
+                memory.grow(steps.count * cell_bytes(plan.op) + GROUP_BYTES + labels_bytes);
                 cells.push(accumulator(plan.op, steps.count));
                 histograms.push(None);
                 drop_names.push(false);
@@ -74,14 +73,14 @@ impl Evaluator<'_> {
             if !arena.any() || !values.iter().any(|value| is_histogram(*value)) {
                 if let Some(histograms) = &mut histograms[group] {
                     // What is incompatible stays so.
-                    histograms.add(values, &arena, labels.metric_name(), span, &mut notes);
+                    histograms.add(values, &arena, key.metric_name(), span, &mut notes);
                 }
             } else if matches!(plan.op, AggregateOp::Sum | AggregateOp::Avg) {
                 let cells = histograms[group].get_or_insert_with(|| {
                     HistogramCells::new(steps.count, plan.op == AggregateOp::Avg)
                 });
                 memory.grow(cells.newly_held_bytes(values, &arena));
-                cells.add(values, &arena, labels.metric_name(), span, &mut notes);
+                cells.add(values, &arena, key.metric_name(), span, &mut notes);
             } else if !matches!(plan.op, AggregateOp::Count | AggregateOp::Group) {
                 drop_histograms(values);
                 let name = plan.op.as_str();

@@ -3,7 +3,7 @@
 use barograph_model::TimeRange;
 use barograph_tsdb::Column;
 
-use super::select::{Reading, held};
+use super::select::{held, size_bytes};
 use super::vector::{ABSENT, is_absent};
 use super::{Evaluator, Sink};
 use crate::annotations::{Annotation, Notes};
@@ -43,17 +43,18 @@ impl Evaluator<'_> {
             start_ms: first_ms.saturating_sub(reach_ms).saturating_add(1),
             end_ms: last_ms,
         };
-        let selection = self.select(plan, range)?;
+        let selected = self.select(plan, range)?;
+        let selection = &selected.selection;
         let transient = self.transient;
         let mut notes = Notes::default();
         let mut has_histograms = false;
         let mut column = Column::default();
-        let mut memory = Reading::new(&self.limits, &selection);
+        let mut memory = self.limits.held();
         let (mut timestamps_ms, mut values) = (Vec::new(), Vec::new());
         let mut out = vec![ABSENT; steps.count];
         for index in 0..selection.len() {
             self.read(
-                &selection,
+                selection,
                 index,
                 plan,
                 range,
@@ -61,7 +62,7 @@ impl Evaluator<'_> {
                 &mut column,
             )?;
             let held = held(&column);
-            memory.of(&column, selection.labels(index));
+            memory.set(size_bytes(&column));
             self.limits.hold(held)?;
             let mark = self.arena.mark();
             timestamps_ms.clear();
@@ -84,7 +85,7 @@ impl Evaluator<'_> {
                 let own = kernels::Edges::new(&histograms.timestamps_ms, reach, reach_ms, steps);
                 self.counts.windows(&own, true);
                 let mut remarks = Remarks {
-                    metric: selection.labels(index).metric_name(),
+                    metric: selected.key(index).metric_name(),
                     span: plan.span,
                     notes: &mut notes,
                 };
@@ -112,7 +113,7 @@ impl Evaluator<'_> {
                 }
             }
             if out.iter().any(|value| !is_absent(*value)) {
-                sink(selection.labels(index), false, &mut out)?;
+                sink(selected.key(index), false, &mut out)?;
             }
             if transient {
                 self.arena.forget_since(mark);

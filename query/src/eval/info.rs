@@ -82,9 +82,9 @@ impl Evaluator<'_> {
         self.stream_picks(
             &selector,
             steps,
-            &mut |labels, drop_name, times_ms| {
+            &mut |key, drop_name, times_ms| {
                 limits.hold(times_ms.len())?;
-                infos.push(labels.clone(), drop_name, times_ms);
+                infos.push(key.labels().clone(), drop_name, times_ms);
                 Ok(())
             },
             false,

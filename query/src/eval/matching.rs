@@ -2,6 +2,7 @@
 
 use barograph_model::{Labels, LabelsBuilder, METRIC_NAME};
 
+use super::key::{Key, Selected};
 use super::vector::{FastMap, Vector, describes_metric};
 use crate::ast::Matching;
 use crate::plan::Grouping;
@@ -13,6 +14,7 @@ pub(super) struct Groups<'a> {
     /// The labels of each group.
     pub(super) labels: Vec<Labels>,
     key: String,
+    ids: Ids,
 }
 
 impl<'a> Groups<'a> {
@@ -22,7 +24,43 @@ impl<'a> Groups<'a> {
             by_key: FastMap::default(),
             labels: Vec::new(),
             key: String::new(),
+            ids: Ids::default(),
         }
+    }
+
+    /// The group of a series of a stream; `without_name` hides what describes its metric. Labels are
+    /// looked at where a group is new.
+    pub(super) fn place_key(&mut self, key: Key<'_>, without_name: bool) -> usize {
+        let Key::Selected(selected, index) = key else {
+            return self.place(key.labels(), without_name);
+        };
+        if !self.grouping.without && self.grouping.labels.is_empty() {
+            if self.labels.is_empty() {
+                return self.place(&Labels::empty(), without_name);
+            }
+            return 0;
+        }
+        self.ids.reset(selected);
+        let mut own = std::mem::take(&mut self.ids.own);
+        own.clear();
+        for pair in selected.selection.pairs(index) {
+            let known = self.ids.kept[usize::from(without_name)][*pair as usize];
+            let keeps = known.unwrap_or_else(|| {
+                let keeps = self.keeps(selected.selection.pair(*pair).0, without_name);
+                self.ids.kept[usize::from(without_name)][*pair as usize] = Some(keeps);
+                keeps
+            });
+            if keeps {
+                own.push(*pair);
+            }
+        }
+        self.ids.own = own;
+        if let Some(group) = self.ids.find() {
+            return group;
+        }
+        let group = self.place(key.labels(), without_name);
+        self.ids.add(group);
+        group
     }
 
     /// The group of a series; `without_name` hides what describes its metric.
@@ -55,6 +93,55 @@ impl<'a> Groups<'a> {
             .binary_search_by(|have| have.as_str().cmp(name))
             .is_ok();
         listed != self.grouping.without
+    }
+}
+
+/// Groups of the series of one selection, found by the numbers of the label pairs that define them.
+/// It stands before the search by text: what is not found here is looked for there, once.
+#[derive(Default)]
+struct Ids {
+    /// Which selection, by its address while it streams.
+    selection: usize,
+    /// Per number of a pair whether it is kept, where that is known: with names, and without.
+    kept: [Vec<Option<bool>>; 2],
+    /// The group of series with these pairs kept.
+    groups: FastMap<Box<[u32]>, usize>,
+    /// The kept pairs of the series at hand.
+    own: Vec<u32>,
+    /// Those of the series before, and its group.
+    before: (Vec<u32>, usize),
+}
+
+impl Ids {
+    fn reset(&mut self, selected: &Selected) {
+        let selection = std::ptr::from_ref(selected).addr();
+        if self.selection != selection {
+            let count = selected.selection.pair_count();
+            *self = Self {
+                selection,
+                kept: [vec![None; count], vec![None; count]],
+                ..Self::default()
+            };
+        }
+    }
+
+    fn find(&mut self) -> Option<usize> {
+        if self.own == self.before.0 && !self.groups.is_empty() {
+            return Some(self.before.1);
+        }
+        let group = *self.groups.get(self.own.as_slice())?;
+        self.note(group);
+        Some(group)
+    }
+
+    fn add(&mut self, group: usize) {
+        self.groups.insert(self.own.as_slice().into(), group);
+        self.note(group);
+    }
+
+    fn note(&mut self, group: usize) {
+        self.before.0.clone_from(&self.own);
+        self.before.1 = group;
     }
 }
 

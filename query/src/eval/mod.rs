@@ -15,12 +15,14 @@ mod extended;
 mod hints;
 mod histogram;
 mod info;
+mod key;
 mod label;
 mod limits;
 mod matching;
 mod mixed;
 mod native;
 mod profile;
+mod rows;
 mod select;
 mod topk;
 pub(crate) mod vector;
@@ -38,18 +40,20 @@ use crate::annotations::{Annotations, Notes};
 use crate::ast::BinaryOp;
 use crate::error::QueryError;
 use crate::gomath;
+use crate::helpers::Helpers;
 use crate::memory::Held;
 use crate::plan::{ScalarPlan, Steps, VectorPlan};
 
 pub(crate) use arena::{Arena, is_histogram};
 pub(crate) use counts::SampleCounts;
 pub(crate) use date::rfc3339;
+use key::Key;
 pub(crate) use limits::Limits;
 pub(crate) use profile::Profiler;
 use vector::{Vector, is_absent};
 
 /// Takes a series of a stream: its labels, whether its name is to be dropped, its values.
-type Sink<'s> = dyn FnMut(&Labels, bool, &mut [f64]) -> Result<(), QueryError> + 's;
+type Sink<'s> = dyn FnMut(Key<'_>, bool, &mut [f64]) -> Result<(), QueryError> + 's;
 
 /// Evaluates plans over a snapshot.
 pub(crate) struct Evaluator<'a> {
@@ -66,6 +70,9 @@ pub(crate) struct Evaluator<'a> {
     /// Whoever takes the rows of a stream keeps none of their histograms.
     transient: bool,
     pub(crate) counts: SampleCounts,
+    /// Threads that help, and how much work is worth asking them, in samples.
+    pub(crate) helpers: Option<Arc<Helpers>>,
+    pub(crate) parallel_samples: u64,
     /// Where it is asked for.
     pub(crate) profiler: Option<Rc<RefCell<Profiler>>>,
 }
@@ -87,6 +94,8 @@ impl<'a> Evaluator<'a> {
             limits,
             annotations: Annotations::default(),
             counts: SampleCounts::default(),
+            helpers: None,
+            parallel_samples: u64::MAX,
             profiler: None,
         }
     }
@@ -309,7 +318,11 @@ impl<'a> Evaluator<'a> {
             let mut vector = self.vector(plan, steps)?;
             for index in 0..vector.len() {
                 let meta = vector.meta(index).clone();
-                sink(&meta.labels, meta.drop_name, vector.values_mut(index))?;
+                sink(
+                    Key::Labels(&meta.labels),
+                    meta.drop_name,
+                    vector.values_mut(index),
+                )?;
             }
             self.limits.release(vector.held());
             return Ok(());
@@ -318,10 +331,10 @@ impl<'a> Evaluator<'a> {
             return self.flow(plan, steps, sink);
         };
         self.enter(plan);
-        let flowed = self.flow(plan, steps, &mut |labels, drop_name, values| {
+        let flowed = self.flow(plan, steps, &mut |key, drop_name, values| {
             profiler.borrow_mut().series(values);
             let began = Instant::now();
-            let taken = sink(labels, drop_name, values);
+            let taken = sink(key, drop_name, values);
             profiler.borrow_mut().above(began.elapsed());
             taken
         });
@@ -356,7 +369,7 @@ impl<'a> Evaluator<'a> {
             VectorPlan::Window(window) => self.stream_window(window, steps, sink),
             VectorPlan::Negate(operand) => {
                 let arena = self.arena.clone();
-                self.stream(operand, steps, &mut |labels, _, values| {
+                self.stream(operand, steps, &mut |key, _, values| {
                     for value in values.iter_mut().filter(|value| !is_absent(**value)) {
                         *value = match arena.get(*value) {
                             None => -*value,
@@ -366,7 +379,7 @@ impl<'a> Evaluator<'a> {
                             }
                         };
                     }
-                    sink(labels, true, values)
+                    sink(key, true, values)
                 })
             }
             VectorPlan::Math {
@@ -379,12 +392,12 @@ impl<'a> Evaluator<'a> {
                     .map(|param| self.scalar(param, steps))
                     .collect::<Result<Vec<_>, _>>()?;
                 let arena = self.arena.clone();
-                self.stream(operand, steps, &mut |labels, _, values| {
+                self.stream(operand, steps, &mut |key, _, values| {
                     if arena.any() {
                         arena::drop_histograms(values);
                     }
                     call::apply_math(*function, &params, values);
-                    sink(labels, true, values)
+                    sink(key, true, values)
                 })
             }
             VectorPlan::BinaryScalar(binary) => {
@@ -392,13 +405,13 @@ impl<'a> Evaluator<'a> {
                 let changes = changes_meaning(binary.op) || binary.returns_bool;
                 let arena = self.arena.clone();
                 let mut notes = Notes::default();
-                self.stream(&binary.vector, steps, &mut |labels, drop_name, values| {
+                self.stream(&binary.vector, steps, &mut |key, drop_name, values| {
                     if arena.any() || binary.op.is_trim() {
                         binary::apply_scalar_mixed(binary, &scalars, values, &arena, &mut notes)?;
                     } else {
                         binary::apply_scalar(binary, &scalars, values);
                     }
-                    sink(labels, drop_name || changes, values)
+                    sink(key, drop_name || changes, values)
                 })?;
                 self.annotations.merge(notes);
                 Ok(())
@@ -414,12 +427,12 @@ impl<'a> Evaluator<'a> {
         let mut vector = Vector::new(steps.count, self.limits.held());
         let flows = self.flows(plan);
         let limits = self.limits.clone();
-        self.flow(plan, steps, &mut |labels, drop_name, values| {
+        self.flow(plan, steps, &mut |key, drop_name, values| {
             if values.iter().all(|value| is_absent(*value)) {
                 return Ok(());
             }
             limits.hold(values.len())?;
-            vector.push(labels.clone(), drop_name, values);
+            vector.push(key.labels().clone(), drop_name, values);
             Ok(())
         })?;
         if self.delayed_names {

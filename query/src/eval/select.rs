@@ -1,11 +1,14 @@
 //! Instant selectors: the newest sample within the lookback, at every step.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use barograph_model::{Labels, TimeRange};
+use barograph_model::TimeRange;
 use barograph_tsdb::{Column, Selection};
 
 use super::arena::{self, quiet, weight};
+use super::key::Selected;
+use super::rows::{Kernel, Row, RowJob};
 use super::vector::{ABSENT, FastMap, is_absent};
 use super::{Evaluator, Limits, Sink, hints};
 use crate::ast::Extension;
@@ -70,11 +73,14 @@ impl Evaluator<'_> {
         &mut self,
         plan: &SelectorPlan,
         range: TimeRange,
-    ) -> Result<Selection, QueryError> {
+    ) -> Result<Arc<Selected>, QueryError> {
         self.limits.check()?;
-        self.snapshot
-            .select(&plan.matchers, range)
-            .map_err(|error| QueryError::Storage(format!("expanding series: {error}")))
+        let selection = self.snapshot.select(&plan.matchers, range);
+        let selection =
+            selection.map_err(|error| QueryError::Storage(format!("expanding series: {error}")))?;
+        let mut memory = self.limits.held();
+        memory.set(selection.size_bytes());
+        Ok(Arc::new(Selected::new(selection, memory)))
     }
 
     /// Reads a series. Of one with histograms more than `range` is read, so that each is known to
@@ -126,10 +132,30 @@ impl Evaluator<'_> {
             return self.stream_smoothed(plan, steps, sink);
         }
         let arena = self.arena.clone();
-        self.stream_picks(plan, steps, sink, false, |column, pick| match pick {
+        let read = |column: &Column, pick| match pick {
             // A staleness marker is what an empty slot holds.
             Pick::Float(at) => Ok(quiet(column.values[at])),
             Pick::Histogram(at) => arena.put(column.histograms.values[at].clone()),
+        };
+        if self.counts.steps.is_some() {
+            return self.stream_picks(plan, steps, sink, false, read);
+        }
+        let mut picking = self.picking(plan, steps)?;
+        let selected = picking.selected.clone();
+        let job = RowJob {
+            selected: selected.clone(),
+            kernel: Kernel::Newest {
+                times: plan.times,
+                lookback_ms: self.lookback_ms,
+            },
+            range: picking.range,
+            steps: *steps,
+            limits: self.limits.clone(),
+            has_histograms: AtomicBool::new(false),
+        };
+        self.each_row(job, &mut |evaluator, row| match row {
+            Row::Values(index, values) => sink(selected.key(index), false, values),
+            Row::Left(index) => evaluator.pick(&mut picking, index, sink, false, &read),
         })
     }
 
@@ -173,68 +199,118 @@ impl Evaluator<'_> {
         drop_name: bool,
         read: impl Fn(&Column, Pick) -> Result<f64, QueryError>,
     ) -> Result<(), QueryError> {
+        let mut picking = self.picking(plan, steps)?;
+        for index in 0..picking.selected.selection.len() {
+            self.pick(&mut picking, index, sink, drop_name, &read)?;
+        }
+        Ok(())
+    }
+
+    fn picking<'p>(
+        &mut self,
+        plan: &'p SelectorPlan,
+        steps: &'p Steps,
+    ) -> Result<Picking<'p>, QueryError> {
         let (first_ms, last_ms) = plan.times.bounds(steps);
         let range = TimeRange {
             start_ms: first_ms.saturating_sub(self.lookback_ms).saturating_add(1),
             end_ms: last_ms,
         };
-        let selection = self.select(plan, range)?;
-        let transient = self.transient;
-        let mut shared = Shared::new(&self.limits);
-        let mut has_histograms = false;
-        let mut column = Column::default();
-        let mut memory = Reading::new(&self.limits, &selection);
-        let mut out = vec![ABSENT; steps.count];
-        for index in 0..selection.len() {
-            self.read(
-                &selection,
-                index,
-                plan,
-                range,
-                &mut has_histograms,
-                &mut column,
-            )?;
-            let held = held(&column);
-            if held == 0 {
-                continue;
-            }
-            memory.of(&column, selection.labels(index));
-            self.limits.hold(held)?;
-            let lookback_ms = self.lookback_ms;
-            let mut picks = |timestamps_ms: &Arc<[i64]>| {
-                shared.get(
-                    timestamps_ms,
-                    |timestamps| picks(timestamps, plan.times, steps, lookback_ms),
-                    |picks| picks.len() * size_of::<u32>(),
-                )
-            };
-            let floats = picks(&column.timestamps_ms);
-            let mark = self.arena.mark();
-            if column.histograms.is_empty() {
-                for (slot, pick) in out.iter_mut().zip(floats.iter()) {
-                    let at = *pick as usize;
-                    *slot = if at < column.values.len() {
-                        read(&column, Pick::Float(at))?
-                    } else {
-                        ABSENT
-                    };
-                }
-            } else {
-                let histograms = picks(&column.histograms.timestamps_ms);
-                fill_mixed(&column, &floats, &histograms, &mut out, &read)?;
-            }
-            let present = out.iter().filter(|value| !is_absent(**value)).count();
-            self.counts.picked(&out);
-            if present > 0 {
-                sink(selection.labels(index), drop_name, &mut out)?;
-            }
-            if transient {
-                self.arena.forget_since(mark);
-            }
-            self.limits.release(held);
+        Ok(Picking {
+            selected: self.select(plan, range)?,
+            plan,
+            steps,
+            range,
+            shared: Shared::new(&self.limits),
+            memory: self.limits.held(),
+            has_histograms: false,
+            column: Column::default(),
+            out: vec![ABSENT; steps.count],
+        })
+    }
+
+    /// Reads a series and passes on what `read` makes of its newest sample at each step.
+    fn pick(
+        &mut self,
+        picking: &mut Picking<'_>,
+        index: usize,
+        sink: &mut Sink<'_>,
+        drop_name: bool,
+        read: &impl Fn(&Column, Pick) -> Result<f64, QueryError>,
+    ) -> Result<(), QueryError> {
+        let Picking {
+            selected,
+            plan,
+            steps,
+            range,
+            shared,
+            has_histograms,
+            column,
+            memory,
+            out,
+        } = picking;
+        self.read(
+            &selected.selection,
+            index,
+            plan,
+            *range,
+            has_histograms,
+            column,
+        )?;
+        let held = held(column);
+        if held == 0 {
+            return Ok(());
         }
+        memory.set(size_bytes(column));
+        self.limits.hold(held)?;
+        let lookback_ms = self.lookback_ms;
+        let mut picks = |timestamps_ms: &Arc<[i64]>| {
+            shared.get(
+                timestamps_ms,
+                |timestamps| picks(timestamps, plan.times, steps, lookback_ms),
+                |picks| picks.len() * size_of::<u32>(),
+            )
+        };
+        let floats = picks(&column.timestamps_ms);
+        let mark = self.arena.mark();
+        if column.histograms.is_empty() {
+            for (slot, pick) in out.iter_mut().zip(floats.iter()) {
+                let at = *pick as usize;
+                *slot = if at < column.values.len() {
+                    read(column, Pick::Float(at))?
+                } else {
+                    ABSENT
+                };
+            }
+        } else {
+            let histograms = picks(&column.histograms.timestamps_ms);
+            fill_mixed(column, &floats, &histograms, out, read)?;
+        }
+        self.counts.picked(out);
+        if out.iter().any(|value| !is_absent(*value)) {
+            sink(selected.key(index), drop_name, out)?;
+        }
+        if self.transient {
+            self.arena.forget_since(mark);
+        }
+        self.limits.release(held);
         Ok(())
     }
+}
+
+/// An instant selector being read.
+struct Picking<'p> {
+    selected: Arc<Selected>,
+    plan: &'p SelectorPlan,
+    steps: &'p Steps,
+    /// What is read of each series.
+    range: TimeRange,
+    shared: Shared<Vec<u32>>,
+    has_histograms: bool,
+    column: Column,
+    /// What the column takes.
+    memory: Held,
+    out: Vec<f64>,
 }
 
 /// The newest sample of a series at a step, by its index.
@@ -254,31 +330,8 @@ impl Pick {
     }
 }
 
-/// What is held while a selection is read: what it knows of its series, and the samples of one.
-pub(super) struct Reading {
-    selection: Held,
-    column: Held,
-}
-
-impl Reading {
-    pub(super) fn new(limits: &Limits, selection: &Selection) -> Self {
-        let (mut of_selection, column) = (limits.held(), limits.held());
-        of_selection.set(selection.size_bytes());
-        Self {
-            selection: of_selection,
-            column,
-        }
-    }
-
-    /// Accounts for the series that was read last; its labels stay with the selection.
-    pub(super) fn of(&mut self, column: &Column, labels: &Labels) {
-        self.selection.grow(labels.size_bytes());
-        self.column.set(size_bytes(column));
-    }
-}
-
 /// Bytes of a column.
-fn size_bytes(column: &Column) -> usize {
+pub(super) fn size_bytes(column: &Column) -> usize {
     let histograms = &column.histograms;
     let words = column.timestamps_ms.len()
         + column.values.capacity()
@@ -328,7 +381,12 @@ fn fill_mixed(
 }
 
 /// Per step, the index of the newest sample that is not older than the lookback.
-fn picks(timestamps_ms: &[i64], times: Times, steps: &Steps, lookback_ms: i64) -> Vec<u32> {
+pub(super) fn picks(
+    timestamps_ms: &[i64],
+    times: Times,
+    steps: &Steps,
+    lookback_ms: i64,
+) -> Vec<u32> {
     let mut behind = 0;
     (0..steps.count)
         .map(|step| {

@@ -1,25 +1,29 @@
 //! Range vectors: windows over stored samples or over a subquery's results.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use barograph_model::{CounterResetHint, Labels, TimeRange};
 use barograph_tsdb::Column;
 
-use super::arena::{is_signalling, quiet, weight};
-use super::select::{Reading, Shared, held};
+use super::arena::{Arena, is_signalling, quiet, weight};
+use super::key::{Key, Selected};
+use super::rows::{Kernel, Row, RowJob};
+use super::select::{Shared, held, size_bytes};
 use super::vector::{ABSENT, Vector, describes_metric, is_absent};
 use super::{Evaluator, Sink, hints};
 use crate::annotations::{Annotation, Notes};
 use crate::error::QueryError;
 use crate::functions::Window;
 use crate::kernels::{self, Edges, HistogramWindows, Input, Remarks, Starts};
-use crate::plan::{SelectorPlan, Steps, SubqueryPlan, VectorPlan, WindowPlan, WindowSource};
+use crate::memory::Held;
+use crate::plan::{SelectorPlan, Steps, SubqueryPlan, Times, VectorPlan, WindowPlan, WindowSource};
 use crate::value::{HistogramSample, Series};
 use barograph_model::Sample;
 
 /// The samples of a series and the windows over them.
 pub(super) struct Windows<'a> {
-    pub(super) labels: &'a Labels,
+    pub(super) key: Key<'a>,
     pub(super) drop_name: bool,
     pub(super) timestamps_ms: &'a [i64],
     /// Without staleness markers.
@@ -61,80 +65,64 @@ impl Evaluator<'_> {
             .iter()
             .map(|param| self.scalar(param, steps))
             .collect::<Result<Vec<_>, _>>()?;
-        let (times, range_ms) = (plan.source.times(), plan.source.range_ms());
-        let drops = !keeps_name(plan.function);
-        let mut out = vec![ABSENT; steps.count];
-        let mut notes = Notes::default();
-        let mut any_window = false;
-        let arena = self.arena.clone();
         let starts = self.use_start_timestamps && uses_starts(plan.function);
-        self.each_window(&plan.source, steps, starts, &mut |windows| {
-            if windows.is_empty() {
-                return Ok(());
+        let mut rows = WindowRows {
+            plan,
+            params: &params,
+            steps,
+            drops: !keeps_name(plan.function),
+            out: vec![ABSENT; steps.count],
+            notes: Notes::default(),
+            any_window: false,
+            arena: self.arena.clone(),
+            not_counter: None,
+            sink,
+        };
+        match &plan.source {
+            WindowSource::Selector { selector, range_ms }
+                if !starts && self.counts.steps.is_none() && rows.are_plain() =>
+            {
+                self.each_plain_window(selector, *range_ms, &mut rows)?;
             }
-            if !any_window {
-                any_window = true;
-                check_params(plan.function, &params)?;
+            source => {
+                self.each_window(source, steps, starts, &mut |windows| rows.take(windows))?;
             }
-            let edges = windows.edges;
-            if plan.function == Window::Quantile {
-                note_quantiles(plan, &params, edges, &mut notes);
-            }
-            let input = Input {
-                timestamps_ms: windows.timestamps_ms,
-                values: windows.values,
-                edges,
-                steps,
-                times,
-                range_ms,
-                starts: windows.starts,
-                params: &params,
-            };
-            match plan.source.extension() {
-                Some(extension) => {
-                    kernels::run_extended(plan.function, extension, &input, &mut out);
-                }
-                None => kernels::run(plan.function, &input, &mut out),
-            }
-            if let Some(histograms) = &windows.histograms {
-                let mut remarks = Remarks {
-                    metric: windows.labels.metric_name(),
-                    span: plan.first_span,
-                    notes: &mut notes,
-                };
-                let (function, remarks) = (plan.function, &mut remarks);
-                match plan.source.extension() {
-                    None => {
-                        kernels::run_mixed(
-                            function, &input, histograms, &arena, remarks, &mut out,
-                        )?;
-                    }
-                    Some(extension) => kernels::run_mixed_extended(
-                        function, extension, &input, histograms, &arena, remarks, &mut out,
-                    )?,
-                }
-            }
-            if matches!(plan.function, Window::Rate | Window::Increase) {
-                let overlaps = windows.overlaps();
-                if overlaps > 0 {
-                    let name = windows.labels.metric_name();
-                    notes.add(Annotation::start_overlap(name, plan.first_span, overlaps));
-                }
-            }
-            if out.iter().all(|value| is_absent(*value)) {
-                return Ok(());
-            }
-            if matches!(plan.function, Window::Rate | Window::Increase) {
-                let name = windows.labels.metric_name();
-                let has_float = windows.histograms.is_none() || kernels::has_float(&out);
-                if has_float && !name.is_empty() && !looks_like_counter(name) {
-                    notes.add(Annotation::possible_non_counter(name, plan.source_span));
-                }
-            }
-            sink(windows.labels, windows.drop_name || drops, &mut out)
-        })?;
-        self.annotations.merge(notes);
+        }
+        self.annotations.merge(rows.notes);
         Ok(())
+    }
+
+    /// Windows over stored floats need nothing but their series; what has histograms goes the long
+    /// way.
+    fn each_plain_window(
+        &mut self,
+        selector: &SelectorPlan,
+        range_ms: i64,
+        rows: &mut WindowRows<'_, '_>,
+    ) -> Result<(), QueryError> {
+        let mut reading = self.reading(selector, range_ms, rows.steps, false)?;
+        let job = RowJob {
+            selected: reading.selected.clone(),
+            kernel: Kernel::Window {
+                function: rows.plan.function,
+                params: rows.params.to_vec(),
+                times: reading.times,
+                range_ms: reading.range_ms,
+            },
+            range: reading.range,
+            steps: *rows.steps,
+            limits: self.limits.clone(),
+            has_histograms: AtomicBool::new(false),
+        };
+        self.each_row(job, &mut |evaluator, row| match row {
+            Row::Values(index, values) => {
+                let selected = reading.selected.clone();
+                rows.pass_on(selected.key(index), false, true, values)
+            }
+            Row::Left(index) => {
+                evaluator.read_windows(&mut reading, index, &mut |windows| rows.take(windows))
+            }
+        })
     }
 
     /// Gives every series of a source with its windows to `sink`.
@@ -161,87 +149,132 @@ impl Evaluator<'_> {
         starts: bool,
         sink: &mut WindowSink<'_>,
     ) -> Result<(), QueryError> {
+        let mut reading = self.reading(selector, range_ms, steps, starts)?;
+        for index in 0..reading.selected.selection.len() {
+            self.read_windows(&mut reading, index, sink)?;
+        }
+        Ok(())
+    }
+
+    fn reading<'p>(
+        &mut self,
+        selector: &'p SelectorPlan,
+        range_ms: i64,
+        steps: &'p Steps,
+        starts: bool,
+    ) -> Result<Reading<'p>, QueryError> {
         let (times, range_ms) = self.reach(selector, range_ms);
         let (first_ms, last_ms) = times.bounds(steps);
         let range = TimeRange {
             start_ms: first_ms.saturating_sub(range_ms).saturating_add(1),
             end_ms: last_ms,
         };
-        let selection = self.select(selector, range)?;
-        let transient = self.transient;
-        let mut shared = Shared::new(&self.limits);
-        let mut has_histograms = false;
-        let mut column = Column::default();
-        let mut memory = Reading::new(&self.limits, &selection);
-        let (mut times_left, mut values_left) = (Vec::new(), Vec::new());
-        for index in 0..selection.len() {
-            self.read(
-                &selection,
-                index,
-                selector,
-                range,
-                &mut has_histograms,
-                &mut column,
-            )?;
-            let held = held(&column);
-            if held == 0 {
-                continue;
-            }
-            memory.of(&column, selection.labels(index));
-            self.limits.hold(held)?;
-            let mark = self.arena.mark();
-            let make = |timestamps: &[i64]| Edges::new(timestamps, times, range_ms, steps);
-            let histogram_edges = (!column.histograms.is_empty()).then(|| {
-                let timestamps_ms = &column.histograms.timestamps_ms;
-                shared.get(timestamps_ms, make, Edges::size_bytes)
-            });
-            let of_floats = if column.values.iter().any(|value| is_signalling(*value)) {
-                // Without the staleness markers indices are the series' own.
-                times_left.clear();
-                values_left.clear();
-                for (t, value) in column.timestamps_ms.iter().zip(&column.values) {
-                    if !is_absent(*value) {
-                        times_left.push(*t);
-                        values_left.push(quiet(*value));
-                    }
-                }
-                None
-            } else {
-                Some(shared.get(&column.timestamps_ms, make, Edges::size_bytes))
-            };
-            let starts = starts.then(|| starts_of(&mut column));
-            let (of_values, of_histograms) = starts.unwrap_or_default();
-            let own_edges;
-            let (timestamps_ms, values, edges): (&[i64], &[f64], &Edges) =
-                if let Some(edges) = &of_floats {
-                    (&column.timestamps_ms, &column.values, edges)
-                } else {
-                    own_edges = make(&times_left);
-                    (&times_left, &values_left, &own_edges)
-                };
-            self.counts.windows(edges, true);
-            if let Some(edges) = &histogram_edges {
-                self.counts.windows(edges, true);
-            }
-            sink(&Windows {
-                labels: selection.labels(index),
-                drop_name: false,
-                timestamps_ms,
-                values,
-                edges,
-                starts: of_values.as_ref(),
-                histograms: histogram_edges.as_ref().map(|edges| HistogramWindows {
-                    timestamps_ms: &column.histograms.timestamps_ms,
-                    values: &column.histograms.values,
-                    edges,
-                    starts: of_histograms.as_ref(),
-                }),
-            })?;
-            if transient {
-                self.arena.forget_since(mark);
-            }
-            self.limits.release(held);
+        Ok(Reading {
+            selected: self.select(selector, range)?,
+            selector,
+            steps,
+            times,
+            range_ms,
+            range,
+            starts,
+            shared: Shared::new(&self.limits),
+            memory: self.limits.held(),
+            has_histograms: false,
+            column: Column::default(),
+            timestamps_ms: Vec::new(),
+            values: Vec::new(),
+        })
+    }
+
+    /// Reads a series and gives it with its windows to `sink`.
+    fn read_windows(
+        &mut self,
+        reading: &mut Reading<'_>,
+        index: usize,
+        sink: &mut WindowSink<'_>,
+    ) -> Result<(), QueryError> {
+        let selected = reading.selected.clone();
+        let Reading {
+            selector,
+            steps,
+            times,
+            range_ms,
+            range,
+            starts,
+            shared,
+            has_histograms,
+            column,
+            memory,
+            timestamps_ms: times_left,
+            values: values_left,
+            ..
+        } = reading;
+        self.read(
+            &selected.selection,
+            index,
+            selector,
+            *range,
+            has_histograms,
+            column,
+        )?;
+        let held = held(column);
+        if held == 0 {
+            return Ok(());
         }
+        memory.set(size_bytes(column));
+        self.limits.hold(held)?;
+        let mark = self.arena.mark();
+        let make = |timestamps: &[i64]| Edges::new(timestamps, *times, *range_ms, steps);
+        let histogram_edges = (!column.histograms.is_empty()).then(|| {
+            let timestamps_ms = &column.histograms.timestamps_ms;
+            shared.get(timestamps_ms, make, Edges::size_bytes)
+        });
+        let of_floats = if column.values.iter().any(|value| is_signalling(*value)) {
+            // Without the staleness markers indices are the series' own.
+            times_left.clear();
+            values_left.clear();
+            for (t, value) in column.timestamps_ms.iter().zip(&column.values) {
+                if !is_absent(*value) {
+                    times_left.push(*t);
+                    values_left.push(quiet(*value));
+                }
+            }
+            None
+        } else {
+            Some(shared.get(&column.timestamps_ms, make, Edges::size_bytes))
+        };
+        let starts = starts.then(|| starts_of(column));
+        let (of_values, of_histograms) = starts.unwrap_or_default();
+        let own_edges;
+        let (timestamps_ms, values, edges): (&[i64], &[f64], &Edges) =
+            if let Some(edges) = &of_floats {
+                (&column.timestamps_ms, &column.values, edges)
+            } else {
+                own_edges = make(times_left);
+                (times_left, values_left, &own_edges)
+            };
+        self.counts.windows(edges, true);
+        if let Some(edges) = &histogram_edges {
+            self.counts.windows(edges, true);
+        }
+        sink(&Windows {
+            key: selected.key(index),
+            drop_name: false,
+            timestamps_ms,
+            values,
+            edges,
+            starts: of_values.as_ref(),
+            histograms: histogram_edges.as_ref().map(|edges| HistogramWindows {
+                timestamps_ms: &column.histograms.timestamps_ms,
+                values: &column.histograms.values,
+                edges,
+                starts: of_histograms.as_ref(),
+            }),
+        })?;
+        if self.transient {
+            self.arena.forget_since(mark);
+        }
+        self.limits.release(held);
         Ok(())
     }
 
@@ -299,7 +332,7 @@ impl Evaluator<'_> {
                 self.counts.windows(edges, false);
             }
             sink(&Windows {
-                labels: &meta.labels,
+                key: Key::Labels(&meta.labels),
                 drop_name: meta.drop_name,
                 timestamps_ms,
                 values,
@@ -406,9 +439,9 @@ impl Evaluator<'_> {
                 return Ok(());
             }
             let labels = if windows.drop_name && delayed_names {
-                windows.labels.without(describes_metric)
+                windows.key.labels().without(describes_metric)
             } else {
-                windows.labels.clone()
+                windows.key.labels().clone()
             };
             all.push(Series {
                 labels,
@@ -419,6 +452,139 @@ impl Evaluator<'_> {
         })?;
         all.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(all)
+    }
+}
+
+/// A range selector being read.
+struct Reading<'p> {
+    selected: Arc<Selected>,
+    selector: &'p SelectorPlan,
+    steps: &'p Steps,
+    times: Times,
+    range_ms: i64,
+    /// What is read of each series.
+    range: TimeRange,
+    starts: bool,
+    shared: Shared<Edges>,
+    has_histograms: bool,
+    column: Column,
+    /// What the column takes.
+    memory: Held,
+    timestamps_ms: Vec<i64>,
+    values: Vec<f64>,
+}
+
+/// Makes rows of windows and passes them on.
+struct WindowRows<'p, 's> {
+    plan: &'p WindowPlan,
+    params: &'p [Vec<f64>],
+    steps: &'p Steps,
+    /// The function drops names.
+    drops: bool,
+    out: Vec<f64>,
+    notes: Notes,
+    any_window: bool,
+    arena: Arena,
+    /// A metric that was said to be no counter.
+    not_counter: Option<String>,
+    sink: &'p mut Sink<'s>,
+}
+
+impl WindowRows<'_, '_> {
+    /// Whether a row takes nothing but its floats: no remark can come of making it, and no error.
+    fn are_plain(&self) -> bool {
+        let in_range = |q: &f64| (0.0..=1.0).contains(q);
+        self.plan.source.extension().is_none()
+            && match self.plan.function {
+                Window::DoubleExponentialSmoothing => {
+                    check_params(self.plan.function, self.params).is_ok()
+                }
+                Window::Quantile => self.params[0].iter().all(in_range),
+                _ => true,
+            }
+    }
+
+    fn take(&mut self, windows: &Windows<'_>) -> Result<(), QueryError> {
+        if windows.is_empty() {
+            return Ok(());
+        }
+        let plan = self.plan;
+        if !self.any_window {
+            self.any_window = true;
+            check_params(plan.function, self.params)?;
+        }
+        let edges = windows.edges;
+        if plan.function == Window::Quantile {
+            note_quantiles(plan, self.params, edges, &mut self.notes);
+        }
+        let input = Input {
+            timestamps_ms: windows.timestamps_ms,
+            values: windows.values,
+            edges,
+            steps: self.steps,
+            times: plan.source.times(),
+            range_ms: plan.source.range_ms(),
+            starts: windows.starts,
+            params: self.params,
+        };
+        let mut out = std::mem::take(&mut self.out);
+        match plan.source.extension() {
+            Some(extension) => {
+                kernels::run_extended(plan.function, extension, &input, &mut out);
+            }
+            None => kernels::run(plan.function, &input, &mut out),
+        }
+        if let Some(histograms) = &windows.histograms {
+            let mut remarks = Remarks {
+                metric: windows.key.metric_name(),
+                span: plan.first_span,
+                notes: &mut self.notes,
+            };
+            let (function, remarks, arena) = (plan.function, &mut remarks, &self.arena);
+            match plan.source.extension() {
+                None => {
+                    kernels::run_mixed(function, &input, histograms, arena, remarks, &mut out)?;
+                }
+                Some(extension) => kernels::run_mixed_extended(
+                    function, extension, &input, histograms, arena, remarks, &mut out,
+                )?,
+            }
+        }
+        if matches!(plan.function, Window::Rate | Window::Increase) {
+            let overlaps = windows.overlaps();
+            if overlaps > 0 {
+                let name = windows.key.metric_name();
+                self.notes
+                    .add(Annotation::start_overlap(name, plan.first_span, overlaps));
+            }
+        }
+        let mut passed = Ok(());
+        if out.iter().any(|value| !is_absent(*value)) {
+            let has_float = windows.histograms.is_none() || kernels::has_float(&out);
+            passed = self.pass_on(windows.key, windows.drop_name, has_float, &mut out);
+        }
+        self.out = out;
+        passed
+    }
+
+    /// Passes on a row that has something in it.
+    fn pass_on(
+        &mut self,
+        key: Key<'_>,
+        drop_name: bool,
+        has_float: bool,
+        out: &mut [f64],
+    ) -> Result<(), QueryError> {
+        if matches!(self.plan.function, Window::Rate | Window::Increase) && has_float {
+            let name = key.metric_name();
+            let noted = self.not_counter.as_deref() == Some(name);
+            if !noted && !name.is_empty() && !looks_like_counter(name) {
+                let span = self.plan.source_span;
+                self.notes.add(Annotation::possible_non_counter(name, span));
+                self.not_counter = Some(name.to_owned());
+            }
+        }
+        (self.sink)(key, drop_name || self.drops, out)
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use barograph_model::{Labels, TimeRange};
+use barograph_model::TimeRange;
 use croaring::Bitmap;
 
 use crate::block::{Damaged, INDEX_MAGIC, section};
@@ -180,17 +180,6 @@ impl BlockIndex {
 }
 
 impl IndexView<'_> {
-    /// The labels of a series.
-    pub(crate) fn labels(&self, series: u32) -> Result<Labels, Damaged> {
-        let mut reader = Reader::new(self.item(section::SERIES, series)?);
-        let list = self.read_pairs(&mut reader)?;
-        let mut pairs = Vec::with_capacity(list.len());
-        for pair in list {
-            pairs.push(self.pair(pair)?);
-        }
-        Ok(Labels::from_sorted(pairs.into_iter()))
-    }
-
     /// Verifies the checksum of every section.
     pub(crate) fn verify(&self) -> Result<(), Damaged> {
         let there = |id: &u32| *id <= REQUIRED_SECTIONS || self.has_section(*id);
@@ -213,15 +202,17 @@ impl IndexView<'_> {
         self.count(section::PAIRS)
     }
 
-    /// The numbers of the pairs of a series, ascending.
-    pub(crate) fn pairs_of_series(&self, series: u32) -> Result<Vec<u32>, Damaged> {
-        self.read_pairs(&mut Reader::new(self.item(section::SERIES, series)?))
+    /// The numbers of the pairs of a series, ascending, in place of what `pairs` holds.
+    pub(crate) fn pairs_of_series(&self, series: u32, pairs: &mut Vec<u32>) -> Result<(), Damaged> {
+        pairs.clear();
+        let mut reader = Reader::new(self.item(section::SERIES, series)?);
+        self.read_pairs(&mut reader, |pair| pairs.push(pair))
     }
 
     /// The pages of a series.
     pub(crate) fn pages(&self, series: u32) -> Result<Pages<'_>, Damaged> {
         let mut reader = Reader::new(self.item(section::SERIES, series)?);
-        self.read_pairs(&mut reader)?;
+        self.read_pairs(&mut reader, |_| {})?;
         let base = self.index.sections[section::SERIES as usize - 1].offset as u64;
         let left = reader.varint().map_err(|e| in_index(base, e))?;
         Ok(Pages { reader, left, base })
@@ -498,19 +489,22 @@ impl IndexView<'_> {
         })
     }
 
-    fn read_pairs(&self, reader: &mut Reader<'_>) -> Result<Vec<u32>, Damaged> {
+    fn read_pairs(
+        &self,
+        reader: &mut Reader<'_>,
+        mut take: impl FnMut(u32),
+    ) -> Result<(), Damaged> {
         let mut read = || {
             let count = reader.count(1)?;
-            let mut pairs = Vec::with_capacity(count);
             let mut last = 0u32;
             for _ in 0..count {
                 let step = reader.varint_u32()?;
                 last = last
                     .checked_add(step)
                     .ok_or_else(|| reader.fail("a pair number beyond 32 bits"))?;
-                pairs.push(last);
+                take(last);
             }
-            Ok(pairs)
+            Ok(())
         };
         read().map_err(|e: Malformed| self.damage(section::SERIES, e))
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use barograph_model::{Labels, Matcher, TimeRange};
+use barograph_model::{Matcher, TimeRange};
 
 use crate::assemble::{Assembly, ColumnKey};
 use crate::block::index::{BlockIndex, ColumnRef, IndexView, PageRef, Pages, Pin};
@@ -23,6 +23,7 @@ use crate::error::{OpenError, ReadError, SelectError};
 use crate::layout::Layout;
 use crate::map::{Held, Region};
 use crate::page::{codec, timestamps};
+use crate::pairs::{List, Pairs};
 use crate::select;
 use crate::view::{StoredBlock, View};
 
@@ -217,8 +218,11 @@ impl Block {
         number: u32,
         matchers: &[Matcher],
         range: TimeRange,
-    ) -> Result<Vec<(Labels, BlockSeries)>, SelectError> {
+        pairs: &mut Pairs,
+    ) -> Result<Vec<(List, BlockSeries)>, SelectError> {
         let mut found = Vec::new();
+        let mut source = pairs.begin_source();
+        let mut ids = Vec::new();
         let mut select = || {
             let index = self.index.view();
             let set = select::select(&index, matchers)?;
@@ -230,7 +234,9 @@ impl Block {
                         block: number,
                         series,
                     };
-                    found.push((index.labels(series)?, at));
+                    index.pairs_of_series(series, &mut ids)?;
+                    let list = source.add(pairs, &ids, |pair| index.pair(pair))?;
+                    found.push((list, at));
                 }
             }
             Ok(())
@@ -542,7 +548,9 @@ impl Block {
 
     /// The numbers of the pairs of a series, ascending.
     pub(crate) fn pairs_of(&self, series: u32) -> Result<Vec<u32>, Damaged> {
-        self.index.view().pairs_of_series(series)
+        let mut pairs = Vec::new();
+        self.index.view().pairs_of_series(series, &mut pairs)?;
+        Ok(pairs)
     }
 
     /// Appends the samples of a series, or of one of its components, page by page; returns how many
