@@ -446,8 +446,8 @@ fn ingest_page(
                     Format::Text(dialect) => dialect,
                     Format::Protobuf => {
                         let wanted = protobuf::Wanted {
-                            native: settings.config.scrape_native_histograms,
-                            classic_too: settings.config.always_scrape_classic_histograms,
+                            native: settings.target.histograms.native,
+                            classic_too: settings.target.histograms.classic_too,
                             starts: settings.config.start_timestamps.is_read(),
                         };
                         rewritten = protobuf::rewrite(body, wanted).map_err(ScrapeError::Page)?;
@@ -466,8 +466,8 @@ fn ingest_page(
                     starts: &rewritten.starts,
                 };
                 let conversion = Conversion {
-                    histograms: settings.config.convert_classic_histograms_to_nhcb,
-                    keep_classic: settings.config.always_scrape_classic_histograms,
+                    histograms: settings.target.histograms.custom,
+                    keep_classic: settings.target.histograms.classic_too,
                     starts: settings.config.start_timestamps.is_read(),
                 };
                 if !conversion.concerns(page) {

@@ -14,6 +14,9 @@ const SCHEME: &str = "__scheme__";
 const METRICS_PATH: &str = "__metrics_path__";
 const SCRAPE_INTERVAL: &str = "__scrape_interval__";
 const SCRAPE_TIMEOUT: &str = "__scrape_timeout__";
+const CUSTOM_BUCKETS: &str = "__convert_classic_histograms_to_nhcb__";
+const CLASSIC_HISTOGRAMS: &str = "__always_scrape_classic_histograms__";
+const NATIVE_HISTOGRAMS: &str = "__scrape_native_histograms__";
 const UNIX_SOCKET: &str = "__unix_socket__";
 const PARAM_PREFIX: &str = "__param_";
 const META_PREFIX: &str = "__meta_";
@@ -34,6 +37,19 @@ pub(crate) struct Target {
     pub(crate) interval_ms: i64,
     /// Milliseconds a scrape may take.
     pub(crate) timeout_ms: i64,
+    /// Which histograms are stored.
+    pub(crate) histograms: Histograms,
+}
+
+/// Which histograms of a target are stored: as the job says, or relabelling for a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Histograms {
+    /// Native ones.
+    pub(crate) native: bool,
+    /// Classic ones, where there are native ones of the same name.
+    pub(crate) classic_too: bool,
+    /// Native ones of custom bounds, made of classic ones.
+    pub(crate) custom: bool,
 }
 
 /// Where a target is.
@@ -90,6 +106,13 @@ fn add_defaults(config: &ScrapeConfig, labels: &mut LabelsBuilder) {
     default(SCRAPE_TIMEOUT, &format_duration_ms(config.timeout_ms));
     default(METRICS_PATH, &config.metrics_path);
     default(SCHEME, &config.scheme);
+    for (name, value) in [
+        (CUSTOM_BUCKETS, config.convert_classic_histograms_to_nhcb),
+        (CLASSIC_HISTOGRAMS, config.always_scrape_classic_histograms),
+        (NATIVE_HISTOGRAMS, config.scrape_native_histograms),
+    ] {
+        default(name, if value { "true" } else { "false" });
+    }
     for (name, values) in &config.params {
         if let Some(value) = values.first() {
             default(&format!("{PARAM_PREFIX}{name}"), value);
@@ -124,6 +147,23 @@ fn check(
             labels.get(SCRAPE_INTERVAL)
         ));
     }
+    let histograms = Histograms {
+        custom: flag(
+            labels.get(CUSTOM_BUCKETS),
+            "convert classic histograms to nhcb",
+            config.convert_classic_histograms_to_nhcb,
+        )?,
+        classic_too: flag(
+            labels.get(CLASSIC_HISTOGRAMS),
+            "always scrape classic histograms",
+            config.always_scrape_classic_histograms,
+        )?,
+        native: flag(
+            labels.get(NATIVE_HISTOGRAMS),
+            "scrape native histograms",
+            config.scrape_native_histograms,
+        )?,
+    };
     labels.retain(|name, _| !name.starts_with(META_PREFIX));
     if labels.get(INSTANCE).is_empty() {
         labels.set(INSTANCE, &address);
@@ -136,7 +176,20 @@ fn check(
         endpoint: Endpoint { url, unix_socket },
         interval_ms,
         timeout_ms,
+        histograms,
     })
+}
+
+/// A truth value as Go reads it.
+fn flag(text: &str, what: &str, default: bool) -> Result<bool, String> {
+    match text {
+        "" => Ok(default),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!(
+            "error parsing {what}: {text:?} is neither true nor false"
+        )),
+    }
 }
 
 fn duration(labels: &LabelsBuilder, name: &str, what: &str) -> Result<i64, String> {
@@ -269,7 +322,7 @@ mod tests {
         );
         assert_eq!(
             target.discovered.to_string(),
-            r#"{__address__="h:1", __meta_x="1", __metrics_path__="/metrics", __param_module="a b", __scheme__="http", __scrape_interval__="1m", __scrape_timeout__="10s", env="t", job="job1"}"#
+            r#"{__address__="h:1", __always_scrape_classic_histograms__="false", __convert_classic_histograms_to_nhcb__="false", __meta_x="1", __metrics_path__="/metrics", __param_module="a b", __scheme__="http", __scrape_interval__="1m", __scrape_native_histograms__="false", __scrape_timeout__="10s", env="t", job="job1"}"#
         );
         assert_eq!((target.interval_ms, target.timeout_ms), (60_000, 10_000));
     }
@@ -297,7 +350,11 @@ mod tests {
             replace(ADDRESS, METRICS_PATH, "/probe"),
             replace(ADDRESS, SCRAPE_INTERVAL, "5s"),
             replace(ADDRESS, SCRAPE_TIMEOUT, "2s"),
+            replace(ADDRESS, CUSTOM_BUCKETS, "T"),
+            replace(ADDRESS, CLASSIC_HISTOGRAMS, "0"),
         ];
+        config.always_scrape_classic_histograms = true;
+        config.scrape_native_histograms = true;
         let target = active(&config, &[(ADDRESS, "shop.example")]);
         assert_eq!(
             target.labels.to_string(),
@@ -308,6 +365,12 @@ mod tests {
             "https://blackbox:9115/probe?module=a+b&module=c%26d&target=shop.example"
         );
         assert_eq!((target.interval_ms, target.timeout_ms), (5_000, 2_000));
+        let histograms = Histograms {
+            native: true,
+            classic_too: false,
+            custom: true,
+        };
+        assert_eq!(target.histograms, histograms);
     }
 
     #[test]
@@ -326,6 +389,10 @@ mod tests {
                 "error parsing scrape interval",
             ),
             (&[(ADDRESS, "h"), (SCRAPE_INTERVAL, "0s")], "cannot be 0"),
+            (
+                &[(ADDRESS, "h"), (NATIVE_HISTOGRAMS, "yes")],
+                "error parsing scrape native histograms",
+            ),
             (
                 &[(ADDRESS, "h"), (SCRAPE_INTERVAL, "1s")],
                 "cannot be greater",
