@@ -96,6 +96,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The next byte, which stays.
+    #[inline]
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
     /// Everything that is left.
     pub(crate) fn rest(&mut self) -> &'a [u8] {
         let rest = &self.bytes[self.at..];

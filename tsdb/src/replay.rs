@@ -185,7 +185,8 @@ impl<'a> Replay<'a> {
     fn operation(&mut self, kind: u8, body: &[u8]) -> Result<(), Malformed> {
         let mut reader = Reader::new(body);
         match kind {
-            kind::ROW => self.row(&mut reader),
+            kind::ROW => self.row(&mut reader, Track::decode_row),
+            kind::PLAIN_ROW => self.row(&mut reader, Track::decode_plain_row),
             kind::JOIN => {
                 let join = Join::read(&mut reader)?;
                 self.join(&join);
@@ -230,7 +231,11 @@ impl<'a> Replay<'a> {
         head.catalog_mut().raise_generation(counters.generation);
     }
 
-    fn row(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    fn row(
+        &mut self,
+        reader: &mut Reader<'_>,
+        decode: impl FnOnce(&mut Track, &mut Reader<'_>, &mut Row) -> Result<Logged, Malformed>,
+    ) -> Result<(), Malformed> {
         let track = reader.varint_u32()?;
         let Some((group, index)) = self.tracks.get(&track) else {
             self.outcome.rows_lost += 1;
@@ -240,7 +245,7 @@ impl<'a> Replay<'a> {
         let Some(track) = state.track_mut(*index) else {
             return Ok(());
         };
-        let number = match track.decode_row(reader, &mut self.row)? {
+        let number = match decode(track, reader, &mut self.row)? {
             Logged::Row { number } => number,
             Logged::Known => return Ok(()),
             Logged::Lost => {

@@ -13,6 +13,12 @@ pub(crate) struct Row {
     pub(crate) scales: Vec<u8>,
     /// Whether it is logged with whole values.
     pub(crate) key: bool,
+    /// Bit per position: its value differs from the last, or in a key row from +0.0.
+    pub(crate) changed: Vec<u64>,
+    /// Bit per change: the difference is that of the change before.
+    pub(crate) repeats: Vec<u64>,
+    /// The steps of the changes.
+    pub(crate) steps: Vec<u8>,
     pub(crate) count: usize,
 }
 
@@ -27,6 +33,7 @@ impl Row {
         self.scales.resize(positions, 0);
         self.count = 0;
         self.key = false;
+        self.changed.clear();
     }
 
     /// Sets a value; `false` where the position has one already.
@@ -75,13 +82,4 @@ pub(crate) fn ones(words: &[u64]) -> impl Iterator<Item = usize> + '_ {
             Some(index * 64 + bit)
         })
     })
-}
-
-/// Appends a bitmap of so many bytes.
-pub(crate) fn put_bitmap(out: &mut Vec<u8>, words: &[u64], bytes: usize) {
-    let start = out.len();
-    for word in words {
-        out.extend_from_slice(&word.to_le_bytes());
-    }
-    out.truncate(start + bytes);
 }

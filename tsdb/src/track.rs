@@ -5,15 +5,19 @@
 //! chunk. What a row changes is decided by its content alone, so replaying the log rebuilds the
 //! same state.
 
+mod row;
+
 use std::sync::Arc;
+
+pub(crate) use row::Logged;
 
 use crate::batch::SeriesRef;
 use crate::bytes::{Malformed, Reader, put_signed, put_varint};
 use crate::chunk::{self, Chunk, ChunkEntry};
 use crate::instants::Instants;
 use crate::page::slab::{Piece, Slab};
-use crate::page::token::{self, State, Step, VALUE_LIMIT_BYTES};
-use crate::row::{Row, ones, put_bitmap};
+use crate::page::token::{self, State, VALUE_LIMIT_BYTES};
+use crate::row::{Row, ones};
 
 /// Rows after which the open pages are sealed.
 pub(crate) const SEAL_ROWS: u32 = 120;
@@ -99,13 +103,12 @@ pub(crate) struct Track {
     /// Members whose state a checkpoint still owes (only while replaying).
     owed: usize,
     rows_since_key: u8,
+    /// Positions whose values the newest row changed, where it is a wide one and no key row.
+    changed: Vec<u64>,
     /// Positions it had when its last member left; 0 before.
     closed_positions: u32,
     members: Vec<Member>,
 }
-
-const FLAG_KEY: u8 = 1;
-const FLAG_ABSENT: u8 = 2;
 
 impl Track {
     /// A track without members whose rows count from `first_row`.
@@ -127,6 +130,7 @@ impl Track {
             sealed_from: first_row,
             owed: 0,
             rows_since_key: KEY_INTERVAL_ROWS,
+            changed: Vec::new(),
             closed_positions: 0,
             members: Vec::new(),
         }
@@ -214,6 +218,7 @@ impl Track {
             self.ids = Vec::new();
             self.members = Vec::new();
             self.timestamps_ms.clear();
+            self.changed = Vec::new();
         }
     }
 
@@ -264,96 +269,6 @@ impl Track {
         member.has_page().then_some((first, member.last_row))
     }
 
-    /// Encodes the log record's body for a row and notes in the row what applying it needs.
-    pub(crate) fn encode_row(&self, row: &mut Row, out: &mut Vec<u8>) {
-        row.key = self.rows_since_key >= KEY_INTERVAL_ROWS;
-        put_varint(out, u64::from(self.id));
-        put_varint(out, u64::from(self.next_row()));
-        put_signed(
-            out,
-            if row.key || self.last_ms == i64::MIN {
-                row.timestamp_ms
-            } else {
-                row.timestamp_ms.wrapping_sub(self.last_ms)
-            },
-        );
-        put_varint(out, row.positions as u64);
-        let all = row.count == row.positions;
-        let key = row.key || self.last_ms == i64::MIN;
-        out.push(if key { FLAG_KEY } else { 0 } | if all { 0 } else { FLAG_ABSENT });
-        row.key = key;
-        let bitmap_bytes = row.positions.div_ceil(8);
-        if !all {
-            put_bitmap(out, &row.present, bitmap_bytes);
-        }
-        let changed_at = out.len();
-        out.resize(changed_at + bitmap_bytes, 0);
-        for position in ones(&row.present) {
-            let bits = row.bits[position];
-            let mut state = match self.members.get(position) {
-                Some(member) if !key => member.wal_state(),
-                _ => State::default(),
-            };
-            if bits != state.last {
-                out[changed_at + position / 8] |= 1 << (position % 8);
-                token::put_value(out, &mut state, bits);
-            }
-            row.scales[position] = state.scale;
-        }
-    }
-
-    /// Decodes a logged row into `row`. `Ok(false)` where it is to be skipped: it is known
-    /// already, or a record before it was lost.
-    pub(crate) fn decode_row(
-        &mut self,
-        reader: &mut Reader<'_>,
-        row: &mut Row,
-    ) -> Result<Logged, Malformed> {
-        let number = reader.varint_u32()?;
-        let time = reader.signed()?;
-        let positions = reader.varint_u32()? as usize;
-        let flags = reader.u8()?;
-        let key = flags & FLAG_KEY != 0;
-        if number < self.next_row() {
-            return Ok(Logged::Known);
-        }
-        self.broken |= number > self.next_row();
-        if self.broken && !key {
-            return Ok(Logged::Lost);
-        }
-        let timestamp_ms = if key {
-            time
-        } else {
-            self.last_ms.wrapping_add(time)
-        };
-        let bitmap_bytes = positions.div_ceil(8);
-        let present = if flags & FLAG_ABSENT != 0 {
-            Some(reader.take(bitmap_bytes)?)
-        } else {
-            None
-        };
-        let changed = reader.take(bitmap_bytes)?;
-        row.reset(timestamp_ms, positions);
-        let bit = |bitmap: &[u8], at: usize| bitmap[at / 8] >> (at % 8) & 1 != 0;
-        for position in 0..positions {
-            if present.is_some_and(|present| !bit(present, position)) {
-                continue;
-            }
-            let mut state = match self.members.get(position) {
-                Some(member) if !key => member.wal_state(),
-                _ => State::default(),
-            };
-            if bit(changed, position) && token::next(reader, &mut state)? != Step::Value {
-                return Err(reader.fail("a step that is no value in a logged row"));
-            }
-            row.set(position, state.last);
-            row.scales[position] = state.scale;
-        }
-        row.key = key;
-        self.broken = false;
-        Ok(Logged::Row { number })
-    }
-
     /// Appends a row. Its instant is later than the newest.
     pub(crate) fn apply(&mut self, slab: &mut Slab, row: &Row) {
         let number = self.next_row();
@@ -361,6 +276,7 @@ impl Track {
         self.timestamps_ms.push(row.timestamp_ms);
         self.last_ms = row.timestamp_ms;
         self.rows_since_key = if row.key { 1 } else { self.rows_since_key + 1 };
+        row::note_changes(row, &mut self.changed);
         if self.ids.len() < row.positions {
             let missing = row.positions - self.ids.len();
             self.join(std::iter::repeat_n(DEAD, missing));
@@ -515,6 +431,8 @@ impl Track {
         let timestamps_ms: Vec<i64> = self.timestamps_ms.iter().collect();
         crate::page::timestamps::encode(&timestamps_ms, out);
         put_varint(out, self.ids.len() as u64);
+        put_varint(out, self.changed.len() as u64);
+        row::put_sparse(out, &self.changed);
     }
 
     /// Writes the state of the members at some positions.
@@ -570,6 +488,12 @@ impl Track {
             let missing = members - self.ids.len();
             self.join(std::iter::repeat_n(DEAD, missing));
         }
+        // Checkpoints of before there were such rows end here.
+        if !reader.is_at_end() {
+            let words = reader.count(1)?;
+            self.changed.clear();
+            row::read_sparse(reader, words, &mut self.changed)?;
+        }
         self.owed = members;
         self.broken = members > 0;
         Ok(())
@@ -601,7 +525,7 @@ impl Track {
         for at in first..first + members {
             let member = &mut self.members[at];
             member.last = reader.u64()?;
-            member.wal_scale = reader.u8()?.min(token::SCALE_LIMIT);
+            member.wal_scale = reader.u8()?.min(token::ORDER);
             let last_row = reader.u32()?;
             let start = reader.u16()?;
             if start == NOT_STARTED {
@@ -612,7 +536,7 @@ impl Track {
                 continue;
             }
             let pending = reader.varint_u32()? as u16;
-            let scale = reader.u8()?.min(token::SCALE_LIMIT);
+            let scale = reader.u8()?.min(token::ORDER);
             let length = reader.count(1)?;
             let stream = reader.take(length)?;
             let inside = last_row >= self.first_row
@@ -634,20 +558,6 @@ impl Track {
         self.rows_since_key = KEY_INTERVAL_ROWS - 1;
         Ok(())
     }
-}
-
-/// What a logged row turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Logged {
-    /// To be applied; this is its number.
-    Row {
-        /// Row number.
-        number: u32,
-    },
-    /// In the checkpoint already.
-    Known,
-    /// A record it depends on is lost.
-    Lost,
 }
 
 impl Member {

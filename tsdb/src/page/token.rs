@@ -1,9 +1,11 @@
 //! The value stream: how a series' next value is told from its last.
 //!
 //! One stream serves the log and the open pages. A value that is a decimal of few digits is a
-//! difference of integers at the stream's decimal scale; a repeated value is part of a run; the
-//! staleness marker is an event; everything else is its 64 bits. Every step checks that the value
-//! comes back with the same bits, so that −0, NaN payloads and infinities survive.
+//! difference of integers at the stream's decimal scale. A sum of such decimals is no decimal any
+//! more, but near one: it is that difference, and how many floats further on the value is. Floats of
+//! no such kind are the difference of their places in the order of all floats. A repeated value is
+//! part of a run; the staleness marker is an event; everything else is its 64 bits. Every step checks
+//! that the value comes back with the same bits, so that −0, NaN payloads and infinities survive.
 //!
 //! Bytes: a variable-length integer `u ≥ 1` is the difference `unzigzag(u − 1)`; a zero byte
 //! announces a control byte (the constants below).
@@ -19,8 +21,19 @@ const STALE: u8 = 202;
 const RESET: u8 = 203;
 const GAP: u8 = 204;
 const SCALE: u8 = 210;
+const LAST_SCALE: u8 = SCALE + ORDER;
 /// Largest decimal scale: ten to this power divides the integers.
-pub(crate) const SCALE_LIMIT: u8 = 9;
+const SCALE_LIMIT: u8 = 9;
+/// Scales from here on are those of decimals (less this) that values are near to.
+const NEAR: u8 = 10;
+/// The "scale" of differences in the order of floats, and the greatest there is.
+pub(crate) const ORDER: u8 = 20;
+/// A step that takes no more than what it would save is taken for the sake of those after it.
+const STEP_LIMIT_BYTES: usize = 10;
+/// A longer step makes another kind worth looking for.
+const LONG_STEP_BYTES: usize = 6;
+/// What it takes to say that the steps are of another kind from now on.
+const SWITCH_BYTES: usize = 2;
 
 /// Most bytes one value can take: a reset, a scale and ten bytes of difference.
 pub(crate) const VALUE_LIMIT_BYTES: usize = 14;
@@ -37,9 +50,13 @@ const SURE_LIMIT: f64 = 1_125_899_906_842_624.0;
 pub(crate) struct State {
     /// Bits of the last value; +0.0 at the start.
     pub(crate) last: u64,
-    /// Decimal scale of the differences.
+    /// Decimal scale of the differences, or one of the other kinds ([`NEAR`], [`ORDER`]).
     pub(crate) scale: u8,
 }
+
+/// The newest difference of a row's steps: where the next is the same, the log does not repeat it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Repeated(u64);
 
 /// One step of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,18 +92,72 @@ pub(crate) fn decimal(whole: i64, scale: u8) -> u64 {
     (whole as f64 / POWERS[usize::from(scale)]).to_bits()
 }
 
+/// The difference that leads to a value by a single integer, where there is one.
+#[inline]
+fn difference(state: State, bits: u64) -> Option<u64> {
+    if state.scale > SCALE_LIMIT {
+        return None;
+    }
+    let old = mantissa(state.last, state.scale)?;
+    let new = mantissa(bits, state.scale)?;
+    Some(zigzag(new - old) + 1)
+}
+
 /// Appends the step to a value other than the last.
 #[inline]
 pub(crate) fn put_value(out: &mut Vec<u8>, state: &mut State, bits: u64) {
-    if let (Some(old), Some(new)) = (
-        mantissa(state.last, state.scale),
-        mantissa(bits, state.scale),
-    ) {
-        put_varint(out, zigzag(new - old) + 1);
+    if let Some(unsigned) = difference(*state, bits) {
+        put_varint(out, unsigned);
         state.last = bits;
         return;
     }
     put_value_slow(out, state, bits);
+}
+
+/// As [`put_value`], among the steps of a row: appends nothing and says so where the difference is
+/// that of the step before.
+#[inline]
+pub(crate) fn put_or_repeat(
+    out: &mut Vec<u8>,
+    state: &mut State,
+    repeated: &mut Repeated,
+    bits: u64,
+) -> bool {
+    let Some(unsigned) = difference(*state, bits) else {
+        repeated.0 = 0;
+        put_value_slow(out, state, bits);
+        return false;
+    };
+    state.last = bits;
+    if unsigned == repeated.0 {
+        return true;
+    }
+    put_varint(out, unsigned);
+    repeated.0 = unsigned;
+    false
+}
+
+/// Reads what [`put_or_repeat`] appended; `is_repeated` is what it said.
+#[inline]
+pub(crate) fn next_or_repeat(
+    reader: &mut Reader<'_>,
+    state: &mut State,
+    repeated: &mut Repeated,
+    is_repeated: bool,
+) -> Result<Step, Malformed> {
+    if !is_repeated {
+        let plain = reader.peek().filter(|byte| *byte != 0);
+        if plain.is_none() || state.scale > SCALE_LIMIT {
+            repeated.0 = 0;
+            return next(reader, state);
+        }
+        repeated.0 = reader.varint()?;
+    }
+    if repeated.0 == 0 {
+        return Err(reader.fail("a repeated difference behind none"));
+    }
+    step(reader, state, repeated.0)?;
+    Ok(Step::Value)
 }
 
 /// Appends a first value, which may be the +0.0 that a stream starts from.
@@ -115,11 +186,7 @@ pub(crate) fn next(reader: &mut Reader<'_>, state: &mut State) -> Result<Step, M
     loop {
         let unsigned = reader.varint()?;
         if unsigned > 0 {
-            let Some(old) = mantissa(state.last, state.scale) else {
-                return Err(reader.fail("a difference from a value that is no decimal"));
-            };
-            let new = old.wrapping_add(unzigzag(unsigned - 1));
-            state.last = decimal(new, state.scale);
+            step(reader, state, unsigned)?;
             return Ok(Step::Value);
         }
         match reader.u8()? {
@@ -134,10 +201,32 @@ pub(crate) fn next(reader: &mut Reader<'_>, state: &mut State) -> Result<Step, M
             }
             RESET => state.last = 0,
             GAP => return reader.varint_u32().map(Step::Gap),
-            scale @ SCALE..=219 => state.scale = scale - SCALE,
+            scale @ SCALE..=LAST_SCALE => state.scale = scale - SCALE,
             _ => return Err(reader.fail("an unknown control byte")),
         }
     }
+}
+
+/// Takes a step of the state's kind.
+#[inline]
+fn step(reader: &mut Reader<'_>, state: &mut State, unsigned: u64) -> Result<(), Malformed> {
+    let by = unzigzag(unsigned.wrapping_sub(1));
+    if state.scale <= SCALE_LIMIT {
+        let Some(old) = mantissa(state.last, state.scale) else {
+            return Err(reader.fail("a difference from a value that is no decimal"));
+        };
+        state.last = decimal(old.wrapping_add(by), state.scale);
+    } else if state.scale < ORDER {
+        let scale = state.scale - NEAR;
+        let Some(old) = nearest(state.last, scale) else {
+            return Err(reader.fail("a difference from a value that is near no decimal"));
+        };
+        let base = place(decimal(old.wrapping_add(by), scale));
+        state.last = at_place(base.wrapping_add(unzigzag(reader.varint()?)));
+    } else {
+        state.last = at_place(place(state.last).wrapping_add(by));
+    }
+    Ok(())
 }
 
 /// Reads a stream in stretches: the integer that differences add to stays one, instead of being
@@ -178,6 +267,9 @@ impl<'a> Decoder<'a> {
 
     /// Appends the values of at most `limit` differences; tells how many there were.
     pub(crate) fn take(&mut self, limit: usize, values: &mut Vec<f64>) -> Result<usize, Malformed> {
+        if self.state.scale > SCALE_LIMIT {
+            return Ok(0);
+        }
         let base = values.len();
         // A difference takes a byte at least.
         let limit = limit.min(self.bytes.len() - self.at);
@@ -193,7 +285,7 @@ impl<'a> Decoder<'a> {
         Ok(count)
     }
 
-    /// Reads the step that is next and no difference, where there is one.
+    /// Reads the step that is next and no difference of decimals, where there is one.
     pub(crate) fn control(&mut self) -> Result<Step, Malformed> {
         let mut reader = Reader::new(&self.bytes[self.at..]);
         let before = self.state;
@@ -214,7 +306,9 @@ impl<'a> Decoder<'a> {
         slots: impl Iterator<Item = T>,
         mut put: impl FnMut(i64, T),
     ) -> Result<usize, Malformed> {
-        if self.bytes.get(self.at).is_none_or(|byte| *byte == 0) {
+        // Steps of the other kinds are read one by one.
+        let is_other = self.state.scale > SCALE_LIMIT;
+        if is_other || self.bytes.get(self.at).is_none_or(|byte| *byte == 0) {
             return Ok(0);
         }
         let known = self
@@ -286,11 +380,89 @@ fn is_no_decimal(bits: u64) -> bool {
     mantissa(bits, scale).is_none() && mantissa(bits, next).is_none()
 }
 
+/// The integer nearest to `bits` times ten to the `scale`.
+fn nearest(bits: u64, scale: u8) -> Option<i64> {
+    let scaled = f64::from_bits(bits) * POWERS[usize::from(scale)];
+    let whole = (scaled + 0.5f64.copysign(scaled)) as i64;
+    (scaled.abs() < EXACT_LIMIT).then_some(whole)
+}
+
+/// The place of a float in the order of all floats.
+fn place(bits: u64) -> i64 {
+    let signed = bits as i64;
+    signed ^ ((signed >> 63) as u64 >> 1) as i64
+}
+
+/// The float at a place.
+fn at_place(place: i64) -> u64 {
+    (place ^ ((place >> 63) as u64 >> 1) as i64) as u64
+}
+
+fn varint_bytes(value: u64) -> usize {
+    (70 - (value | 1).leading_zeros() as usize) / 7
+}
+
+/// A step to a value near a decimal: the two integers, and how many bytes they take.
+fn near_step(last: u64, bits: u64, scale: u8) -> Option<(u64, u64, usize)> {
+    let (old, new) = (nearest(last, scale)?, nearest(bits, scale)?);
+    let unsigned = zigzag(new - old) + 1;
+    let further = zigzag(place(bits).wrapping_sub(place(decimal(new, scale))));
+    let length = varint_bytes(unsigned) + varint_bytes(further);
+    Some((unsigned, further, length))
+}
+
+/// A step in the order of floats, and how many bytes it takes.
+fn order_step(last: u64, bits: u64) -> Option<(u64, usize)> {
+    let unsigned = zigzag(place(bits).wrapping_sub(place(last))).checked_add(1)?;
+    Some((unsigned, varint_bytes(unsigned)))
+}
+
+/// Appends a step of the state's kind, where that is none of decimals and it is at most so long.
+fn put_other(out: &mut Vec<u8>, state: &mut State, bits: u64, limit_bytes: usize) -> bool {
+    if state.scale <= SCALE_LIMIT {
+        return false;
+    }
+    if state.scale < ORDER {
+        match near_step(state.last, bits, state.scale - NEAR) {
+            Some((unsigned, further, length)) if length <= limit_bytes => {
+                put_varint(out, unsigned);
+                put_varint(out, further);
+            }
+            _ => return false,
+        }
+    } else {
+        match order_step(state.last, bits) {
+            Some((unsigned, length)) if length <= limit_bytes => put_varint(out, unsigned),
+            _ => return false,
+        }
+    }
+    state.last = bits;
+    true
+}
+
+/// The kind of step that is shortest to a value that is no decimal, and how long it is, with what it
+/// takes to say so.
+fn best_other(state: State, bits: u64) -> Option<(u8, usize)> {
+    let near = (0..=SCALE_LIMIT).filter_map(|scale| {
+        let (_, _, length) = near_step(state.last, bits, scale)?;
+        Some((NEAR + scale, length))
+    });
+    let order = order_step(state.last, bits).map(|(_, length)| (ORDER, length));
+    let whole = near.chain(order).map(|(scale, length)| {
+        let is_other = scale != state.scale;
+        (scale, length + SWITCH_BYTES * usize::from(is_other))
+    });
+    whole.min_by_key(|(_, length)| *length)
+}
+
 #[cold]
 fn put_value_slow(out: &mut Vec<u8>, state: &mut State, bits: u64) {
     if bits == STALE_NAN_BITS {
         out.extend_from_slice(&[0, STALE]);
         state.last = bits;
+        return;
+    }
+    if put_other(out, state, bits, LONG_STEP_BYTES) {
         return;
     }
     let exact = if is_no_decimal(bits) {
@@ -299,6 +471,16 @@ fn put_value_slow(out: &mut Vec<u8>, state: &mut State, bits: u64) {
         least_scale(bits)
     };
     let Some(least) = exact else {
+        let other = best_other(*state, bits).filter(|(_, length)| *length <= STEP_LIMIT_BYTES);
+        if let Some((scale, _)) = other {
+            if scale != state.scale {
+                out.extend_from_slice(&[0, SCALE + scale]);
+                state.scale = scale;
+            }
+            if put_other(out, state, bits, STEP_LIMIT_BYTES) {
+                return;
+            }
+        }
         out.extend_from_slice(&[0, RAW]);
         out.extend_from_slice(&bits.to_le_bytes());
         state.last = bits;
@@ -419,6 +601,73 @@ mod tests {
         #[test]
         fn any_bits_survive(values in prop::collection::vec(any::<u64>(), 0..50)) {
             check(&values);
+        }
+
+        #[test]
+        fn sums_of_decimals_survive_and_are_short(
+            parts in prop::collection::vec((0i32..1_000_000, 3u8..9), 20..50),
+        ) {
+            let mut sum = 0.0f64;
+            let scale = parts[0].1;
+            let mut bits = Vec::new();
+            for (part, _) in parts {
+                sum += f64::from_bits(decimal(i64::from(part), scale));
+                bits.push(sum.to_bits());
+            }
+            check(&bits);
+            let (mut out, mut state) = (Vec::new(), State::default());
+            for value in &bits {
+                put_value(&mut out, &mut state, *value);
+            }
+            prop_assert!(out.len() < bits.len() * 6 + 20, "{} bytes", out.len());
+        }
+
+        #[test]
+        fn close_floats_survive(
+            first in any::<u64>(),
+            steps in prop::collection::vec(-10_000i64..10_000, 0..50),
+        ) {
+            let mut at = place(first);
+            let bits: Vec<u64> = steps
+                .iter()
+                .map(|step| {
+                    at = at.wrapping_add(*step);
+                    at_place(at)
+                })
+                .collect();
+            check(&bits);
+        }
+
+        #[test]
+        fn rows_survive(
+            values in prop::collection::vec((any::<u64>(), any::<i16>(), 0u8..5), 0..100),
+        ) {
+            // What the positions had, and what they get.
+            let pairs: Vec<(u64, u64)> = values
+                .iter()
+                .map(|(bits, by, kind)| match kind {
+                    0 => (*bits, bits.rotate_left(7)),
+                    1 => (*bits, STALE_NAN_BITS),
+                    2 => (decimal(i64::from(*by), 2), decimal(i64::from(*by) + 5, 2)),
+                    3 => (decimal(i64::from(*by), 0), decimal(i64::from(*by) + 5, 0)),
+                    _ => (*bits, bits.wrapping_add(*by as u64)),
+                })
+                .collect();
+            let (mut out, mut repeated) = (Vec::new(), Repeated::default());
+            let mut told = Vec::new();
+            for (last, bits) in &pairs {
+                let mut state = State { last: *last, scale: 0 };
+                told.push(put_or_repeat(&mut out, &mut state, &mut repeated, *bits));
+                prop_assert_eq!(state.last, *bits);
+            }
+            let (mut reader, mut repeated) = (Reader::new(&out), Repeated::default());
+            for ((last, bits), told) in pairs.iter().zip(told) {
+                let mut state = State { last: *last, scale: 0 };
+                let step = next_or_repeat(&mut reader, &mut state, &mut repeated, told);
+                prop_assert_eq!(step, Ok(Step::Value));
+                prop_assert_eq!(state.last, *bits);
+            }
+            prop_assert!(reader.is_at_end());
         }
 
         #[test]

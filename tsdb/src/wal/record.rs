@@ -20,8 +20,8 @@ pub(crate) const RECORD_LIMIT_BYTES: usize = 1 << 30;
 pub(crate) mod kind {
     /// Series join a track.
     pub(crate) const JOIN: u8 = 1;
-    /// A row of a track.
-    pub(crate) const ROW: u8 = 2;
+    /// A row of a track with plain bitmaps, as it was written first.
+    pub(crate) const PLAIN_ROW: u8 = 2;
     /// The open rows of a track become a chunk.
     pub(crate) const SEAL: u8 = 3;
     /// A place where reading can resume.
@@ -42,8 +42,10 @@ pub(crate) mod kind {
     pub(crate) const FAMILIES: u8 = 11;
     /// Samples out of order.
     pub(crate) const LATE: u8 = 12;
+    /// A row of a track.
+    pub(crate) const ROW: u8 = 13;
     /// The greatest kind there is.
-    pub(crate) const LAST: u8 = LATE;
+    pub(crate) const LAST: u8 = ROW;
 }
 
 /// Bytes that begin a marker's body.
