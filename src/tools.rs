@@ -16,7 +16,7 @@ pub(crate) fn parse_time_ms(text: &str) -> Option<i64> {
     }
 }
 
-pub(crate) use query::{Format, Pictures, Query, Question, Source, run as query};
-pub(crate) use storage::{Storage, run as storage};
+pub(crate) use query::{Format, Pictures, Query, Question, Source, ask_server, run as query};
+pub(crate) use storage::{Backfill, Storage, Target, run as storage};
 pub(crate) use test_promql::{PromqlTest, run as test_promql};
 pub(crate) use test_rules::{RulesTest, run as test_rules};

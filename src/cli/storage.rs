@@ -2,18 +2,18 @@
 
 use std::path::PathBuf;
 
-use barograph_model::{Matcher, TimeRange};
+use barograph_model::{Clock, Matcher, SystemClock, TimeRange};
 use barograph_query::parse_selector;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::Invocation;
-use crate::tools::Storage;
+use crate::tools::{Backfill, Storage, Target};
 
 /// Where the data is when nobody says.
 const DEFAULT_PATH: &str = "data/";
 
 /// `tsdb list`, `analyze`, `dump`, `dump-openmetrics`, `verify`, `export` and
-/// `create-blocks-from openmetrics`.
+/// `create-blocks-from`.
 pub(super) fn command() -> Command {
     let path = || {
         Arg::new("path")
@@ -122,36 +122,11 @@ pub(super) fn command() -> Command {
                 .value_name("OUT")
                 .help("Where the blocks go"),
         );
-    let open_metrics = Command::new("openmetrics")
-        .about("Writes the samples of an OpenMetrics text as blocks that both read")
-        .arg(human())
-        .arg(
-            Arg::new("quiet")
-                .short('q')
-                .long("quiet")
-                .help("Do not list the blocks")
-                .action(ArgAction::SetTrue),
-        )
-        .arg(
-            Arg::new("label")
-                .long("label")
-                .value_name("NAME=VALUE")
-                .help("A label for every series; may be repeated")
-                .action(ArgAction::Append),
-        )
-        .arg(
-            Arg::new("max-block-duration")
-                .long("max-block-duration")
-                .value_name("DURATION")
-                .help("Longest span of a block")
-                .hide(true),
-        )
-        .arg(Arg::new("input").required(true).value_name("FILE"))
-        .arg(path());
     let create = Command::new("create-blocks-from")
-        .about("Writes blocks from other formats")
+        .about("Writes blocks from other formats, or of what rules yield")
         .subcommand_required(true)
-        .subcommand(open_metrics);
+        .subcommand(open_metrics(human(), path()))
+        .subcommand(rules(human()));
     Command::new("tsdb")
         .about(
             "Looks into data directories, of Barograph and of Prometheus; a server may run on them",
@@ -166,6 +141,100 @@ pub(super) fn command() -> Command {
             export,
             create,
         ])
+}
+
+/// What both ways to create blocks know.
+fn creating(command: Command, human: Arg) -> Command {
+    command
+        .arg(human)
+        .arg(
+            Arg::new("quiet")
+                .short('q')
+                .long("quiet")
+                .help("Do not list the blocks")
+                .action(ArgAction::SetTrue),
+        )
+        .arg(
+            Arg::new("format")
+                .long("format")
+                .value_parser(["barograph", "prometheus"])
+                .default_value("barograph")
+                .help(
+                    "Whose blocks: ours, into a data directory without a server, or Prometheus's",
+                ),
+        )
+}
+
+fn open_metrics(human: Arg, path: Arg) -> Command {
+    creating(Command::new("openmetrics"), human)
+        .about("Writes the samples of an OpenMetrics text as blocks")
+        .arg(
+            Arg::new("label")
+                .long("label")
+                .value_name("NAME=VALUE")
+                .help("A label for every series; may be repeated")
+                .action(ArgAction::Append),
+        )
+        .arg(
+            Arg::new("max-block-duration")
+                .long("max-block-duration")
+                .value_name("DURATION")
+                .help("Longest span of a block of Prometheus")
+                .hide(true),
+        )
+        .arg(Arg::new("input").required(true).value_name("FILE"))
+        .arg(path)
+}
+
+fn rules(human: Arg) -> Command {
+    let option = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).help(help)
+    };
+    let create = creating(Command::new("rules"), human);
+    create
+        .about("Evaluates recording rules over past time and writes what they yield as blocks")
+        .arg(
+            option("url", "URL", "The server that has the data")
+                .default_value("http://localhost:9090"),
+        )
+        .arg(
+            option(
+                "header",
+                "NAME: VALUE",
+                "A header for requests to it; may be repeated",
+            )
+            .action(ArgAction::Append),
+        )
+        .arg(
+            option(
+                "start",
+                "TIME",
+                "From this time on: seconds since 1970 or RFC 3339",
+            )
+            .required(true),
+        )
+        .arg(option(
+            "end",
+            "TIME",
+            "Up to this time; 3 hours ago without it",
+        ))
+        .arg(option("output-dir", "DIRECTORY", "Where the blocks go").default_value(DEFAULT_PATH))
+        .arg(
+            option(
+                "eval-interval",
+                "DURATION",
+                "Between two evaluations, for groups that do not say",
+            )
+            .default_value("60s"),
+        )
+        .arg(
+            Arg::new("files")
+                .required(true)
+                .value_name("RULE-FILE")
+                .help("Files with recording rules; alerting rules are left out")
+                .action(ArgAction::Append)
+                .num_args(1..),
+        )
 }
 
 /// What a command line of `tsdb` asks for.
@@ -218,9 +287,26 @@ pub(super) fn parse(tsdb: &ArgMatches) -> Result<Invocation, String> {
 }
 
 fn create(matches: &ArgMatches) -> Result<Storage, String> {
-    let Some((_, matches)) = matches.subcommand() else {
-        return Err("create-blocks-from: from what? openmetrics".to_owned());
+    let Some((from, matches)) = matches.subcommand() else {
+        return Err("create-blocks-from: from what? openmetrics or rules".to_owned());
     };
+    let target = |path: &str, longest_ms: i64| Target {
+        path: text(matches, path).unwrap_or_default().into(),
+        prometheus: text(matches, "format").as_deref() == Some("prometheus"),
+        longest_ms,
+    };
+    let (human, quiet) = (
+        matches.get_flag("human-readable"),
+        matches.get_flag("quiet"),
+    );
+    if from == "rules" {
+        return Ok(Storage::CreateFromRules {
+            asked: backfill(matches)?,
+            target: target("output-dir", 0),
+            human,
+            quiet,
+        });
+    }
     let mut labels = Vec::new();
     for label in matches.get_many::<String>("label").into_iter().flatten() {
         let (name, value) = label
@@ -228,19 +314,48 @@ fn create(matches: &ArgMatches) -> Result<Storage, String> {
             .ok_or_else(|| format!("--label={label}: want NAME=VALUE"))?;
         labels.push((name.to_owned(), value.to_owned()));
     }
-    let span_ms = match text(matches, "max-block-duration") {
-        Some(text) => barograph_model::duration::parse_duration_ms(&text)
-            .map_err(|error| format!("--max-block-duration={text}: {error}"))?,
-        None => 0,
-    };
+    let longest_ms = duration(matches, "max-block-duration")?;
     Ok(Storage::CreateFromOpenMetrics {
         input: text(matches, "input").unwrap_or_default().into(),
-        out: text(matches, "path").unwrap_or_default().into(),
+        target: target("path", longest_ms.unwrap_or_default()),
         labels,
-        span_ms,
-        human: matches.get_flag("human-readable"),
-        quiet: matches.get_flag("quiet"),
+        human,
+        quiet,
     })
+}
+
+/// Where nobody says: Prometheus keeps so much in its head, whose blocks come later.
+const END_BEFORE_NOW_MS: i64 = 3 * 3_600_000;
+
+fn backfill(matches: &ArgMatches) -> Result<Backfill, String> {
+    let time = |name: &str| {
+        let read = |text: String| {
+            crate::tools::parse_time_ms(&text).ok_or_else(|| {
+                format!(
+                    "--{name}={text}: no time: write seconds since 1970 or 2006-01-02T15:04:05Z"
+                )
+            })
+        };
+        text(matches, name).map(read).transpose()
+    };
+    let texts = |name: &str| matches.get_many::<String>(name).into_iter().flatten();
+    let url = text(matches, "url").unwrap_or_default();
+    Ok(Backfill {
+        files: texts("files").map(PathBuf::from).collect(),
+        url: url.trim_end_matches('/').to_owned(),
+        headers: texts("header").cloned().collect(),
+        start_ms: time("start")?.unwrap_or_default(),
+        end_ms: time("end")?.unwrap_or_else(|| SystemClock.now_ms() - END_BEFORE_NOW_MS),
+        interval_ms: duration(matches, "eval-interval")?.unwrap_or_default(),
+    })
+}
+
+fn duration(matches: &ArgMatches, id: &str) -> Result<Option<i64>, String> {
+    let read = |text: String| {
+        barograph_model::duration::parse_duration_ms(&text)
+            .map_err(|error| format!("--{id}={text}: {error}"))
+    };
+    text(matches, id).map(read).transpose()
 }
 
 fn text(matches: &ArgMatches, id: &str) -> Option<String> {

@@ -150,6 +150,20 @@ pub(crate) fn run(query: &Query) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// The data of a server's reply, and its warnings and infos.
+///
+/// # Errors
+/// The server cannot be asked, or says no.
+pub(crate) fn ask_server(
+    url: &str,
+    headers: &[String],
+    question: &Question,
+) -> Result<(Value, Vec<String>), String> {
+    let text = remote::ask(url, headers, question, false)?;
+    let reply = Reply::read(&text).map_err(|error| format!("{url}: {error}"))?;
+    Ok((reply.data, reply.notes))
+}
+
 /// What the API replied.
 struct Reply {
     data: Value,

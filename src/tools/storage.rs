@@ -4,6 +4,8 @@ mod analyze;
 mod create;
 mod dump;
 mod list;
+mod rules;
+mod sink;
 
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -13,6 +15,8 @@ use barograph_model::{Matcher, TimeRange};
 use barograph_tsdb::{Offline, Parts};
 
 use super::progress::Progress;
+pub(crate) use rules::Backfill;
+pub(crate) use sink::Target;
 
 /// What is asked of a directory.
 #[derive(Clone, Debug)]
@@ -88,11 +92,20 @@ pub(crate) enum Storage {
         /// The text.
         input: PathBuf,
         /// Where the blocks go.
-        out: PathBuf,
+        target: Target,
         /// Labels for every series.
         labels: Vec<(String, String)>,
-        /// Longest span of a block; 0 is the usual.
-        span_ms: i64,
+        /// Dates and units.
+        human: bool,
+        /// No list of the blocks.
+        quiet: bool,
+    },
+    /// Writes blocks of what recording rules yield.
+    CreateFromRules {
+        /// The rules, and where and when they are evaluated.
+        asked: Backfill,
+        /// Where the blocks go.
+        target: Target,
         /// Dates and units.
         human: bool,
         /// No list of the blocks.
@@ -201,23 +214,42 @@ fn execute(command: &Storage, out: &mut Out<'_>) -> Result<(), Failure> {
                 })
                 .map_err(other)?;
             drop(progress);
+            let exported: Vec<PathBuf> = exported.into_iter().map(|block| block.path).collect();
             list::write_new(out, target, &exported, *human)
         }
         Storage::CreateFromOpenMetrics {
             input,
-            out: target,
+            target,
             labels,
-            span_ms,
             human,
             quiet,
         } => {
-            let created = create::from_open_metrics(input, target, labels, *span_ms)?;
-            if *quiet {
-                return Ok(());
-            }
-            list::write_new(out, target, &created, *human)
+            let created = create::from_open_metrics(input, target, labels)?;
+            list_created(out, target, &created, *human, *quiet)
+        }
+        Storage::CreateFromRules {
+            asked,
+            target,
+            human,
+            quiet,
+        } => {
+            let created = rules::from_rules(asked, target)?;
+            list_created(out, target, &created, *human, *quiet)
         }
     }
+}
+
+fn list_created(
+    out: &mut Out<'_>,
+    target: &Target,
+    created: &[PathBuf],
+    human: bool,
+    quiet: bool,
+) -> Result<(), Failure> {
+    if quiet {
+        return Ok(());
+    }
+    list::write_new(out, &target.path, created, human)
 }
 
 /// One line per block; fails where any is damaged.

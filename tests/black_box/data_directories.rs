@@ -35,13 +35,8 @@ fn promtool(arguments: &[&str], path: &Path) -> String {
     text(&run.expect("promtool starts"))
 }
 
-#[test]
-fn blocks_are_created_listed_dumped_and_verified() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let (input, blocks) = (
-        directory.path().join("text"),
-        directory.path().join("blocks"),
-    );
+/// Samples every minute for 200 minutes from 22:13:20 on: two spans of two hours.
+fn history() -> String {
     let mut lines = String::new();
     for id in 0..5 {
         for step in 0..200 {
@@ -49,12 +44,26 @@ fn blocks_are_created_listed_dumped_and_verified() {
             let _ = writeln!(lines, "m{{id=\"{id}\"}} {value} {time}");
         }
     }
-    fs::write(&input, format!("{lines}# EOF\n")).expect("writes");
-    let create = ["create-blocks-from", "openmetrics", "--label=from=text"];
+    lines + "# EOF\n"
+}
+
+#[test]
+fn blocks_are_created_listed_dumped_and_verified() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (input, blocks) = (
+        directory.path().join("text"),
+        directory.path().join("blocks"),
+    );
+    fs::write(&input, history()).expect("writes");
+    let create = [
+        "create-blocks-from",
+        "openmetrics",
+        "--label=from=text",
+        "--format=prometheus",
+    ];
     let created = text(&barograph(&create, &[&input, &blocks]));
     let list = text(&barograph(&["list"], &[&blocks]));
     assert_eq!(created, list);
-    // 200 minutes, from 22:13:20 on: two spans of two hours.
     assert_eq!(list.lines().count(), 1 + 2, "{list}");
     let dump = text(&barograph(&["dump"], &[&blocks]));
     assert_eq!(dump.lines().count(), 5 * 200);
@@ -125,4 +134,68 @@ fn a_directory_is_looked_into_beside_its_server() {
     wait_until("further samples", LIMIT, || {
         server.query("value[1m]")[0].samples.len() > before + 2
     });
+}
+
+#[test]
+fn history_and_what_rules_make_of_it_go_into_a_store() {
+    let setup = Setup::with_config("scrape_configs: []\n")
+        .file("text", &history())
+        .file(
+            "rules.yml",
+            "groups:\n- name: g\n  interval: 2m\n  rules:\n  - {record: r, expr: sum(m), labels: {a: b}}\n  - {alert: x, expr: m > 1}\n",
+        )
+        .argument("--storage.tsdb.retention.time=100y");
+    let (input, data) = (setup.path().join("text"), setup.path().join("data"));
+    let create = ["create-blocks-from", "openmetrics"];
+    let created = text(&barograph(&create, &[&input, &data]));
+    assert_eq!(created.lines().count(), 1 + 2, "{created}");
+    assert_eq!(created, text(&barograph(&["list"], &[&data])));
+    // Again: nothing new.
+    let again = text(&barograph(&create, &[&input, &data]));
+    assert_eq!(again.lines().count(), 1, "{again}");
+    let dump = text(&barograph(&["dump"], &[&data]));
+    assert_eq!(dump.lines().count(), 5 * 200);
+
+    let server = setup.start();
+    let refused = barograph(&create, &[&input, &data]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success() && said.contains("lock held"),
+        "{said}"
+    );
+    let url = format!("--url={}", server.url());
+    let rules = server.setup().path().join("rules.yml");
+    for (format, name) in [("barograph", "own"), ("prometheus", "theirs")] {
+        let out = server.setup().path().join(name);
+        let evaluate = [
+            "create-blocks-from",
+            "rules",
+            &url,
+            "--start=1700000000",
+            "--end=2023-11-14T23:53:20Z",
+            &format!("--format={format}"),
+            &format!("--output-dir={}", out.display()),
+        ];
+        let created = text(&barograph(&evaluate, &[&rules]));
+        assert_eq!(created.lines().count(), 1 + 1, "{created}");
+        let dump = text(&barograph(&["dump"], &[&out]));
+        let mut lines = dump.lines();
+        for time in (1_700_000_040..=1_700_006_000).step_by(120) {
+            let step = (time - 1_700_000_000) / 60;
+            let sum: f64 = (0..5).map(|id| f64::from(step * id) / 3.0).sum();
+            let line = lines.next().expect("a line for every evaluation");
+            let (labels, rest) = line.split_once("} ").expect("labels");
+            assert_eq!(labels, r#"{__name__="r", a="b""#);
+            let (value, at) = rest.split_once(' ').expect("a value and a time");
+            let value: f64 = value.parse().expect("a number");
+            assert!((value - sum).abs() < 1e-9, "{line}: {sum}");
+            assert_eq!(at, format!("{time}000"));
+        }
+        assert_eq!(lines.next(), None);
+    }
+    // A directory of Prometheus is not taken over by the way.
+    let theirs = server.setup().path().join("theirs");
+    let refused = barograph(&create, &[&input, &theirs]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("--format=prometheus"), "{said}");
 }

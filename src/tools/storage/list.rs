@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use barograph_model::date::date_of_days;
-use barograph_tsdb::{BlockInfo, ExportedBlock, Offline, Parts};
+use barograph_tsdb::{BlockInfo, Offline, Parts};
 
 use super::{Failure, open};
 
@@ -57,12 +57,12 @@ pub(super) fn write(out: &mut impl Write, blocks: &[BlockInfo], human: bool) -> 
 pub(super) fn write_new(
     out: &mut impl Write,
     directory: &Path,
-    made: &[ExportedBlock],
+    made: &[PathBuf],
     human: bool,
 ) -> Result<(), Failure> {
     let offline: Offline = open(directory, Parts::Blocks, &std::env::temp_dir())?;
     let mut blocks = offline.blocks();
-    blocks.retain(|block| made.iter().any(|made| made.path == block.path));
+    blocks.retain(|block| made.contains(&block.path));
     write(out, &blocks, human)?;
     Ok(())
 }
