@@ -1,5 +1,6 @@
 //! The command line: read by the table of [`table`], then resolved into typed [`Settings`].
 
+mod check;
 mod settings;
 mod size;
 mod storage;
@@ -8,7 +9,6 @@ mod tools;
 
 use std::fmt::Write as _;
 
-use barograph_query::ParseOptions;
 use clap::{Arg, ArgAction, ArgMatches, Command, error::ContextKind, error::ErrorKind};
 
 pub(crate) use settings::Settings;
@@ -21,10 +21,10 @@ use table::{FLAGS, Flag, Kind};
 pub(crate) enum Invocation {
     /// Run the server.
     Serve(Box<Settings>),
-    /// Check a configuration file, and the rule files it names.
-    CheckConfig(std::path::PathBuf, ParseOptions),
-    /// Check rule files.
-    CheckRules(Vec<std::path::PathBuf>, ParseOptions),
+    /// Check files, or whether a server is there.
+    Check(Box<crate::tools::Check>),
+    /// Format an expression, or change its matchers.
+    Promql(Box<crate::tools::Promql>),
     /// Ask a server or a data directory.
     Query(Box<crate::tools::Query>),
     /// Look into a data directory.
@@ -55,70 +55,29 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Invoc
     let matches = command()
         .try_get_matches_from(arguments)
         .map_err(|error| stop(&error))?;
+    let fail = |text: String| Stop {
+        text: format!("barograph: {text}"),
+        asked_for: false,
+    };
     match matches.subcommand() {
-        Some(("check", check)) => check_of(check).map_err(|text| Stop {
-            text: format!("barograph: {text}"),
-            asked_for: false,
-        }),
-        Some(("test", test)) => tools::test(test).map_err(|text| Stop {
-            text: format!("barograph: {text}"),
-            asked_for: false,
-        }),
-        Some(("tsdb", tsdb)) => storage::parse(tsdb).map_err(|text| Stop {
-            text: format!("barograph: {text}"),
-            asked_for: false,
-        }),
-        Some(("query", query)) => tools::query(query).map_err(|text| Stop {
-            text: format!("barograph: {text}"),
-            asked_for: false,
-        }),
+        Some(("check", given)) => check::check(given).map_err(fail),
+        Some(("promql", given)) => check::promql(given).map_err(fail),
+        Some(("test", given)) => tools::test(given).map_err(fail),
+        Some(("tsdb", given)) => storage::parse(given).map_err(fail),
+        Some(("query", given)) => tools::query(given).map_err(fail),
         _ => Settings::resolve(&matches)
             .map(|settings| Invocation::Serve(Box::new(settings)))
-            .map_err(|text| Stop {
-                text: format!("barograph: {text}"),
-                asked_for: false,
-            }),
+            .map_err(fail),
     }
 }
 
-fn check_of(check: &ArgMatches) -> Result<Invocation, String> {
-    let Some((kind, given)) = check.subcommand() else {
-        return Err("check config or check rules?".to_owned());
-    };
-    let (language, _) = tools::language(&tools::features(given))?;
-    Ok(match kind {
-        "rules" => Invocation::CheckRules(paths(given), language),
-        _ => Invocation::CheckConfig(paths(given).pop().unwrap_or_default(), language),
-    })
-}
-
 fn command() -> Command {
-    let files = || {
-        Arg::new("file")
-            .required(true)
-            .value_parser(clap::value_parser!(std::path::PathBuf))
-            .action(ArgAction::Append)
-    };
-    let check = Command::new("check")
-        .about("Checks files and exits")
-        .subcommand_required(true)
-        .subcommand(
-            Command::new("config")
-                .about("Checks a prometheus.yml and the rule files it names")
-                .arg(tools::features_argument())
-                .arg(files()),
-        )
-        .subcommand(
-            Command::new("rules")
-                .about("Checks rule files")
-                .arg(tools::features_argument())
-                .arg(files().num_args(1..)),
-        );
     let mut command = Command::new("barograph")
         .about("Scrapes, stores, queries, alerts and draws: a monitoring stack in one binary")
         .version(VERSION)
         .args_conflicts_with_subcommands(true)
-        .subcommand(check)
+        .subcommand(check::check_command())
+        .subcommand(check::promql_command())
         .subcommand(storage::command())
         .subcommand(tools::query_command())
         .subcommand(tools::test_command());

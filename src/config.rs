@@ -59,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) notices: Vec<Notice>,
     /// Every file that was read.
     pub(crate) files: Vec<PathBuf>,
+    /// Rule files that are named without wildcards and are not there.
+    pub(crate) missing_rule_files: Vec<PathBuf>,
 }
 
 /// Something accepted that has no effect.
@@ -99,7 +101,7 @@ impl Config {
                 Path::new(builtin::NAME),
                 &builtin.text(),
                 collectors,
-                settings.language(),
+                settings.language().into(),
             )?,
         };
         if let Some(path) = &settings.alerting_config_file {
@@ -118,35 +120,78 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads one file and those it names; rules may use what `language` allows.
+    /// Reads one file and those it names.
     ///
     /// # Errors
     /// The first thing that does not fit, in whichever file.
     pub(crate) fn read(
         path: &Path,
         collectors: &Collectors,
-        language: ParseOptions,
+        rules: impl Into<RuleReading>,
     ) -> Result<Self, ConfigError> {
-        resolve::config(path, &read(path)?, collectors, language)
+        resolve::config(path, &read(path)?, collectors, rules.into())
     }
 }
 
-/// Reads one rule file, whose expressions may use what `language` allows.
+/// How rule files are read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RuleReading {
+    /// What expressions may use.
+    pub(crate) language: ParseOptions,
+    /// Fields that nobody knows are passed over.
+    pub(crate) known_fields: bool,
+    /// The files are left alone.
+    pub(crate) skipped: bool,
+}
+
+impl From<ParseOptions> for RuleReading {
+    fn from(language: ParseOptions) -> Self {
+        Self {
+            language,
+            ..Self::default()
+        }
+    }
+}
+
+/// Reads one rule file.
 ///
 /// # Errors
 /// It cannot be read, or does not fit.
-pub(crate) fn read_rules(path: &Path, language: ParseOptions) -> Result<RuleFile, ConfigError> {
+pub(crate) fn read_rules(
+    path: &Path,
+    reading: impl Into<RuleReading>,
+) -> Result<RuleFile, ConfigError> {
+    let text = read(path).map_err(|error| ConfigError {
+        in_rules: true,
+        ..error
+    })?;
+    parse_rules(path, &text, reading.into())
+}
+
+/// Reads the text of a rule file.
+///
+/// # Errors
+/// It does not fit.
+pub(crate) fn parse_rules(
+    path: &Path,
+    text: &str,
+    reading: RuleReading,
+) -> Result<RuleFile, ConfigError> {
     let fail = |error: ConfigError| ConfigError {
         in_rules: true,
         ..error
     };
-    let text = read(path).map_err(fail)?;
-    RuleFile::parse_all(path, &text, language).map_err(|errors| {
+    let parsed = if reading.known_fields {
+        RuleFile::parse_known(path, text, reading.language)
+    } else {
+        RuleFile::parse_all(path, text, reading.language)
+    };
+    parsed.map_err(|errors| {
         let mut errors = errors.into_iter();
         let Some(first) = errors.next() else {
             return fail(ConfigError::whole(path, "BUG: refused without a reason"));
         };
-        let mut error = located(path, &text, first.position, first.message);
+        let mut error = located(path, text, first.position, first.message);
         for further in errors {
             error.message.push_str("\nalso ");
             error.message.push_str(&further.to_string());

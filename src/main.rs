@@ -3,7 +3,6 @@
 mod api;
 mod app;
 mod chart;
-mod check;
 mod cli;
 mod config;
 mod memory;
@@ -19,8 +18,8 @@ fn main() -> ExitCode {
     memory::keep_small();
     match cli::parse(std::env::args()) {
         Ok(Invocation::Serve(settings)) => server::run(*settings),
-        Ok(Invocation::CheckConfig(file, language)) => check::config(&file, language),
-        Ok(Invocation::CheckRules(files, language)) => check::rules(&files, language),
+        Ok(Invocation::Check(check)) => tools::check(&check),
+        Ok(Invocation::Promql(promql)) => tools::promql(&promql),
         Ok(Invocation::Query(query)) => tools::query(&query),
         Ok(Invocation::Storage(command)) => tools::storage(&command),
         Ok(Invocation::TestRules(test)) => tools::test_rules(&test),

@@ -1,7 +1,11 @@
-//! Subcommands that do one thing and end: tests of rules and scripts, queries from the shell.
+//! Subcommands that do one thing and end: checks of files, tests of rules and scripts, queries from
+//! the shell.
 
+mod check;
 mod junit;
+mod lint;
 mod progress;
+mod promql;
 mod query;
 mod storage;
 mod test_file;
@@ -16,6 +20,9 @@ pub(crate) fn parse_time_ms(text: &str) -> Option<i64> {
     }
 }
 
+pub(crate) use check::{Check, Lint, run as check};
+pub(crate) use lint::MetricsCheck;
+pub(crate) use promql::{Change, Promql, run as promql};
 pub(crate) use query::{Format, Pictures, Query, Question, Source, ask_server, run as query};
 pub(crate) use storage::{Backfill, Storage, Target, run as storage};
 pub(crate) use test_promql::{PromqlTest, run as test_promql};

@@ -6,6 +6,7 @@
 mod bench;
 mod config;
 mod group;
+mod lenient;
 mod manager;
 mod matcher_text;
 mod metrics;
@@ -21,6 +22,7 @@ mod yaml;
 
 pub use bench::RuleBench;
 pub use config::{AlertmanagerTarget, Receiver, Route, RoutingConfig, WebhookReceiver};
+pub use lenient::KnownFields;
 pub use manager::{RuleManager, RuleManagerOptions};
 pub use notifier::{DeliveryStatus, Notifier, NotifierOptions};
 pub use routing_file::RoutingFileError;

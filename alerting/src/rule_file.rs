@@ -11,6 +11,7 @@ use barograph_query::{Expr, ParseOptions, parse_with};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use crate::lenient::KnownFields;
 use crate::template::Template;
 use crate::yaml::{self, Pairs, Position};
 
@@ -140,6 +141,30 @@ impl RuleFile {
         text: &str,
         language: ParseOptions,
     ) -> Result<Self, Vec<RuleFileError>> {
+        Self::parse_as(path, text, language, |text| yaml::read(text))
+    }
+
+    /// The same, passing over fields that nobody knows, which others may have put there.
+    ///
+    /// # Errors
+    /// As those of [`RuleFile::parse_all`].
+    pub fn parse_known(
+        path: &Path,
+        text: &str,
+        language: ParseOptions,
+    ) -> Result<Self, Vec<RuleFileError>> {
+        Self::parse_as(path, text, language, |text| {
+            let read: Option<KnownFields<RawFile>> = yaml::read(text)?;
+            Ok(read.map(|known| known.0))
+        })
+    }
+
+    fn parse_as(
+        path: &Path,
+        text: &str,
+        language: ParseOptions,
+        read: impl Fn(&str) -> Result<Option<RawFile>, (Option<Position>, String)>,
+    ) -> Result<Self, Vec<RuleFileError>> {
         let error = |position, message| RuleFileError {
             path: path.to_owned(),
             position,
@@ -150,8 +175,7 @@ impl RuleFile {
             return Err(vec![error(None, message)]);
         }
         // An empty file is a file without groups.
-        let raw: Option<RawFile> =
-            yaml::read(text).map_err(|(position, message)| vec![error(position, message)])?;
+        let raw = read(text).map_err(|(position, message)| vec![error(position, message)])?;
         let mut check = Check {
             text,
             language,

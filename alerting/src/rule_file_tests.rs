@@ -202,3 +202,32 @@ groups:
     );
     assert_eq!(file.groups[1].interval_ms, None);
 }
+
+#[test]
+fn unknown_fields_can_be_passed_over() {
+    let text = "groups:
+- name: g
+  owner: {team: a, members: [b, c]}
+  rules:
+  - record: a
+    expr: b +
+  - alert: A
+    expr: b
+    ownership: x
+    labels: {severity: page, team: b}
+more: 1
+";
+    let (path, language) = (Path::new("f.yml"), ParseOptions::default());
+    let strict = RuleFile::parse_all(path, text, language).expect_err("unknown fields");
+    assert!(strict[0].message.contains("unknown field"), "{strict:?}");
+    // What is wrong with fields that are known is said with its place.
+    let errors = RuleFile::parse_known(path, text, language).expect_err("no expression");
+    assert_eq!(
+        (errors.len(), errors[0].position),
+        (1, Some((6, 14))),
+        "{errors:?}"
+    );
+    let file = RuleFile::parse_known(path, &text.replace("b +", "b"), language).expect("valid");
+    assert_eq!(file.groups[0].rules.len(), 2);
+    assert_eq!(file.groups[0].rules[1].labels.get("team"), "b");
+}

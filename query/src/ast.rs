@@ -58,6 +58,41 @@ impl Expr {
         });
         found
     }
+
+    /// The same with every selector changed. The text becomes the canonical one.
+    #[must_use]
+    pub fn with_selectors(&self, mut change: impl FnMut(&mut Selector)) -> Self {
+        let mut root = (*self.root).clone();
+        change_selectors(&mut root, &mut change);
+        let text = root.to_string();
+        Self::new(&text, root)
+    }
+}
+
+fn change_selectors(node: &mut Node, change: &mut impl FnMut(&mut Selector)) {
+    match &mut node.kind {
+        NodeKind::Number { .. } | NodeKind::String(_) => {}
+        NodeKind::Selector(selector) => change(selector),
+        NodeKind::Range(range) => change(&mut range.selector),
+        NodeKind::Paren(inner) => change_selectors(inner, change),
+        NodeKind::Unary { operand, .. } => change_selectors(operand, change),
+        NodeKind::Binary(binary) => {
+            change_selectors(&mut binary.lhs, change);
+            change_selectors(&mut binary.rhs, change);
+        }
+        NodeKind::Aggregate(aggregate) => {
+            if let Some(param) = &mut aggregate.param {
+                change_selectors(param, change);
+            }
+            change_selectors(&mut aggregate.operand, change);
+        }
+        NodeKind::Call(call) => {
+            for arg in &mut call.args {
+                change_selectors(arg, change);
+            }
+        }
+        NodeKind::Subquery(subquery) => change_selectors(&mut subquery.operand, change),
+    }
 }
 
 impl fmt::Display for Expr {

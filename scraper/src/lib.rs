@@ -27,6 +27,7 @@ mod scraper;
 mod scratch;
 mod status;
 mod target;
+mod text_reader;
 mod wire;
 
 pub use config::{
@@ -39,3 +40,4 @@ pub use remote_write::{
 };
 pub use scraper::{Scraper, ScraperOptions};
 pub use status::{DroppedTarget, FamilyMetadata, Health, TargetStatus};
+pub use text_reader::{TextLine, read_text};

@@ -1,4 +1,5 @@
 use super::*;
+use crate::tools::Check;
 use barograph_tsdb::Retention;
 
 fn settings(arguments: &[&str]) -> Settings {
@@ -207,10 +208,10 @@ fn help_and_version_are_no_errors_and_checks_name_their_files() {
     assert!(help.asked_for && help.text.contains("--web.listen-address"));
     assert!(run(&["--version"]).expect_err("version").asked_for);
     assert!(
-        matches!(run(&["check", "config", "a.yml"]), Ok(Invocation::CheckConfig(p, _)) if p.ends_with("a.yml"))
+        matches!(run(&["check", "config", "a.yml"]), Ok(Invocation::Check(check)) if matches!(&*check, Check::Config { files, .. } if files[0].ends_with("a.yml")))
     );
     assert!(
-        matches!(run(&["check", "rules", "a", "b"]), Ok(Invocation::CheckRules(p, _)) if p.len() == 2)
+        matches!(run(&["check", "rules", "a", "b"]), Ok(Invocation::Check(check)) if matches!(&*check, Check::Rules { files, .. } if files.len() == 2))
     );
 }
 

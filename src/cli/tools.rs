@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command};
 
 use super::Invocation;
 use crate::chart::{Look, Theme, Unit};
+use crate::config::RuleReading;
 use crate::tools::{Format, Pictures, PromqlTest, Query, Question, RulesTest, Source};
 
 /// `query instant`, `query range`, `query series` and `query labels`.
@@ -301,6 +302,7 @@ pub(super) fn test_command() -> Command {
                 .help("Shows the lines that differ")
                 .action(ArgAction::SetTrue),
         )
+        .arg(super::check::ignore_unknown_fields())
         .arg(
             Arg::new("debug")
                 .long("debug")
@@ -347,7 +349,10 @@ pub(super) fn test(matches: &ArgMatches) -> Result<Invocation, String> {
             diff: given.get_flag("diff"),
             debug: given.get_flag("debug"),
             junit,
-            parse,
+            reading: RuleReading {
+                known_fields: given.get_flag("ignore-unknown-fields"),
+                ..RuleReading::from(parse)
+            },
             delayed_name_removal,
         })));
     }

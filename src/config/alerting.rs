@@ -88,7 +88,8 @@ fn alertmanagers(
     let target_rules = rules::rules(source, section.relabel_configs.as_ref())?;
     let alert_rules = rules::rules(source, section.alert_relabel_configs.as_ref())?;
     let mut targets = Vec::new();
-    for group in static_targets(source, section.static_configs.as_ref())? {
+    let relabelled = !target_rules.is_empty();
+    for group in static_targets(source, section.static_configs.as_ref(), relabelled)? {
         for address in &group.targets {
             let mut labels: LabelsBuilder = group.labels.to_builder();
             labels
@@ -96,6 +97,13 @@ fn alertmanagers(
                 .set("__scheme__", scheme)
                 .set("__alerts_path__", &path);
             if !relabel(&target_rules, &mut labels) {
+                continue;
+            }
+            if labels.get("__address__").contains('/') {
+                notices.push(Notice {
+                    text: format!("alertmanagers: {:?} is not a valid hostname: alerts are NOT sent there; let relabelling make host:port of it", labels.get("__address__")),
+                    loud: true,
+                });
                 continue;
             }
             let path = labels.get("__alerts_path__");

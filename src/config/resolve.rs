@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use barograph_model::Labels;
-use barograph_query::ParseOptions;
 use barograph_scraper::{FileDiscovery, ScrapeConfig, StartTimestamps, StaticTargets};
 use barograph_tsdb::Retention;
 use serde::de::DeserializeOwned;
@@ -16,7 +15,9 @@ use super::file::{
     File, FileSdConfig, Global, JobsFile, ScrapeJob, StaticConfig, Storage, entries,
 };
 use super::scalar::{DurationMs, OneOf, Protocol, Scheme, Validation};
-use super::{Collectors, Config, Notice, alerting, glob, http, read, read_rules, relabel, shown};
+use super::{
+    Collectors, Config, Notice, RuleReading, alerting, glob, http, read, read_rules, relabel, shown,
+};
 
 /// Prometheus's defaults.
 const SCRAPE_INTERVAL: DurationMs = DurationMs(60_000);
@@ -82,7 +83,7 @@ pub(super) fn config(
     path: &Path,
     text: &str,
     collectors: &Collectors,
-    language: ParseOptions,
+    reading: RuleReading,
 ) -> Result<Config, ConfigError> {
     let source = Source::new(path, text);
     let mut file: File = source.parse()?;
@@ -108,19 +109,25 @@ pub(super) fn config(
         }
     }
 
-    let mut rules = Vec::new();
+    let (mut rules, mut missing_rule_files) = (Vec::new(), Vec::new());
     for pattern in entries(file.rule_files.as_ref()) {
         check_pattern(&source, "rule", pattern)?;
+        if reading.skipped {
+            continue;
+        }
         let found = source.files(&pattern.value);
         if found.is_empty() {
             notices.push(Notice {
                 text: format!("rule_files: {:?} matches no file", pattern.value),
                 loud: false,
             });
+            if !pattern.value.contains(['*', '?', '[']) {
+                missing_rule_files.push(source.path(&pattern.value));
+            }
         }
         for path in found {
             if !files.contains(&path) {
-                rules.push(read_rules(&path, language)?);
+                rules.push(read_rules(&path, reading)?);
                 files.push(path);
             }
         }
@@ -164,6 +171,7 @@ pub(super) fn config(
         shown: shown::yaml(&file),
         notices,
         files,
+        missing_rule_files,
     })
 }
 
@@ -383,7 +391,13 @@ impl<'a> Jobs<'a> {
         config.interval_ms = interval.0;
         config.timeout_ms = timeout.0;
         config.http = http;
-        config.static_targets = static_targets(source, job.static_configs.as_ref())?;
+        config.static_targets = static_targets(
+            source,
+            job.static_configs.as_ref(),
+            job.relabel_configs
+                .as_ref()
+                .is_some_and(|rules| !rules.is_empty()),
+        )?;
         config.file_discovery = file_discovery(source, job.file_sd_configs.as_ref())?;
         config.relabel = relabel::rules(source, job.relabel_configs.as_ref())?;
         config.metric_relabel = relabel::rules(source, job.metric_relabel_configs.as_ref())?;
@@ -596,18 +610,20 @@ fn default_protocols(native_histograms: bool) -> Spanned<Vec<OneOf<Protocol>>> {
     unplaced(names.map(OneOf::new).collect())
 }
 
-/// Static targets, checked: an address is a host with or without a port, no URL.
+/// Static targets, checked: an address is a host with or without a port, no URL, unless relabelling
+/// may make one of it.
 ///
 /// # Errors
 /// An address with a slash; a label name that is none.
 pub(super) fn static_targets(
     source: &Source<'_>,
     list: Option<&Vec<StaticConfig>>,
+    relabelled: bool,
 ) -> Result<Vec<StaticTargets>, ConfigError> {
     let mut resolved = Vec::new();
     for group in entries(list) {
         for target in entries(group.targets.as_ref()) {
-            if target.value.contains('/') {
+            if !relabelled && target.value.contains('/') {
                 let message = format!(
                     "{:?} is not a valid hostname: write host:port; scheme and path have fields of their own",
                     target.value

@@ -7,7 +7,7 @@ fn load(text: &str) -> Result<Config, ConfigError> {
         Path::new(PATH),
         text,
         &Collectors::none(),
-        ParseOptions::default(),
+        ParseOptions::default().into(),
     )
 }
 
@@ -540,4 +540,18 @@ fn a_rule_file_is_refused_with_all_its_problems() {
     for place in ["rules.yml:4:", "rules.yml:5:"] {
         assert!(error.contains(place), "{error}\nwant {place}");
     }
+}
+
+#[test]
+fn urls_are_targets_where_relabelling_makes_addresses_of_them() {
+    let relabelled = "relabel_configs:
+- source_labels: [__address__]
+  target_label: __param_target
+- target_label: __address__
+  replacement: blackbox:9115
+static_configs:
+- targets: ['https://example.org/path']";
+    let config = loaded(&job(relabelled));
+    let targets = &config.jobs[0].static_targets[0].targets;
+    assert_eq!(targets[0], "https://example.org/path");
 }

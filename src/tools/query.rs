@@ -13,6 +13,7 @@ use barograph_model::{Clock, SystemClock};
 use serde_json::Value;
 
 pub(crate) use picture::Pictures;
+pub(super) use remote::reach;
 
 /// Who is asked.
 #[derive(Clone, Debug)]

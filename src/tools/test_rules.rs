@@ -6,17 +6,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use barograph_alerting::{AlertState, RuleBench, RuleGroup, RuleKind, RuleManagerOptions};
+use barograph_alerting::{
+    AlertState, KnownFields, RuleBench, RuleGroup, RuleKind, RuleManagerOptions,
+};
 use barograph_instrument::Registry;
 use barograph_model::duration::format_duration_ms;
 use barograph_model::{Clock, Labels, LabelsBuilder, Pattern, SystemClock};
 use barograph_query::script::{Feed, parse_histogram, parse_labels};
-use barograph_query::{Engine, EngineOptions, ParseOptions, QueryOptions, Value, parse_with};
+use barograph_query::{Engine, EngineOptions, QueryOptions, Value, parse_with};
 use barograph_tsdb::Db;
 
 use super::junit::{self, Case, Suite};
 use super::test_file::{AlertTest, DurationMs, ExpectedAlert, ExprTest, TestFile, TestGroup};
-use crate::config::{glob_files, read_rules};
+use crate::config::{RuleReading, glob_files, read_rules};
 
 /// Milliseconds between evaluations where a file does not say.
 const DEFAULT_INTERVAL_MS: i64 = 60_000;
@@ -34,8 +36,8 @@ pub(crate) struct RulesTest {
     pub(crate) debug: bool,
     /// Write results here as JUnit XML.
     pub(crate) junit: Option<PathBuf>,
-    /// Parts of PromQL that are behind feature flags.
-    pub(crate) parse: ParseOptions,
+    /// How rule files are read, and whether fields of tests that nobody knows are passed over.
+    pub(crate) reading: RuleReading,
     /// Names are dropped when a query ends.
     pub(crate) delayed_name_removal: bool,
 }
@@ -77,7 +79,7 @@ fn run_file(test: &RulesTest, path: &Path) -> (Suite, Vec<String>) {
             .to_owned(),
         ..Suite::default()
     };
-    let (file, rule_files) = match read(path) {
+    let (file, rule_files) = match read(path, test.reading.known_fields) {
         Ok(read) => read,
         Err(error) => {
             suite.error = Some(error.clone());
@@ -117,10 +119,15 @@ fn run_file(test: &RulesTest, path: &Path) -> (Suite, Vec<String>) {
 }
 
 /// A file of tests, and the rule files it names.
-fn read(path: &Path) -> Result<(TestFile, Vec<PathBuf>), String> {
+fn read(path: &Path, lenient: bool) -> Result<(TestFile, Vec<PathBuf>), String> {
     let place = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let text = std::fs::read_to_string(path).map_err(|error| place(&error))?;
-    let mut file: TestFile = serde_saphyr::from_str(&text).map_err(|error| place(&error))?;
+    let file = if lenient {
+        serde_saphyr::from_str(&text).map(|KnownFields(file)| file)
+    } else {
+        serde_saphyr::from_str(&text)
+    };
+    let mut file: TestFile = file.map_err(|error| place(&error))?;
     let mut seen = BTreeSet::new();
     for name in &file.group_eval_order {
         if !seen.insert(name) {
@@ -187,7 +194,7 @@ impl Job<'_> {
             default_interval_ms: step_ms,
             external_labels: labels_of(&self.group.external_labels),
             external_url: self.group.external_url.clone(),
-            language: self.test.parse,
+            language: self.test.reading.language,
             ..RuleManagerOptions::default()
         };
         let bench = RuleBench::new(db.clone(), engine.clone(), options, self.rule_groups()?);
@@ -242,7 +249,7 @@ impl Job<'_> {
     fn rule_groups(&self) -> Result<Vec<(PathBuf, RuleGroup)>, String> {
         let mut groups = Vec::new();
         for path in self.rule_files {
-            let file = read_rules(path, self.test.parse).map_err(|error| error.to_string())?;
+            let file = read_rules(path, self.test.reading).map_err(|error| error.to_string())?;
             groups.extend(file.groups.into_iter().map(|group| (path.clone(), group)));
         }
         let order: HashMap<&str, usize> = self
@@ -307,7 +314,8 @@ impl Job<'_> {
         );
         let fail = |error: &dyn std::fmt::Display| format!("{head}, err: {error}");
         let at_ms = self.start_ms.saturating_add(test.eval_time.0);
-        let expr = parse_with(&test.expr.0, self.test.parse).map_err(|error| fail(&error))?;
+        let expr =
+            parse_with(&test.expr.0, self.test.reading.language).map_err(|error| fail(&error))?;
         let outcome = engine
             .instant(&db.snapshot(), &expr, at_ms, &QueryOptions::default())
             .map_err(|error| fail(&error))?;

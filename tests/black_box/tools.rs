@@ -243,3 +243,126 @@ fn answers_are_drawn_into_files() {
     assert!(err.contains("--png"), "{err}");
     assert!(!directory.path().join("b.png").exists());
 }
+
+/// As [`run`], with a text on standard input.
+fn run_with_input(directory: &Path, arguments: &[&str], input: &str) -> (i32, String, String) {
+    std::fs::write(directory.join("input"), input).unwrap();
+    let output = Command::new(binary())
+        .args(arguments)
+        .current_dir(directory)
+        .stdin(std::fs::File::open(directory.join("input")).unwrap())
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn unknown_fields_are_passed_over_where_asked() {
+    let tests = TESTS.replace("- name: passing", "- name: passing\n  owner: [x]");
+    let directory = directory(&tests);
+    let rules = RULES.replace("- name: g", "- name: g\n  team: {a: b}");
+    std::fs::write(directory.path().join("rules.yml"), rules).unwrap();
+    for (arguments, strict) in [
+        (vec!["test", "rules", "tests.yml"], "unknown field"),
+        (vec!["check", "rules", "rules.yml"], "unknown field"),
+    ] {
+        let (code, _, err) = run(directory.path(), &arguments);
+        assert_eq!(code, 1);
+        assert!(err.contains(strict), "{err}");
+        let lenient = [&arguments[..], &["--ignore-unknown-fields"]].concat();
+        let (code, _, err) = run(directory.path(), &lenient);
+        assert_eq!((code, err.as_str()), (0, ""));
+    }
+}
+
+#[test]
+fn checks_say_what_is_wrong_and_what_could_be_better() {
+    let directory = directory(TESTS);
+    let at = directory.path();
+    let twice = format!("{RULES}- name: h\n  rules:\n  - {{record: 'job:up:sum', expr: up}}\n");
+    let (code, out, err) = run_with_input(at, &["check", "rules"], &twice);
+    assert_eq!(code, 0);
+    assert!(out.contains("valid: 3 rules in 2 groups"), "{out}");
+    assert!(
+        err.contains("rule job:up:sum stands there 2 times, in groups g, h"),
+        "{err}"
+    );
+    let (code, ..) = run_with_input(at, &["check", "rules", "--lint-fatal"], &twice);
+    assert_eq!(code, 3);
+    let (code, _, err) = run_with_input(
+        at,
+        &["check", "rules", "--lint=none", "--lint-fatal"],
+        &twice,
+    );
+    assert_eq!((code, err.as_str()), (0, ""));
+
+    let config = "rule_files: [rules.yml, absent.yml]\nscrape_configs:\n- job_name: a\n  scrape_interval: 10m\n  authorization: {credentials_file: token}\n";
+    std::fs::write(at.join("a.yml"), config).unwrap();
+    let (code, _, err) = run(at, &["check", "config", "a.yml", "--lint=all"]);
+    assert_eq!(code, 1);
+    for part in [
+        "rule file absent.yml does not exist",
+        "credentials file token does not exist",
+        "every 10m",
+    ] {
+        assert!(err.contains(part), "{part}: {err}");
+    }
+    let (code, ..) = run(at, &["check", "config", "a.yml", "--syntax-only"]);
+    assert_eq!(code, 0);
+    let relabelled = "scrape_configs:\n- job_name: a\n  relabel_configs: [{source_labels: [__address__], target_label: __param_target}]\n  static_configs: [{targets: ['http://x/y']}]\n";
+    std::fs::write(at.join("b.yml"), relabelled).unwrap();
+    let (code, _, err) = run(at, &["check", "config", "b.yml"]);
+    assert_eq!(code, 1);
+    assert!(
+        err.contains("\"http://x/y\" is not a valid hostname"),
+        "{err}"
+    );
+
+    let (code, _, err) = run_with_input(at, &["check", "metrics"], "# TYPE a counter\na 1\n");
+    let want = "a counter metrics should have \"_total\" suffix\na no help text\n";
+    assert_eq!((code, err.as_str()), (3, want));
+    let (code, ..) = run_with_input(at, &["check", "metrics"], "a{ 1\n");
+    assert_eq!(code, 1);
+    let extended = ["check", "metrics", "--extended", "--lint=none"];
+    let (code, out, _) = run_with_input(at, &extended, "a 1\na{b=\"c\"} 1\n");
+    assert_eq!(code, 0);
+    assert!(out.contains("a         2              100.00%"), "{out}");
+
+    let server = Setup::new().start();
+    let url = format!("--url={}", server.url());
+    for kind in ["healthy", "ready"] {
+        let (code, out, err) = run(at, &["check", kind, &url]);
+        assert_eq!((code, err.as_str()), (0, ""));
+        assert!(out.contains("is "), "{out}");
+    }
+    let (code, _, err) = run(at, &["check", "ready", "--url=http://127.0.0.1:1"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("http://127.0.0.1:1/-/ready"), "{err}");
+}
+
+#[test]
+fn expressions_are_formatted_and_changed() {
+    let at = Path::new(".");
+    let (code, out, _) = run(at, &["promql", "format", "sum(a)by(b)"]);
+    assert_eq!((code, out.as_str()), (0, "sum by (b) (a)\n"));
+    let set = [
+        "promql",
+        "label-matchers",
+        "set",
+        "-t",
+        "=~",
+        "a{b=\"c\"}",
+        "b",
+        "d.*",
+    ];
+    let (code, out, _) = run(at, &set);
+    assert_eq!((code, out.as_str()), (0, "a{b=~\"d.*\"}\n"));
+    let (code, _, err) = run(at, &["promql", "format", "sum("]);
+    assert_eq!(code, 1);
+    assert!(err.contains("unclosed left parenthesis"), "{err}");
+}

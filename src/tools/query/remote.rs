@@ -9,6 +9,8 @@ use super::{Question, range};
 
 /// Longest wait for an answer: a server gives up on queries earlier.
 const TIMEOUT: Duration = Duration::from_mins(5);
+/// Longest wait for a word of a server about itself.
+const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest answer accepted, bytes.
 const ANSWER_LIMIT_BYTES: usize = 1 << 30;
 
@@ -32,6 +34,32 @@ pub(super) fn ask(
     }
     let url = format!("{url}/api/v1/{path}");
     runtime.block_on(send(&url, headers, form))
+}
+
+/// The text at a path of a server's own, such as `/-/ready`.
+///
+/// # Errors
+/// The server cannot be asked, or says no.
+pub(in crate::tools) fn reach(url: &str, path: &str) -> Result<String, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    let url = format!("{}{path}", url.trim_end_matches('/'));
+    runtime.block_on(async {
+        let fail = |error: reqwest::Error| format!("{url}: {error}");
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().timeout(REACH_TIMEOUT);
+        let response = client.build().map_err(fail)?.get(&url).send();
+        let response = response.await.map_err(fail)?;
+        let status = response.status();
+        let text = response.text().await.map_err(fail)?;
+        if status.is_success() {
+            Ok(text)
+        } else {
+            Err(format!("{url}: {status}: {}", text.trim()))
+        }
+    })
 }
 
 async fn send(url: &str, headers: &[String], form: String) -> Result<String, String> {
