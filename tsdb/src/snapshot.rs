@@ -339,8 +339,9 @@ impl Selection {
         column.starts_ms.clear();
         column.histograms.clear();
         column.pages_decoded = 0;
-        self.read_own(index, range, column)?;
-        if self.has_parts(index) {
+        let has_parts = self.has_parts(index);
+        self.read_column(index, range, has_parts, column)?;
+        if has_parts {
             self.read_components(index, range, column)?;
         }
         self.read_foreign(index, range, column)
@@ -497,8 +498,18 @@ impl Selection {
         range: TimeRange,
         column: &mut Column,
     ) -> Result<(), ReadError> {
+        self.read_column(index, range, self.has_parts(index), column)
+    }
+
+    fn read_column(
+        &self,
+        index: usize,
+        range: TimeRange,
+        has_parts: bool,
+        column: &mut Column,
+    ) -> Result<(), ReadError> {
         column.values.clear();
-        let tie = if self.has_parts(index) {
+        let tie = if has_parts {
             // A sample and its components are of one place.
             Tie::Place
         } else {

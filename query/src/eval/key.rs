@@ -56,12 +56,26 @@ impl<'a> Key<'a> {
     pub(super) fn metric_name(self) -> &'a str {
         match self {
             Self::Labels(labels) => labels.metric_name(),
-            Self::Selected(selected, index) => {
-                let pairs = selected.selection.pairs(index).iter();
-                let texts = pairs.map(|pair| selected.selection.pair(*pair));
-                let mut names = texts.filter(|(name, _)| *name == METRIC_NAME);
-                names.next().map_or("", |(_, value)| value)
-            }
+            Self::Selected(selected, _) => self
+                .name_pair()
+                .map_or("", |pair| selected.selection.pair(pair).1),
+        }
+    }
+
+    /// The number of the pair that is the metric name, where pairs have numbers.
+    pub(super) fn name_pair(self) -> Option<u32> {
+        let Self::Selected(selected, index) = self else {
+            return None;
+        };
+        let mut pairs = selected.selection.pairs(index).iter().copied();
+        pairs.find(|pair| selected.selection.pair(*pair).0 == METRIC_NAME)
+    }
+
+    /// Whether the series has the pair of a number.
+    pub(super) fn has_pair(self, pair: u32) -> bool {
+        match self {
+            Self::Labels(_) => false,
+            Self::Selected(selected, index) => selected.selection.pairs(index).contains(&pair),
         }
     }
 

@@ -11,6 +11,7 @@ mod binary;
 mod call;
 mod counts;
 mod date;
+mod distinct;
 mod extended;
 mod hints;
 mod histogram;
@@ -42,11 +43,12 @@ use crate::error::QueryError;
 use crate::gomath;
 use crate::helpers::Helpers;
 use crate::memory::Held;
-use crate::plan::{ScalarPlan, Steps, VectorPlan};
+use crate::plan::{ScalarPlan, Steps, VectorPlan, WindowSource};
 
 pub(crate) use arena::{Arena, is_histogram};
 pub(crate) use counts::SampleCounts;
 pub(crate) use date::rfc3339;
+use distinct::Distinct;
 use key::Key;
 pub(crate) use limits::Limits;
 pub(crate) use profile::Profiler;
@@ -284,7 +286,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Whether the series of a plan can flow one by one: each is made from one series below it,
-    /// and dropping names cannot make two of them equal.
+    /// and dropping names cannot make two of them equal, or that is refused as they come.
     fn flows(&self, plan: &VectorPlan) -> bool {
         let source_flows = |plan: &VectorPlan| match plan {
             VectorPlan::Selector(selector)
@@ -297,7 +299,11 @@ impl<'a> Evaluator<'a> {
             VectorPlan::SampleTimes(selector) | VectorPlan::StartTimes(selector) => {
                 selector.has_one_name() || self.delayed_names
             }
-            VectorPlan::Window(window) => self.window_flows(window),
+            VectorPlan::Window(window) =>
+            // Else they are told apart as they come.
+            {
+                self.window_flows(window) || matches!(window.source, WindowSource::Selector { .. })
+            }
             VectorPlan::Negate(operand) | VectorPlan::Math { operand, .. } => source_flows(operand),
             VectorPlan::BinaryScalar(binary) => source_flows(&binary.vector),
             _ => false,
@@ -327,6 +333,26 @@ impl<'a> Evaluator<'a> {
             self.limits.release(vector.held());
             return Ok(());
         }
+        if let VectorPlan::Window(window) = plan
+            && !self.window_flows(window)
+        {
+            let mut distinct = Distinct::new(self.limits.held());
+            return self.stream_as_is(plan, steps, &mut |key, drop_name, values| {
+                if drop_name && !distinct.insert(key) {
+                    return Err(vector::same_labels());
+                }
+                sink(key, drop_name, values)
+            });
+        }
+        self.stream_as_is(plan, steps, sink)
+    }
+
+    fn stream_as_is(
+        &mut self,
+        plan: &VectorPlan,
+        steps: &Steps,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), QueryError> {
         let Some(profiler) = self.profiler.clone() else {
             return self.flow(plan, steps, sink);
         };
@@ -425,7 +451,10 @@ impl<'a> Evaluator<'a> {
     /// Collects what flows, or maps what does not, and drops names that are to be dropped now.
     fn collect(&mut self, plan: &VectorPlan, steps: &Steps) -> Result<Vector, QueryError> {
         let mut vector = Vector::new(steps.count, self.limits.held());
-        let flows = self.flows(plan);
+        let flows = match plan {
+            VectorPlan::Window(window) => self.window_flows(window),
+            _ => self.flows(plan),
+        };
         let limits = self.limits.clone();
         self.flow(plan, steps, &mut |key, drop_name, values| {
             if values.iter().all(|value| is_absent(*value)) {

@@ -75,7 +75,7 @@ impl Evaluator<'_> {
             notes: Notes::default(),
             any_window: false,
             arena: self.arena.clone(),
-            not_counter: None,
+            noted: None,
             sink,
         };
         match &plan.source {
@@ -116,8 +116,7 @@ impl Evaluator<'_> {
         };
         self.each_row(job, &mut |evaluator, row| match row {
             Row::Values(index, values) => {
-                let selected = reading.selected.clone();
-                rows.pass_on(selected.key(index), false, true, values)
+                rows.pass_on(reading.selected.key(index), false, true, values)
             }
             Row::Left(index) => {
                 evaluator.read_windows(&mut reading, index, &mut |windows| rows.take(windows))
@@ -485,8 +484,9 @@ struct WindowRows<'p, 's> {
     notes: Notes,
     any_window: bool,
     arena: Arena,
-    /// A metric that was said to be no counter.
-    not_counter: Option<String>,
+    /// The name of the series before, by the number of its pair: what there is to be said of it was
+    /// said.
+    noted: Option<u32>,
     sink: &'p mut Sink<'s>,
 }
 
@@ -576,12 +576,15 @@ impl WindowRows<'_, '_> {
         out: &mut [f64],
     ) -> Result<(), QueryError> {
         if matches!(self.plan.function, Window::Rate | Window::Increase) && has_float {
-            let name = key.metric_name();
-            let noted = self.not_counter.as_deref() == Some(name);
-            if !noted && !name.is_empty() && !looks_like_counter(name) {
-                let span = self.plan.source_span;
-                self.notes.add(Annotation::possible_non_counter(name, span));
-                self.not_counter = Some(name.to_owned());
+            // Neighbours mostly have the same name.
+            let is_noted = self.noted.is_some_and(|pair| key.has_pair(pair));
+            if !is_noted {
+                let name = key.metric_name();
+                if !name.is_empty() && !looks_like_counter(name) {
+                    let span = self.plan.source_span;
+                    self.notes.add(Annotation::possible_non_counter(name, span));
+                }
+                self.noted = key.name_pair();
             }
         }
         (self.sink)(key, drop_name || self.drops, out)
