@@ -26,6 +26,12 @@ pub(crate) struct Location {
     pub(crate) position: u32,
 }
 
+/// Numbers of generations, tracks, groups and rows that a file speaks of are below this: each is
+/// counted up from there.
+pub(crate) const NUMBERS_LIMIT: u32 = 1 << 31;
+/// Slots that a file speaks of are below this: there is memory for each up to the greatest.
+pub(crate) const SLOTS_LIMIT: u32 = 1 << 27;
+
 /// The track of a series that has no sample yet.
 pub(crate) const UNPLACED: u32 = u32::MAX;
 
@@ -416,7 +422,7 @@ impl Catalog {
 
     /// Moves the generation past one that was seen in a file.
     pub(crate) fn raise_generation(&mut self, at_least: u32) {
-        self.generation = self.generation.max(at_least);
+        self.generation = self.generation.max(at_least.min(NUMBERS_LIMIT));
     }
 
     /// Ends restoring: slots that stayed empty become free.

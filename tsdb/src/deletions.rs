@@ -18,6 +18,7 @@ use crate::bytes::{Malformed, Reader, checked_body, put_text, put_varint};
 use crate::db::Inner;
 use crate::disk::Disk;
 use crate::error::{DeleteError, OpenError};
+use crate::view::StoredBlock;
 
 /// The file in the data directory.
 pub(crate) const FILE: &str = "deletions";
@@ -259,19 +260,26 @@ impl Inner {
             .map_err(|(path, source)| DeleteError::Io { path, source })?;
         let _deletes = self.deletes();
         let view = self.view.load_full();
-        let mut next = self.still_needed(&view.deletions);
+        let on_disk = self
+            .uids_on_disk()
+            .map_err(|(path, source)| DeleteError::Io { path, source })?;
+        let mut next = self.still_needed(&view.deletions, &on_disk);
         if next.list.len() >= DELETIONS_LIMIT {
             return Err(DeleteError::TooMany {
                 limit: DELETIONS_LIMIT,
             });
         }
         let blocks = view.blocks.iter().filter(|b| b.range().overlaps(&range));
+        let blocks = blocks.map(StoredBlock::uid);
+        // Those that got their name though their writing failed are opened by the next start.
+        let known: BTreeSet<u64> = view.blocks.iter().map(StoredBlock::uid).collect();
+        let blocks = blocks.chain(on_disk.difference(&known).copied());
         let number = next.list.last().map_or(0, |last| last.number) + 1;
         next.list.push(Arc::new(Deletion {
             number,
             matchers: matchers.to_vec(),
             range,
-            blocks: blocks.map(|block| (block.uid(), i64::MAX)).collect(),
+            blocks: blocks.map(|uid| (uid, i64::MAX)).collect(),
             head_end_ms: self.head.max_ms.load(Ordering::Acquire),
         }));
         self.put_deletions(next)
@@ -304,7 +312,14 @@ impl Inner {
     /// Forgets deletions that count for nothing any more. The caller holds [`Inner::deletes`].
     pub(crate) fn forget_deletions(&self) {
         let view = self.view.load_full();
-        let next = self.still_needed(&view.deletions);
+        if view.deletions.is_empty() {
+            return;
+        }
+        let Ok(on_disk) = self.uids_on_disk() else {
+            // Too many of them do no harm, and the next time is soon.
+            return;
+        };
+        let next = self.still_needed(&view.deletions, &on_disk);
         if next.list != view.deletions.list
             && let Err((path, error)) = self.put_deletions(next)
         {
@@ -312,13 +327,22 @@ impl Inner {
         }
     }
 
-    fn still_needed(&self, deletions: &Deletions) -> Deletions {
+    /// The blocks whose directories are there, by `uid`, also those that are on their way out. No
+    /// power cut brings others back.
+    pub(crate) fn uids_on_disk(&self) -> Result<BTreeSet<u64>, (PathBuf, io::Error)> {
+        let path = self.options.path.join("blocks");
+        let names = self.disk.sync_dir(&path);
+        let names = names.and_then(|()| self.disk.list(&path));
+        let names = names.map_err(|error| (path, error))?;
+        let uid = |name: &String| u64::from_str_radix(name.rsplit('-').next()?, 16).ok();
+        Ok(names.iter().filter_map(uid).collect())
+    }
+
+    /// The deletions that count for samples there are, or that the next start may find on disk.
+    fn still_needed(&self, deletions: &Deletions, on_disk: &BTreeSet<u64>) -> Deletions {
         let view = self.view.load_full();
-        let uids: BTreeSet<u64> = view
-            .blocks
-            .iter()
-            .map(crate::view::StoredBlock::uid)
-            .collect();
+        let known = view.blocks.iter().map(StoredBlock::uid);
+        let uids: BTreeSet<u64> = known.chain(on_disk.iter().copied()).collect();
         let mut next = deletions.clone();
         for deletion in &mut next.list {
             let gone = deletion.blocks.keys().any(|uid| !uids.contains(uid));

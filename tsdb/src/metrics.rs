@@ -134,6 +134,12 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         view.blocks.len() as f64,
     );
     one(
+        "barograph_tsdb_blocks_unreadable",
+        Gauge,
+        "Blocks that could not be opened: their time is missing from answers.",
+        count(&own.blocks_unreadable),
+    );
+    one(
         "prometheus_tsdb_compactions_total",
         Counter,
         "Blocks written, from the head and from other blocks.",

@@ -23,10 +23,10 @@ use crate::quarantine::{PIECE_LIMIT_BYTES, Quarantine};
 use crate::replay::{Replay, ReplayOutcome};
 use crate::view::StoredBlock;
 use crate::view::View;
-use crate::wal::header::HeaderError;
+use crate::wal::header::{self, HeaderError};
 use crate::wal::reader::{Damage, read_segment};
 use crate::wal::record::{kind, operations};
-use crate::wal::writer::{Wal, segment_name, segment_number};
+use crate::wal::writer::{SEGMENT_MAGIC, SEGMENT_VERSION, Wal, segment_name, segment_number};
 
 pub(crate) fn open(
     options: Options,
@@ -168,7 +168,7 @@ fn replay(
     checkpoints.sort_unstable();
     segments.sort_unstable();
     let newest = segments.last().max(checkpoints.last());
-    let next_number = newest.map_or(1, |number| number + 1);
+    let next_number = newest.map_or(1, |number| number.saturating_add(1));
     let mut loader = Loader {
         from,
         replay: Replay::new(head, found.chunks, found.saved, done),
@@ -180,6 +180,14 @@ fn replay(
         loader.checkpoint(&directory.join(checkpoint_name(number)))?;
     }
     let first = checkpoint.unwrap_or(0);
+    let unread = checkpoints
+        .iter()
+        .filter(|number| Some(**number) != checkpoint);
+    let unread = unread.map(|number| checkpoint_name(*number));
+    let old = segments.iter().filter(|number| **number < first);
+    for name in unread.chain(old.map(|number| segment_name(*number))) {
+        loader.check_version(&directory.join(name))?;
+    }
     for number in segments.into_iter().filter(|number| *number >= first) {
         loader.segment(&directory.join(segment_name(number)))?;
     }
@@ -396,6 +404,17 @@ impl Loader<'_> {
         tracing::error!(path = %path.display(), offset, bytes = bytes.len(),
             "a damaged place in the log is skipped and kept in quarantine/; what follows is read");
         self.from.quarantine.keep(path, offset, bytes);
+    }
+
+    /// Of a file that is not read: a later version wrote others too, which may say something else.
+    fn check_version(&self, path: &Path) -> Result<(), OpenError> {
+        match header::read(self.map(path)?.0.as_slice(), SEGMENT_MAGIC, SEGMENT_VERSION) {
+            Err(HeaderError::Version(version)) => Err(OpenError::Version {
+                path: path.to_owned(),
+                version,
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn map(&self, path: &Path) -> Result<Mapping, OpenError> {

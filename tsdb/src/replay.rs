@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 
 use crate::batch::SeriesRef;
 use crate::bytes::{Malformed, Reader};
-use crate::catalog::Location;
+use crate::catalog::{Location, NUMBERS_LIMIT, SLOTS_LIMIT};
 use crate::chunk::Chunk;
 use crate::head::{Group, Head};
 use crate::out_of_order;
@@ -58,7 +58,7 @@ impl<'a> Replay<'a> {
         let mut by_track: HashMap<u32, Vec<Arc<Chunk>>> = HashMap::new();
         for chunk in stored {
             // Were the record lost that names the track, its number must not be used again.
-            let next = chunk.track.saturating_add(1);
+            let next = chunk.track.saturating_add(1).min(NUMBERS_LIMIT);
             head.next_track
                 .fetch_max(next, std::sync::atomic::Ordering::Relaxed);
             by_track.entry(chunk.track).or_default().push(chunk);
@@ -189,8 +189,7 @@ impl<'a> Replay<'a> {
             kind::PLAIN_ROW => self.row(&mut reader, Track::decode_plain_row),
             kind::JOIN => {
                 let join = Join::read(&mut reader)?;
-                self.join(&join);
-                Ok(())
+                self.join(&join).map_err(|what| reader.fail(what))
             }
             kind::SEAL => self.seal(&mut reader),
             kind::TRACK => self.track(&mut reader),
@@ -225,8 +224,10 @@ impl<'a> Replay<'a> {
     fn counters(&mut self, counters: Counters) {
         use std::sync::atomic::Ordering::Relaxed;
         let head = self.head;
-        head.next_track.fetch_max(counters.next_track, Relaxed);
-        head.next_group.fetch_max(counters.next_group, Relaxed);
+        head.next_track
+            .fetch_max(counters.next_track.min(NUMBERS_LIMIT), Relaxed);
+        head.next_group
+            .fetch_max(counters.next_group.min(NUMBERS_LIMIT), Relaxed);
         head.floor_ms.fetch_max(counters.floor_ms, Relaxed);
         head.catalog_mut().raise_generation(counters.generation);
     }
@@ -301,13 +302,21 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn join(&mut self, join: &Join) {
+    fn join(&mut self, join: &Join) -> Result<(), &'static str> {
         use std::sync::atomic::Ordering::Relaxed;
+        let numbers = [join.group, join.track, join.first_row];
+        if numbers.iter().any(|number| *number >= NUMBERS_LIMIT) {
+            return Err("a number beyond those there can be");
+        }
         self.head
             .next_group
             .fetch_max(join.group.saturating_add(1), Relaxed);
         let (group, index) = self.track_of(join);
         let mut state = group.write();
+        let known = state.track(index).map_or(0, |t| t.positions() as u64);
+        if u64::from(join.position) > known + POSITIONS_LOST_LIMIT {
+            return Err("more positions than lost records can have named");
+        }
         let mut catalog = self.head.catalog_mut();
         for (position, (series, name)) in (join.position..).zip(&join.series) {
             let known = state.track(index).map_or(0, |t| t.positions() as u32);
@@ -334,7 +343,7 @@ impl<'a> Replay<'a> {
                 }
             }
             let Some(track) = state.track_mut(index) else {
-                return;
+                return Ok(());
             };
             let missing = (position - known) as usize;
             track.join(std::iter::repeat_n(DEAD, missing).chain([series]));
@@ -347,6 +356,7 @@ impl<'a> Replay<'a> {
                 catalog.place(series, location);
             }
         }
+        Ok(())
     }
 
     fn track_of(&mut self, join: &Join) -> (Arc<Group>, u32) {
@@ -408,6 +418,9 @@ impl<'a> Replay<'a> {
     }
 }
 
+/// Positions that lost records may have named before those that are known: each takes memory.
+const POSITIONS_LOST_LIMIT: u64 = 1 << 20;
+
 /// Generations that a lost record may have named beyond those that were seen: each is a round of
 /// maintenance between two checkpoints.
 const UNSEEN_GENERATIONS: u32 = 1 << 16;
@@ -451,7 +464,10 @@ pub(crate) fn known_series(
     name: Option<&Name>,
     group: u32,
 ) -> SeriesRef {
-    catalog.raise_generation(series.generation.saturating_add(1));
+    if series.slot >= SLOTS_LIMIT || series.generation >= NUMBERS_LIMIT {
+        return DEAD;
+    }
+    catalog.raise_generation(series.generation + 1);
     if catalog.locate(series).is_some() {
         return series;
     }

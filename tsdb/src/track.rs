@@ -13,6 +13,7 @@ pub(crate) use row::Logged;
 
 use crate::batch::SeriesRef;
 use crate::bytes::{Malformed, Reader, put_signed, put_varint};
+use crate::catalog::NUMBERS_LIMIT;
 use crate::chunk::{self, Chunk, ChunkEntry};
 use crate::instants::Instants;
 use crate::page::slab::{Piece, Slab};
@@ -471,7 +472,7 @@ impl Track {
         if rows > ROWS_LIMIT || self.seal_at > SEAL_ROWS {
             return Err(reader.fail("more open rows than there can be"));
         }
-        if self.first_row.checked_add(rows).is_none() {
+        if self.first_row >= NUMBERS_LIMIT {
             return Err(reader.fail("more rows than there can be"));
         }
         self.timestamps_ms.clear();

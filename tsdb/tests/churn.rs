@@ -1,6 +1,8 @@
 //! Series that come and go, have timestamps of their own, miss samples or come one by one: whatever
 //! a group's tracks make of it, reading gives what was appended.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use barograph_model::{Clock, Labels, TimeRange};
 use barograph_tsdb::disk::SystemDisk;
 use barograph_tsdb::{Batch, Column, Db, GroupId, Options, RejectReason, SeriesRef};
 use proptest::prelude::*;
+use support::cases;
 
 const STEP_MS: i64 = 15_000;
 const START_MS: i64 = 1_700_006_400_000;
@@ -248,7 +251,7 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(40), max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn reading_gives_what_was_appended(

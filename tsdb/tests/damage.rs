@@ -9,14 +9,20 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use barograph_instrument::{Format, Registry};
-use barograph_model::{Labels, Matcher, TimeRange};
+use barograph_instrument::Registry;
+use barograph_model::histogram::Span;
+use barograph_model::{Exemplar, Histogram, IntegerHistogram, Labels, Matcher, TimeRange};
 use barograph_tsdb::{Batch, Column, Db, OpenError, Options, WalSync};
 
 const STEP_MS: i64 = 20_000;
 const START_MS: i64 = 1_650_000_000_000 / 600_000 * 600_000;
-const SERIES: usize = 4;
-const ROWS: i64 = 75;
+const SERIES: usize = 6;
+/// One of histograms, one some samples of which come late.
+const HISTOGRAM: usize = 4;
+const LATE: usize = 5;
+/// Rows of series 1 that are deleted: of a block.
+const DELETED: std::ops::RangeInclusive<i64> = 5..=9;
+const ROWS: i64 = 76;
 
 fn options(path: &Path) -> Options {
     Options {
@@ -26,8 +32,8 @@ fn options(path: &Path) -> Options {
         checkpoint_interval: Duration::ZERO,
         block_span_ms: 600_000,
         retention_ms: 0,
-        reserve_bytes: 0,
         block_access: support::block_access(),
+        reserve_bytes: 4096,
         ..Options::new(path)
     }
 }
@@ -41,17 +47,53 @@ fn value(series: usize, row: i64) -> f64 {
     }
 }
 
+fn histogram(row: i64) -> Histogram {
+    let count = row as u64 + 1;
+    Histogram::Integer(IntegerHistogram {
+        schema: if row % 40 > 30 { 2 } else { 3 },
+        zero_threshold: 1e-128,
+        zero_count: count,
+        count: count * 3 + 3,
+        sum: row as f64 * 0.37,
+        positive_spans: vec![Span {
+            offset: -1,
+            length: 3,
+        }],
+        positive_buckets: vec![count, count, 3],
+        ..IntegerHistogram::default()
+    })
+}
+
 fn append(db: &Db, batch: &mut Batch, row: i64) {
     batch.clear();
     for series in 0..SERIES {
         let labels = Labels::from_pairs([("__name__", "x".to_owned()), ("id", series.to_string())]);
         let reference = db.register(batch.group(), &labels).expect("registers");
-        batch.push(reference, START_MS + row * STEP_MS, value(series, row));
+        // Pairs of rows change places.
+        let late = if row >= 60 && row % 2 == 0 { 1 } else { -1 };
+        let row = row + i64::from(series == LATE && row >= 60) * late;
+        let time = START_MS + row * STEP_MS;
+        if series == HISTOGRAM {
+            batch
+                .push_histogram(reference, time, &histogram(row))
+                .expect("a histogram");
+        } else {
+            batch.push(reference, time, value(series, row));
+        }
+        if series == 0 && row % 20 == 19 {
+            let exemplar = Exemplar {
+                labels: Labels::from_pairs([("row", row.to_string())]),
+                value: row as f64,
+                timestamp_ms: time,
+            };
+            batch.push_exemplar(reference, exemplar);
+        }
     }
     assert_eq!(db.append(batch).expect("appends").accepted, SERIES);
 }
 
-/// A store with a block, head files, two checkpoints and a log, the last two without reserved space.
+/// A store with blocks, head files, two checkpoints, a log and a file of deletions, the logs without
+/// reserved space; late samples, histograms and exemplars among its rows.
 fn make(path: &Path) {
     let db = Db::open(options(path), &Registry::new()).expect("opens");
     let mut batch = Batch::new(db.open_group());
@@ -59,6 +101,14 @@ fn make(path: &Path) {
         append(&db, &mut batch, row);
         if [50, 60, 70].contains(&row) {
             db.maintain();
+        }
+        if row == 55 {
+            let range = TimeRange {
+                start_ms: START_MS + DELETED.start() * STEP_MS,
+                end_ms: START_MS + DELETED.end() * STEP_MS,
+            };
+            db.delete_series(&[Matcher::equal("id", "1")], range)
+                .expect("deletes");
         }
     }
     drop(batch);
@@ -82,9 +132,19 @@ fn count(db: &Db, context: &str) -> Result<usize, String> {
             failure = Some(error.to_string());
             continue;
         }
+        let histograms = &column.histograms;
+        for (t, have) in histograms.timestamps_ms.iter().zip(&histograms.values) {
+            let row = (t - START_MS) / STEP_MS;
+            let want = histogram(row).to_float();
+            assert_eq!(series, HISTOGRAM, "{context}: a histogram");
+            assert!((0..ROWS).contains(&row), "{context}: row {row}");
+            assert_eq!(format!("{have:?}"), format!("{want:?}"), "{context}");
+            found.entry(series).or_default().push(row);
+        }
         for (t, v) in column.timestamps_ms.iter().zip(&column.values) {
             let row = (t - START_MS) / STEP_MS;
             let want = value(series, row);
+            assert_ne!(series, HISTOGRAM, "{context}: a float");
             assert!((0..ROWS).contains(&row), "{context}: row {row}");
             assert_eq!(
                 v.to_bits(),
@@ -103,38 +163,6 @@ fn count(db: &Db, context: &str) -> Result<usize, String> {
     }
 }
 
-fn files(root: &Path, below: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(root.join(below)).expect("lists") {
-        let entry = entry.expect("an entry");
-        let path = below.join(entry.file_name());
-        if entry.file_type().expect("a type").is_dir() {
-            files(root, &path, found);
-        } else {
-            found.push(path);
-        }
-    }
-    found.sort_unstable();
-}
-
-/// The metrics that say that something is damaged.
-fn counted(registry: &Registry) -> f64 {
-    let mut page = String::new();
-    registry.encode(Format::Text004, &mut page);
-    let names = [
-        "prometheus_tsdb_wal_corruptions_total",
-        "prometheus_tsdb_mmap_chunk_corruptions_total",
-        "barograph_tsdb_wal_torn_ends_total",
-        "barograph_tsdb_wal_rows_lost_total",
-        "barograph_tsdb_head_rows_missing",
-        "barograph_tsdb_blocks_unreadable",
-    ];
-    let of = |line: &str| {
-        let (name, value) = line.rsplit_once(' ')?;
-        names.contains(&name).then(|| value.parse::<f64>().ok())?
-    };
-    page.lines().filter_map(of).sum()
-}
-
 struct Store {
     directory: tempfile::TempDir,
     files: Vec<(PathBuf, Vec<u8>)>,
@@ -145,19 +173,11 @@ impl Store {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         make(directory.path());
-        let mut paths = Vec::new();
-        for part in ["wal", "head", "blocks"] {
-            files(directory.path(), Path::new(part), &mut paths);
-        }
-        let read = |path: &PathBuf| {
-            let bytes = std::fs::read(directory.path().join(path)).expect("reads");
-            (path.clone(), bytes)
-        };
-        let files = paths.iter().map(read).collect();
+        let files = support::files(directory.path()).into_iter().collect();
         Self {
             directory,
             files,
-            whole: SERIES * ROWS as usize,
+            whole: SERIES * ROWS as usize - DELETED.count(),
         }
     }
 
@@ -200,7 +220,7 @@ impl Store {
             let is_log = path.extension().is_some_and(|extension| extension == "wal");
             is_log && bytes.len() < whole.len()
         });
-        let is_quiet = counted(&registry) == 0.0 && !is_cut_log;
+        let is_quiet = support::damage(&registry) == 0.0 && !is_cut_log;
         assert!(
             found == self.whole || !is_quiet,
             "{context}: {found} samples, and nothing is said"
@@ -230,6 +250,10 @@ fn every_damaged_byte_is_told_and_costs_no_neighbour() {
             damaged[at] ^= 1 << (at % 8);
             let context = format!("{} byte {at}", path.display());
             let lost = store.whole - store.with(&[(number, damaged)], &context);
+            assert!(
+                kind != "reserve" || lost == 0,
+                "{context}: its bytes mean nothing"
+            );
             let worst = worst.entry(kind.clone()).or_default();
             *worst = lost.max(*worst);
         }
@@ -247,6 +271,18 @@ fn every_damaged_byte_is_told_and_costs_no_neighbour() {
         "most samples lost of {} by one byte: {worst:?}",
         store.whole
     );
+    for kind in [
+        "wal",
+        "ckpt",
+        "head",
+        "data",
+        "index",
+        "meta",
+        "deletions",
+        "reserve",
+    ] {
+        assert!(worst.contains_key(kind), "no {kind} was damaged");
+    }
     assert_eq!(worst["ckpt"], 0);
     // The rows since the last whole one of 32, at most.
     assert!(worst["wal"] <= 32 * SERIES, "{worst:?}");
@@ -297,4 +333,50 @@ fn damage_in_many_places_is_no_panic_and_no_wrong_answer() {
         rounds += 1;
     }
     println!("{rounds} rounds");
+}
+
+/// Every kind of file, as a later version would write it: refused by its number, and nothing is
+/// changed.
+#[test]
+fn later_versions_are_refused_by_number() {
+    let store = Store::new();
+    let mut refused = Vec::new();
+    for (path, bytes) in &store.files {
+        let kind = path.extension().or(path.file_name());
+        let kind = kind.expect("a name").to_string_lossy().into_owned();
+        let mut later = bytes.clone();
+        let mut seal = |version_at: usize, covers: std::ops::Range<usize>| {
+            later[version_at..version_at + 4].copy_from_slice(&7u32.to_le_bytes());
+            let sum = crc32c::crc32c(&later[covers.clone()]).to_le_bytes();
+            later[covers.end..covers.end + 4].copy_from_slice(&sum);
+        };
+        match kind.as_str() {
+            "wal" | "ckpt" | "head" => {
+                seal(8, 0..24);
+                seal(4096 + 8, 4096..4096 + 24);
+            }
+            "data" | "index" => seal(8, 0..12),
+            "meta" | "deletions" => seal(8, 0..bytes.len() - 4),
+            "reserve" => continue,
+            _ => panic!("{}: no version is known of it", path.display()),
+        }
+        let copy = tempfile::tempdir().expect("a temporary directory");
+        support::copy(store.directory.path(), copy.path());
+        std::fs::write(copy.path().join(path), later).expect("writes");
+        let before = support::files(copy.path());
+        match Db::open(options(copy.path()), &Registry::new()) {
+            Err(error @ OpenError::Version { version: 7, .. }) => {
+                let text = error.to_string();
+                let path = path.to_str().expect("a name");
+                assert!(text.contains(path) && text.contains('7'), "{text}");
+            }
+            other => panic!("{}: {:?}", path.display(), other.map(drop)),
+        }
+        let after = support::files(copy.path());
+        assert!(before == after, "{}: something is changed", path.display());
+        refused.push(kind);
+    }
+    refused.sort();
+    refused.dedup();
+    assert_eq!(refused.len(), 7, "{refused:?}");
 }

@@ -11,6 +11,7 @@ use barograph_instrument::Registry;
 use barograph_model::{Labels, MatchOp, Matcher, STALE_NAN_BITS, TimeRange};
 use barograph_tsdb::{Batch, Column, Db, GroupId, Options, RejectReason, SeriesRef};
 use proptest::prelude::*;
+use support::cases;
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -336,7 +337,7 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(60), ..ProptestConfig::default() })]
 
     #[test]
     fn reading_gives_what_was_acknowledged(

@@ -10,7 +10,7 @@ use barograph_instrument::Registry;
 use barograph_model::{Labels, MatchOp, Matcher, STALE_NAN_BITS, TimeRange};
 use barograph_tsdb::{Batch, Column, Db, GroupId, Options, RejectReason, SeriesRef};
 use proptest::prelude::*;
-use support::metric;
+use support::{cases, metric};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -253,7 +253,7 @@ fn reference(samples: &[Sample]) -> BTreeMap<usize, Vec<(i64, u64)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(8), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// The same samples in two orders, with blocks cut, buffers spilled, crashes and restarts in
     /// between, give the same answers.

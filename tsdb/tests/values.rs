@@ -18,6 +18,7 @@ use barograph_tsdb::{
     Batch, Column, Db, GroupId, HistogramError, Options, RejectReason, SeriesRef,
 };
 use proptest::prelude::*;
+use support::cases;
 
 const MINUTE_MS: i64 = 60_000;
 const SERIES: usize = 5;
@@ -413,7 +414,7 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(60), ..ProptestConfig::default() })]
 
     #[test]
     fn every_kind_of_value_comes_back(

@@ -23,6 +23,10 @@ const CONTENTS_ENTRY_BYTES: usize = 24;
 const FOOTER_BYTES: usize = 16;
 /// Size of a row of the table of columns.
 const COLUMN_BYTES: usize = 32;
+/// Size of a row of the table of pairs.
+const PAIR_BYTES: usize = 8;
+/// Size of an offset in a table of items.
+const OFFSET_BYTES: usize = 4;
 /// Decoded columns kept for selecting by time.
 const COLUMNS_LIMIT: usize = 4096;
 
@@ -418,12 +422,18 @@ impl IndexView<'_> {
 
     fn postings<T>(&self, pair: u32, read: impl FnOnce(&Bitmap) -> T) -> Result<T, Damaged> {
         let bytes = self.item(section::POSTINGS, pair)?;
-        with_bitmap(bytes, read).ok_or_else(|| {
+        let series = self.count(section::SERIES)?;
+        // A few bytes can speak of four billion series.
+        let read = |bitmap: &Bitmap| {
+            let inside = bitmap.maximum().is_none_or(|last| last < series);
+            inside.then(|| read(bitmap))
+        };
+        with_bitmap(bytes, read).flatten().ok_or_else(|| {
             self.damage(
                 section::POSTINGS,
                 Malformed {
                     offset: 0,
-                    what: "postings that are no bitmap",
+                    what: "postings that are no bitmap of series",
                 },
             )
         })
@@ -509,10 +519,23 @@ impl IndexView<'_> {
         read().map_err(|e: Malformed| self.damage(section::SERIES, e))
     }
 
+    /// How many items a section says it has; it is long enough for them.
     fn count(&self, id: u32) -> Result<u32, Damaged> {
-        Reader::new(self.section(id)?)
-            .u32()
-            .map_err(|e| self.damage(id, e))
+        let bytes = self.section(id)?;
+        let read = || {
+            let mut reader = Reader::new(bytes);
+            let count = reader.u32()?;
+            let each = match id {
+                section::COLUMNS => COLUMN_BYTES,
+                section::PAIRS => PAIR_BYTES,
+                _ => OFFSET_BYTES,
+            };
+            if (count as usize).saturating_mul(each) > reader.left() {
+                return Err(reader.fail("more items than the section has bytes for"));
+            }
+            Ok(count)
+        };
+        read().map_err(|e: Malformed| self.damage(id, e))
     }
 
     /// An item of a section that is a table.
@@ -592,9 +615,13 @@ impl Pages<'_> {
         rows.clear();
         let mut at = 0i64;
         for _ in 0..runs {
-            let first = at + reader.signed()?;
+            let step = reader.signed()?;
             let count = reader.varint_u32()?;
-            at = first + i64::from(count);
+            if step < 0 || count == 0 {
+                return Err(reader.fail("stretches of rows that do not ascend"));
+            }
+            let first = at.saturating_add(step);
+            at = first.saturating_add(i64::from(count));
             let row = u32::try_from(first)
                 .ok()
                 .filter(|_| u32::try_from(at).is_ok());

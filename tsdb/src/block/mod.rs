@@ -34,6 +34,10 @@ pub(crate) const INDEX_VERSION: u32 = 1;
 /// Size of the header of a data or index file.
 const HEADER_BYTES: usize = 16;
 
+/// Most rows of a timestamp column that are read: a week of 50 a second. A few bytes can speak of any
+/// number.
+const COLUMN_ROWS_LIMIT: u32 = 1 << 25;
+
 /// Sections of an index.
 pub(crate) mod section {
     /// Distinct label names and values, sorted.
@@ -510,7 +514,7 @@ impl Block {
             if !times.overlaps(range) {
                 continue;
             }
-            if rows.iter().map(|(_, count)| *count).sum::<u32>() == times.rows
+            if rows.iter().map(|(_, count)| u64::from(*count)).sum::<u64>() == u64::from(times.rows)
                 && range.start_ms <= times.start_ms
                 && times.end_ms <= range.end_ms
             {
@@ -617,6 +621,9 @@ impl Block {
         let bytes = self.data_at(offset, u64::from(length))?;
         let read = || {
             let mut reader = Reader::new(&bytes);
+            if rows > COLUMN_ROWS_LIMIT {
+                return Err(reader.fail("a timestamp column of more rows than can be read"));
+            }
             if reader.u32()? != crc32c::crc32c(&bytes[4..]) {
                 return Err(reader.fail("a timestamp column whose checksum does not fit"));
             }

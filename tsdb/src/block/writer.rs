@@ -309,10 +309,21 @@ impl BlockWriter {
         let name = meta.directory_name();
         let target = self.directory.join(name);
         let (disk, temporary) = (&self.disk, &self.temporary);
+        if disk.list(&target).is_ok() {
+            // Left by an attempt that failed, see below.
+            disk.remove_dir_all(&target)
+                .map_err(|e| (target.clone(), e))?;
+        }
         disk.sync_dir(temporary)
             .and_then(|()| disk.rename(temporary, &target))
-            .and_then(|()| disk.sync_dir(&self.directory))
             .map_err(|e| (target.clone(), e))?;
+        if let Err(error) = disk.sync_dir(&self.directory) {
+            // Who writes it will take it for not there: the next start is not to find it.
+            if let Err(error) = disk.rename(&target, temporary) {
+                tracing::warn!(path = %target.display(), %error, "a block stays whose writing failed");
+            }
+            return Err((target, error));
+        }
         Ok(target)
     }
 

@@ -427,6 +427,18 @@ impl Cursor {
                         what: "a series has a label pair that is not there".to_owned(),
                     }));
                 };
+                let name = |rank: &u32| &texts[*rank as usize].0;
+                if self
+                    .pairs
+                    .last()
+                    .is_some_and(|last| name(last) >= name(rank))
+                {
+                    return Err(self.input.failure(&Damaged {
+                        file: "index",
+                        offset: 0,
+                        what: "a series whose labels are not in order".to_owned(),
+                    }));
+                }
                 self.pairs.push(*rank);
             }
             let value_of = |name: &str| {

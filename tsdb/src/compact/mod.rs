@@ -7,14 +7,14 @@ pub(crate) mod merge;
 pub(crate) mod pace;
 pub(crate) mod plan;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::block::meta::Meta;
+use crate::block::meta::{Meta, PARENTS_LIMIT};
 use crate::block::writer::BlockWriter;
 use crate::block::{Block, view_of};
 use crate::compact::merge::{Input, Merge, TimedDeletion};
@@ -224,6 +224,13 @@ impl Inner {
         self.compaction_figures
             .duplicates
             .fetch_add(merged.duplicates, Ordering::Relaxed);
+        if merged.series == 0 && blocks.iter().any(StoredBlock::is_part) {
+            // No block will say that their late samples, which the log may still have, are done with.
+            if let Err(error) = self.forget_late() {
+                writer.abandon();
+                return Err(error);
+            }
+        }
         // From here to the exchange nothing is deleted: a crash in between leaves the new block.
         let _deletes = self.deletes();
         if self.deletions_of(blocks) != deletions {
@@ -252,7 +259,7 @@ impl Inner {
                     .unwrap_or_default()
                     + 1,
                 made_ms: self.clock.now_ms(),
-                parents: blocks.iter().map(StoredBlock::uid).collect(),
+                parents: ancestors(blocks),
                 ..Meta::begun(uid, start_ms, end_ms)
             },
         )?;
@@ -279,6 +286,14 @@ impl Inner {
                 Err((path, io::Error::new(io::ErrorKind::InvalidData, error)))
             }
         }
+    }
+
+    /// Makes both checkpoints anew: the log is without the late samples that are in blocks.
+    fn forget_late(&self) -> Result<(), Failure> {
+        let state = self.maintenance.lock();
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        self.checkpoint(&mut state)?;
+        self.checkpoint(&mut state)
     }
 
     /// Puts a block where others were, and removes these.
@@ -368,6 +383,18 @@ impl Inner {
         let next = Instant::now() + wait;
         failed.insert(key, Attempt { count, next });
     }
+}
+
+/// The blocks, then those that they were made of, as many as can be named: the log may still have late
+/// samples that went into any of them.
+fn ancestors(blocks: &[StoredBlock]) -> Vec<u64> {
+    let own = blocks.iter().filter_map(StoredBlock::own);
+    let before = own.flat_map(|block| block.meta.parents.iter().copied());
+    let mut seen = HashSet::new();
+    let all = blocks.iter().map(StoredBlock::uid).chain(before);
+    all.filter(|uid| seen.insert(*uid))
+        .take(PARENTS_LIMIT)
+        .collect()
 }
 
 fn overlaps(set: &[StoredBlock]) -> bool {

@@ -155,7 +155,12 @@ impl Inner {
                 Ok(part) => parts.extend(part),
                 Err(error) => {
                     // The next attempt writes them again; on a full disk they would be in its way.
-                    for part in parts {
+                    // But were the last one there, or back after a power cut, it would tell that all
+                    // are.
+                    let is_unfinished = self
+                        .uids_on_disk()
+                        .is_ok_and(|uids| !uids.contains(&buffers.uid));
+                    for part in parts.iter().filter(|_| is_unfinished) {
                         self.remove_directory(&part.path, part.meta.uid).ok();
                     }
                     return Err(error);

@@ -150,7 +150,12 @@ impl ChunkFiles {
             let what = format!("a chunk of encoding {other}, which this program does not know");
             return Err(Damage::new(name(), chunk.offset - 1, &what));
         };
-        decoded.map_err(|error| Damage::at(name(), chunk.offset, error))
+        let samples = decoded.map_err(|error| Damage::at(name(), chunk.offset, error))?;
+        if !samples.timestamps_ms().is_sorted_by(|a, b| a < b) {
+            let what = "a chunk whose samples are not in order";
+            return Err(Damage::new(name(), chunk.offset, what));
+        }
+        Ok(samples)
     }
 
     fn name(&self, chunk: &RawChunk<'_>) -> &str {

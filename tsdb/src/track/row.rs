@@ -5,6 +5,7 @@
 //! do so by the difference that the position before them had.
 
 use crate::bytes::{Malformed, Reader, put_signed, put_varint};
+use crate::catalog::NUMBERS_LIMIT;
 use crate::page::token::{self, Repeated, State, Step};
 use crate::row::Row;
 use crate::track::{KEY_INTERVAL_ROWS, MEMBERS_LIMIT, Track};
@@ -127,6 +128,9 @@ impl Track {
         let key = flags & FLAG_KEY != 0;
         let time = reader.signed()?;
         let positions = reader.varint_u32()? as usize;
+        if number >= NUMBERS_LIMIT {
+            return Err(reader.fail("a row beyond those there can be"));
+        }
         if let Some(passed) = self.pass_over(number, key) {
             return Ok(passed);
         }
@@ -204,6 +208,9 @@ impl Track {
         let positions = reader.varint_u32()? as usize;
         let flags = reader.u8()?;
         let key = flags & FLAG_KEY != 0;
+        if number >= NUMBERS_LIMIT {
+            return Err(reader.fail("a row beyond those there can be"));
+        }
         if let Some(passed) = self.pass_over(number, key) {
             return Ok(passed);
         }

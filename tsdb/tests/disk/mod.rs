@@ -417,6 +417,16 @@ impl Disk for FaultyDisk {
         Ok(())
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        state.begin()?;
+        let node = self.node(&state, from)?;
+        let (dir, name) = self.place(&state, to)?;
+        SystemDisk.link(from, to)?;
+        state.change(dir, vec![(name, Some(node))]);
+        Ok(())
+    }
+
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let mut state = self.lock();
         state.begin()?;

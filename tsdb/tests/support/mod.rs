@@ -1,7 +1,8 @@
 //! What tests of the store share.
 #![allow(dead_code, reason = "each test uses a part")]
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use barograph_instrument::{Format, Registry};
 use barograph_tsdb::BlockAccess;
@@ -44,4 +45,42 @@ pub(crate) fn copy(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), target).expect("copies");
         }
     }
+}
+
+/// How many cases a property is tried with: what `PROPTEST_CASES` says, else `usual`.
+pub(crate) fn cases(usual: u32) -> u32 {
+    match std::env::var("PROPTEST_CASES") {
+        Ok(text) => text.parse().expect("PROPTEST_CASES is a number"),
+        Err(_) => usual,
+    }
+}
+
+/// The files of a directory and of those below it, by path below it; the lock is none.
+pub(crate) fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let (mut found, mut left) = (BTreeMap::new(), vec![PathBuf::new()]);
+    while let Some(below) = left.pop() {
+        for entry in std::fs::read_dir(root.join(&below)).expect("lists") {
+            let entry = entry.expect("an entry");
+            let path = below.join(entry.file_name());
+            if entry.file_type().expect("a type").is_dir() {
+                left.push(path);
+            } else if path != Path::new("lock") {
+                found.insert(path, std::fs::read(entry.path()).expect("reads"));
+            }
+        }
+    }
+    found
+}
+
+/// What the metrics of damage add up to.
+pub(crate) fn damage(registry: &Registry) -> f64 {
+    let names = [
+        "prometheus_tsdb_wal_corruptions_total",
+        "prometheus_tsdb_mmap_chunk_corruptions_total",
+        "barograph_tsdb_wal_torn_ends_total",
+        "barograph_tsdb_wal_rows_lost_total",
+        "barograph_tsdb_head_rows_missing",
+        "barograph_tsdb_blocks_unreadable",
+    ];
+    names.iter().map(|name| metric(registry, name)).sum()
 }
