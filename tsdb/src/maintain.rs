@@ -56,7 +56,7 @@ impl Inner {
             return false;
         }
         self.wal.hold(true);
-        tracing::warn!(path = %self.options.path.display(), bytes = self.options.reserve_bytes,
+        tracing::warn!(path = %self.options.path.display(), bytes = state.reserve.size_bytes(),
             "the disk is full: reserved space is used to remove what may go");
         true
     }

@@ -38,9 +38,11 @@ pub struct Options {
     pub retire_series: usize,
     /// When the log is made to survive a power cut.
     pub wal_sync: WalSync,
-    /// Size of a log segment, bytes, reserved when it is begun.
+    /// Greatest size of a log segment, bytes, reserved when it is begun. The first reserve 4 MiB, the
+    /// next ones twice as much while they are filled.
     pub wal_segment_bytes: u64,
-    /// Space set aside for tidying up when the disk is full, bytes; 0 sets none aside.
+    /// Space set aside for tidying up when the disk is full, bytes; 0 sets none aside. Where a
+    /// hundredth of the file system is less, it is that, but not less than 4 MiB.
     pub reserve_bytes: u64,
     /// Span of a block cut from the head, milliseconds.
     pub block_span_ms: i64,

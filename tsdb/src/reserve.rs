@@ -6,6 +6,11 @@ use std::sync::Arc;
 
 use crate::disk::Disk;
 
+/// Of a small disk one part in so many is set aside, where that is less than what is asked for.
+const DISK_PARTS: u64 = 100;
+/// Less is of no use: a checkpoint takes as much.
+const FLOOR_BYTES: u64 = 4 << 20;
+
 /// The file `reserve`: nothing but space.
 #[derive(Debug)]
 pub(crate) struct Reserve {
@@ -19,8 +24,13 @@ pub(crate) struct Reserve {
 }
 
 impl Reserve {
+    /// The reserve of a directory: of `size_bytes`, less on a small disk.
     pub(crate) fn new(disk: Arc<dyn Disk>, root: &Path, size_bytes: u64) -> Self {
         let path = root.join("reserve");
+        let size_bytes = match disk.space(root) {
+            Ok(space) => size_bytes.min((space.total_bytes / DISK_PARTS).max(FLOOR_BYTES)),
+            Err(_) => size_bytes,
+        };
         let is_there = disk.size_bytes(&path).is_ok_and(|have| have >= size_bytes);
         Self {
             disk,
@@ -29,6 +39,11 @@ impl Reserve {
             is_there: is_there && size_bytes > 0,
             is_released: false,
         }
+    }
+
+    /// How much is set aside.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.size_bytes
     }
 
     /// Sets the space aside, where it is not; `false` where there is none.

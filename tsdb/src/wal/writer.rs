@@ -18,6 +18,9 @@ pub(crate) const SEGMENT_VERSION: u32 = 1;
 const MARKER_INTERVAL_BYTES: u64 = 64 * 1024;
 /// After a failed write the disk is left alone for so long.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// Least space reserved for a segment. One that is filled makes the next twice as large: where
+/// little is written, checkpoints come before this much.
+const SEGMENT_FLOOR_BYTES: u64 = 4 << 20;
 /// Room kept for a marker.
 const MARKER_BYTES: u64 = 48;
 
@@ -75,6 +78,8 @@ struct State {
     /// The segment after this one, made ahead so that no append waits for it.
     spare: Option<Segment>,
     next_number: u64,
+    /// Space that the next segment reserves.
+    next_bytes: u64,
     /// Times a new segment was asked for: a spare begun before is too old.
     rotations: u64,
     /// Full segments that may not be durable yet.
@@ -146,6 +151,7 @@ impl Wal {
                 segment: None,
                 spare: None,
                 next_number,
+                next_bytes: SEGMENT_FLOOR_BYTES,
                 rotations: 0,
                 full: Vec::new(),
                 failure: None,
@@ -310,7 +316,7 @@ impl Wal {
     /// Makes the next segment where the present one is half full. Reserving space takes a while,
     /// during which no append could be written.
     pub(crate) fn prepare(&self) {
-        let (number, rotations) = {
+        let (number, rotations, size) = {
             let mut state = self.lock();
             let due = state
                 .segment
@@ -320,10 +326,11 @@ impl Wal {
                 return;
             }
             state.next_number += 1;
-            (state.next_number - 1, state.rotations)
+            let filled = state.segment.as_ref().map_or(0, |s| s.size);
+            (state.next_number - 1, state.rotations, 2 * filled)
         };
         let path = self.directory.join(segment_name(number));
-        let Ok(segment) = self.open_segment(&path, number, 0) else {
+        let Ok(segment) = self.open_segment(&path, number, size, 0) else {
             // Whoever needs it meets the same error, and reports it.
             return;
         };
@@ -389,6 +396,7 @@ impl Wal {
     /// Ends the present segment. It is made durable with the next sync.
     fn retire(&self, state: &mut State) {
         if let Some(segment) = state.segment.take() {
+            state.next_bytes = 2 * segment.offset;
             state.full.push(Full {
                 file: segment.file,
                 path: segment.path,
@@ -407,7 +415,7 @@ impl Wal {
         for last in [false, true] {
             let number = state.next_number;
             let path = self.directory.join(segment_name(number));
-            match self.open_segment(&path, number, needed) {
+            match self.open_segment(&path, number, state.next_bytes, needed) {
                 Ok(segment) => {
                     state.next_number += 1;
                     return Ok(segment);
@@ -421,9 +429,17 @@ impl Wal {
         unreachable!("BUG: the second attempt returns")
     }
 
-    fn open_segment(&self, path: &Path, number: u64, needed: u64) -> io::Result<Segment> {
+    /// Makes a segment of about `size` bytes, in which a record of `needed` bytes has room.
+    fn open_segment(
+        &self,
+        path: &Path,
+        number: u64,
+        size: u64,
+        needed: u64,
+    ) -> io::Result<Segment> {
         let start = HEADER_BYTES as u64;
-        let size = self.segment_bytes.max(start + needed);
+        let size = size.max(SEGMENT_FLOOR_BYTES).next_power_of_two();
+        let size = size.min(self.segment_bytes).max(start + needed);
         let salt = new_salt();
         let file = self.disk.create(path, size)?;
         let ready = file
