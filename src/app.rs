@@ -201,10 +201,12 @@ impl Core {
     /// Tells every part what the configuration wants of it. Alert destinations first, so that no
     /// alert of the new rules goes to an old one.
     pub(crate) async fn apply(&self, config: &Config, settings: &Settings) {
-        self.db.set_retention(settings.retention(config.retention));
-        self.db
-            .set_out_of_order_window(config.out_of_order_window_ms);
-        self.db.set_exemplars_limit(config.exemplars_limit);
+        self.apply_before_open(config, settings).await;
+        self.apply_once_open(config, settings).await;
+    }
+
+    /// The part of [`Self::apply`] that needs no store: targets are scraped while it is opened.
+    pub(crate) async fn apply_before_open(&self, config: &Config, settings: &Settings) {
         self.notifier
             .apply(
                 config.alertmanagers.clone(),
@@ -215,6 +217,14 @@ impl Core {
             )
             .await;
         self.scraper.apply(config.jobs.clone()).await;
+    }
+
+    /// The other part.
+    pub(crate) async fn apply_once_open(&self, config: &Config, settings: &Settings) {
+        self.db.set_retention(settings.retention(config.retention));
+        self.db
+            .set_out_of_order_window(config.out_of_order_window_ms);
+        self.db.set_exemplars_limit(config.exemplars_limit);
         let options = barograph_alerting::RuleManagerOptions {
             default_interval_ms: config.evaluation_interval_ms,
             default_query_offset_ms: config.rule_query_offset_ms,

@@ -226,13 +226,8 @@ pub(crate) async fn start(
     options.retention_percent = retention.disk_percent;
     options.out_of_order_window_ms = config.out_of_order_window_ms;
     options.exemplars_limit = config.exemplars_limit;
-    let opening = registry.clone();
-    let db = tokio::task::spawn_blocking(move || Db::open(options, &opening))
-        .await
-        .map_err(|panic| StartError::System {
-            action: "open the store",
-            source: std::io::Error::other(format!("BUG: {panic}")),
-        })??;
+    let (db, opening) = Db::prepare(options, registry);
+    let opening = tokio::task::spawn_blocking(move || opening.run());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let engine = Engine::new(
         EngineOptions {
@@ -292,7 +287,15 @@ pub(crate) async fn start(
         notifier,
         active: Arc::new(Active::new(config, builtin, collectors)),
     };
-    core.apply(&core.active.config(), settings).await;
+    // Targets are scraped from now on; what they say waits for the store, which is a moment where it
+    // has much to restore.
+    let config = core.active.config();
+    core.apply_before_open(&config, settings).await;
+    opening.await.map_err(|panic| StartError::System {
+        action: "open the store",
+        source: std::io::Error::other(format!("BUG: {panic}")),
+    })??;
+    core.apply_once_open(&config, settings).await;
     app.ready(core.clone());
     Ok(core)
 }

@@ -62,7 +62,7 @@ impl LoopHandle {
         shared.active.add(&settings.target.labels);
         let (sender, receiver) = watch::channel(Some(Arc::new(settings)));
         let task = TargetLoop {
-            group: shared.db.open_group(),
+            group: None,
             shared: shared.clone(),
             state: state.clone(),
             settings: receiver,
@@ -143,7 +143,8 @@ struct TargetLoop {
     shared: Arc<Shared>,
     state: Arc<TargetState>,
     settings: watch::Receiver<Option<Arc<LoopSettings>>>,
-    group: GroupId,
+    /// Begun once the store is open.
+    group: Option<GroupId>,
     /// `None` before the first scrape.
     memory: Option<Box<TargetMemory>>,
     fetcher: Option<(Arc<JobClient>, Fetcher)>,
@@ -183,7 +184,9 @@ impl TargetLoop {
         if let Some(settings) = current {
             self.mark_gone(&settings).await;
         }
-        self.shared.db.close_group(self.group);
+        if let Some(group) = self.group {
+            self.shared.db.close_group(group);
+        }
     }
 
     /// Drops what was learned under settings that no longer hold.
@@ -311,8 +314,16 @@ impl TargetLoop {
         timestamp_ms: i64,
         started: Instant,
     ) -> Outcome {
+        let fetched_at = Instant::now();
+        let Some(memory) = self.take_memory().await else {
+            return Outcome {
+                error: Some(ScrapeError::Store("the store is not open".to_owned())),
+                ..Outcome::default()
+            };
+        };
+        // Waiting for a store that is being opened says nothing of the target.
+        let started = started + fetched_at.elapsed();
         let now_ms = self.shared.clock.now_ms();
-        let memory = self.take_memory();
         let settings = settings.clone();
         let work = move |shared: &Shared, mut memory: Box<TargetMemory>| {
             let outcome = ingest_page(shared, &settings, &mut memory, &fetched, |ingest| {
@@ -337,11 +348,18 @@ impl TargetLoop {
         }
     }
 
-    fn take_memory(&mut self) -> Box<TargetMemory> {
-        let families = || self.state.families.clone();
-        self.memory
-            .take()
-            .unwrap_or_else(|| Box::new(TargetMemory::new(self.group, families())))
+    /// What is known of the target; `None` where the store cannot be opened.
+    async fn take_memory(&mut self) -> Option<Box<TargetMemory>> {
+        if let Some(memory) = self.memory.take() {
+            return Some(memory);
+        }
+        if !self.shared.opened().await {
+            return None;
+        }
+        let db = &self.shared.db;
+        let group = *self.group.get_or_insert_with(|| db.open_group());
+        let families = self.state.families.clone();
+        Some(Box::new(TargetMemory::new(group, families)))
     }
 
     async fn off_workers<T: Send + 'static>(
@@ -373,7 +391,9 @@ impl TargetLoop {
         if self.shared.active.has(&settings.target.labels) {
             return;
         }
-        let memory = self.take_memory();
+        let Some(memory) = self.memory.take() else {
+            return;
+        };
         let settings = settings.clone();
         let work = move |shared: &Shared, mut memory: Box<TargetMemory>| {
             let mut scratch = shared.scratch.take(memory.group);

@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) active: ActiveLabels,
     pub(crate) stop: watch::Sender<bool>,
     running: Mutex<Option<mpsc::Sender<()>>>,
+    /// Whether the store is open, once that is known.
+    opened: tokio::sync::OnceCell<bool>,
 }
 
 /// How many running loops have which labels.
@@ -93,6 +95,17 @@ impl Shared {
         let _ = stop.wait_for(|stop| *stop).await;
     }
 
+    /// Waits until the store is open; `false` where it will not be. A store that comes back after a
+    /// crash takes a moment, in which targets are scraped already.
+    pub(crate) async fn opened(&self) -> bool {
+        let wait = || async {
+            let db = self.db.clone();
+            let waiting = tokio::task::spawn_blocking(move || db.is_open(true));
+            waiting.await.unwrap_or(false)
+        };
+        self.db.is_open(false) || *self.opened.get_or_init(wait).await
+    }
+
     /// Held by each task for as long as it runs.
     pub(crate) fn running(&self) -> Option<mpsc::Sender<()>> {
         self.running
@@ -124,6 +137,7 @@ impl Scraper {
             active: ActiveLabels::default(),
             stop: watch::channel(false).0,
             running: Mutex::new(Some(running)),
+            opened: tokio::sync::OnceCell::new(),
         };
         Self {
             inner: Arc::new(Inner {

@@ -1,7 +1,7 @@
 //! The store's front: open, register, append, snapshot.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -37,8 +37,46 @@ pub struct Db {
 }
 
 struct Shared {
-    inner: Arc<Inner>,
+    /// Set once the store is open; `None` where it could not be opened.
+    inner: OnceLock<Option<Arc<Inner>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The work of opening a store that [`Db::prepare`] made.
+#[must_use = "the store waits for it"]
+pub struct Opening {
+    db: Db,
+    options: Options,
+    registry: Registry,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn ClockDebug>,
+}
+
+impl Opening {
+    /// Takes the directory's lock, loads blocks, replays the log, registers the store's metrics.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn run(self) -> Result<(), OpenError> {
+        let shared = &self.db.shared;
+        let opened = crate::open::open(self.options.clone(), self.disk.clone(), self.clock.clone());
+        let inner = Arc::new(opened?);
+        metrics::register(&self.registry, &inner);
+        let threads = start_threads(&inner)?;
+        *shared
+            .threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = threads;
+        shared.inner.set(Some(inner)).ok();
+        Ok(())
+    }
+}
+
+impl Drop for Opening {
+    /// Who waits goes on: with the store, or knowing that there will be none.
+    fn drop(&mut self) {
+        self.db.shared.inner.set(None).ok();
+    }
 }
 
 /// What the store's threads share.
@@ -101,15 +139,51 @@ impl Db {
         disk: Arc<dyn Disk>,
         clock: impl Clock + std::fmt::Debug,
     ) -> Result<Self, OpenError> {
-        let inner = Arc::new(crate::open::open(options, disk, Arc::new(clock))?);
-        metrics::register(registry, &inner);
-        let threads = start_threads(&inner)?;
-        Ok(Self {
+        let (db, opening) = Self::prepare_with(options, registry, disk, clock);
+        opening.run()?;
+        Ok(db)
+    }
+
+    /// A store that is not open yet, and the work of opening it. Until that is done, in another
+    /// thread, every call waits for it: writers may begin at once, and what they bring is stored in
+    /// its order behind what the log has. Where opening fails, batches are refused as by a store that
+    /// was closed; other calls panic.
+    pub fn prepare(options: Options, registry: &Registry) -> (Self, Opening) {
+        Self::prepare_with(options, registry, Arc::new(SystemDisk), SystemClock)
+    }
+
+    /// [`Db::prepare`] on a disk and a clock of the caller's.
+    pub fn prepare_with(
+        options: Options,
+        registry: &Registry,
+        disk: Arc<dyn Disk>,
+        clock: impl Clock + std::fmt::Debug,
+    ) -> (Self, Opening) {
+        let db = Self {
             shared: Arc::new(Shared {
-                inner,
-                threads: Mutex::new(threads),
+                inner: OnceLock::new(),
+                threads: Mutex::default(),
             }),
-        })
+        };
+        let opening = Opening {
+            db: db.clone(),
+            options,
+            registry: registry.clone(),
+            disk,
+            clock: Arc::new(clock),
+        };
+        (db, opening)
+    }
+
+    /// Whether no call has to wait for the store to be opened; `wait` waits until that is so.
+    /// `false` where it cannot be opened, too.
+    pub fn is_open(&self, wait: bool) -> bool {
+        let inner = if wait {
+            Some(self.shared.inner.wait())
+        } else {
+            self.shared.inner.get()
+        };
+        inner.is_some_and(Option::is_some)
     }
 
     /// Begins a group. Close it when its writer goes away.
@@ -137,7 +211,9 @@ impl Db {
     /// has several samples of one series or series of several groups: then a part may be. Appending
     /// the same batch again is safe, since a sample that is already stored is accepted again.
     pub fn append(&self, batch: &Batch) -> Result<Appended, AppendError> {
-        let inner = self.inner();
+        let Some(inner) = self.shared.inner.wait() else {
+            return Err(AppendError::Closed);
+        };
         // Held to the end: closing waits for appends that began before.
         let closed = inner.closed.read().unwrap_or_else(PoisonError::into_inner);
         if *closed {
@@ -192,7 +268,7 @@ impl Db {
     /// Begins an import of samples of any age. They become blocks of their own, without passing the
     /// head and the log.
     pub fn backfill(&self) -> Backfill {
-        Backfill::new(self.shared.inner.clone())
+        Backfill::new(self.inner().clone())
     }
 
     /// A number that grows whenever samples that are not the newest of their series appear inside
@@ -278,14 +354,19 @@ impl Db {
         self.shared.close()
     }
 
-    fn inner(&self) -> &Inner {
-        &self.shared.inner
+    fn inner(&self) -> &Arc<Inner> {
+        match self.shared.inner.wait() {
+            Some(inner) => inner,
+            None => panic!("BUG: a store is used that could not be opened"),
+        }
     }
 }
 
 impl Shared {
     fn close(&self) -> Result<(), CloseError> {
-        let inner = &self.inner;
+        let Some(inner) = self.inner.wait() else {
+            return Ok(());
+        };
         {
             let mut closed = inner.closed.write().unwrap_or_else(PoisonError::into_inner);
             if std::mem::replace(&mut *closed, true) {
@@ -303,10 +384,13 @@ impl Shared {
     }
 
     fn stop_threads(&self) {
-        let (stop, wake) = &self.inner.stop;
+        let Some(Some(inner)) = self.inner.get() else {
+            return;
+        };
+        let (stop, wake) = &inner.stop;
         *stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
         wake.notify_all();
-        self.inner.pace.stop();
+        inner.pace.stop();
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {

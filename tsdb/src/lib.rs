@@ -68,7 +68,7 @@ mod workspace;
 
 pub use batch::{Appended, Batch, Entry, GroupId, RejectReason, Rejected, SeriesRef};
 pub use block::report::{BlockReport, CodecShare, inspect_block};
-pub use db::Db;
+pub use db::{Db, Opening};
 pub use digest::{Digest, Extremes, Stretch, Wanted};
 pub use error::{
     AppendError, CloseError, DeleteError, OpenError, ReadError, RegisterError, SelectError,
