@@ -304,6 +304,11 @@ impl Annotations {
         }
     }
 
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// Adds all remarks of another.
     pub(crate) fn merge(&mut self, other: Self) {
         for annotation in other.all {

@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use barograph_model::Pattern;
+use barograph_query::script::Script;
 use barograph_query::{ParseOptions, parse_selector, parse_with};
 
 /// Cases per test where nothing else is asked for.
@@ -110,6 +111,59 @@ const PATTERN_PIECES: &[&str] = &[
     "(?P<",
     "\\1",
     "a{1000}{1000}",
+];
+
+const SCRIPTS: &[&str] = &[
+    "load 5m\n  m{a=\"1\", \"b.c\"='d'} 0+10x100 _x3 stale 1-2x4\n\neval instant at 50m sum(m)\n  {} 100\n",
+    "load_with_nhcb 1m30s\n  h_bucket{le=\"+Inf\"} 1+1x3\n  h {{schema:1 count:3 sum:4 buckets:[1 2]}}x3\nclear\n",
+    "load 1m\n  h {{schema:0 sum:5 count:4 buckets:[1 2 1]}}+{{sum:2.4 count:1 buckets:[1] offset:1}}x10\n",
+    "load 1m\n  n {{schema:-53 count:3 sum:-Inf custom_values:[1 2.5] counter_reset_hint:gauge offset:-1 n_buckets:[1 2] z_bucket:1 z_bucket_w:1e-3 n_offset:2}} @st 5m\n",
+    "eval range from 0 to 10m step 1m rate(m[5m])\n  expect warn msg: PromQL warning: x\n  expect no_info\n  {a=\"1\"} 1 2 _ NaN Inf {{count:1}}\n",
+    "eval instant at 1m x\n  expect fail regex: .*\n# a comment\neval_fail instant at 1m y\neval_ordered instant at 1m z\n  a 1\n  b 2\n  expect ordered\n",
+];
+const SCRIPT_PIECES: &[&str] = &[
+    "{{",
+    "}}",
+    "[",
+    "]",
+    ":",
+    "x",
+    "x999999999999",
+    "x1000000",
+    "+",
+    "-",
+    "_",
+    "stale",
+    "load",
+    "load 1m\n",
+    "\n",
+    "\n  ",
+    "  ",
+    "eval",
+    "eval instant at ",
+    "range from ",
+    "clear",
+    "expect ",
+    "@st",
+    "1e999",
+    "-0",
+    "NaN",
+    "schema:",
+    "schema:99999999999",
+    "buckets:[",
+    "offset:2147483647",
+    "n_offset:-2147483648",
+    "count:",
+    "custom_values:[",
+    "counter_reset_hint:",
+    "é",
+    "\0",
+    "\"",
+    "{",
+    "}",
+    "#",
+    "y",
+    "9999999y",
 ];
 
 /// Numbers that follow from a seed.
@@ -290,4 +344,55 @@ fn patterns_never_panic_and_compile_in_time() {
         compiled > refused / 50 && refused > compiled / 50,
         "{compiled} compiled, {refused} refused"
     );
+}
+
+#[test]
+fn scripts_never_panic_and_are_read_in_time() {
+    let (mut read, mut refused) = (0u64, 0u64);
+    each_case(
+        |dice| match Script::parse(&dice.text(SCRIPTS, SCRIPT_PIECES)) {
+            Ok(_) => read += 1,
+            Err(error) => {
+                refused += 1;
+                assert!(!error.to_string().is_empty());
+            }
+        },
+    );
+    assert!(
+        read > refused / 50 && refused > read / 50,
+        "{read} read, {refused} refused"
+    );
+}
+
+#[test]
+fn deep_and_long_scripts_end_at_once() {
+    for (head, piece, behind) in [
+        ("load 1m\n  h ", "{{", ""),
+        ("load 1m\n  h ", "{{schema:1 buckets:[", "]}}"),
+        ("load 1m\n  h {{buckets:[", "1 ", "]}}"),
+        ("load 1m\n  h {{custom_values:[", "1 ", "]}}x1000000"),
+        ("load 1m\n  h ", "{{count:1}}+", "{{count:1}}x5"),
+        ("load 1m\n  h {{", "count:1 ", "}}"),
+        ("load 1m\n  m ", "1 ", ""),
+        ("load 1m\n  m ", "1x1000000 ", ""),
+        ("load 1m\n  m", "{a=\"b\"}", " 1"),
+        ("load 1m\n  m{", "a=\"b\",", "} 1"),
+        ("", "load 1m\n  m 1\n", ""),
+        ("eval instant at 1m ", "(", ""),
+        ("eval instant at 1m x\n", "  expect warn\n", ""),
+        ("", "eval instant at 1m x\n", ""),
+        ("", "clear\n", ""),
+    ] {
+        for count in [100, 10_000] {
+            let text = format!("{head}{}{behind}", piece.repeat(count));
+            let began = Instant::now();
+            let parsed = Script::parse(&text);
+            drop(parsed);
+            let took = began.elapsed();
+            assert!(
+                took < 5 * CASE_LIMIT,
+                "{count} times {piece:?} behind {head:?} took {took:?}"
+            );
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Binary operations: columns with numbers, columns with columns, sets.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use barograph_model::Labels;
 
@@ -97,7 +98,7 @@ pub(super) fn apply_scalar_mixed(
         } else {
             (*value, *scalar)
         };
-        *value = mixed.compute(l, r, *value, notes)?;
+        *value = mixed.compute(l, r, *value, notes)?.unwrap_or(ABSENT);
     }
     Ok(())
 }
@@ -152,8 +153,9 @@ impl Evaluator<'_> {
             Some(partners) => job.by_series(&sides, &partners),
             None => job.by_step(&sides),
         };
-        let notes = job.notes.take();
-        self.annotations.merge(notes);
+        for notes in job.notes.take().into_values() {
+            self.annotations.merge(notes);
+        }
         result
     }
 }
@@ -274,7 +276,8 @@ struct MatchUp<'a> {
     delayed_names: bool,
     arena: &'a Arena,
     limits: &'a Limits,
-    notes: RefCell<Notes>,
+    /// By step, what was said last: Prometheus keeps no more of a step.
+    notes: RefCell<BTreeMap<usize, Notes>>,
 }
 
 impl MatchUp<'_> {
@@ -302,7 +305,12 @@ impl MatchUp<'_> {
                     .or_default();
                 for other in others.iter() {
                     let other = sides.lhs.values(*other);
-                    if (0..many.len()).any(|step| both(step) && !is_absent(other[step])) {
+                    let meet = |step: usize| both(step) && !is_absent(other[step]);
+                    let counts = |step| {
+                        self.operable(many[step], one[step])
+                            && self.operable(other[step], one[step])
+                    };
+                    if (0..many.len()).any(|step| meet(step) && counts(step)) {
                         return Err(ambiguous_grouping());
                     }
                 }
@@ -310,10 +318,10 @@ impl MatchUp<'_> {
             }
             let mut computed = Ok(());
             result.push_with(labels, self.plan.returns_bool, |out| {
-                for ((out, many), one) in out.iter_mut().zip(many).zip(one) {
+                for (step, ((out, many), one)) in out.iter_mut().zip(many).zip(one).enumerate() {
                     if !is_absent(*many) && !is_absent(*one) {
-                        match self.compute(*many, *one) {
-                            Ok(value) => *out = value,
+                        match self.compute(step, *many, *one) {
+                            Ok(value) => *out = value.unwrap_or(ABSENT),
                             Err(error) => computed = Err(error),
                         }
                     }
@@ -403,6 +411,10 @@ impl MatchUp<'_> {
                         result.len() - 1
                     })
                 });
+                // What cannot be operated on has not met.
+                let Some(value) = self.compute(step, many, one)? else {
+                    continue;
+                };
                 let matched_before = std::mem::replace(&mut matched[signature], true);
                 if matching.cardinality == Cardinality::OneToOne {
                     if matched_before {
@@ -414,7 +426,6 @@ impl MatchUp<'_> {
                 } else if !seen.insert((signature, place)) {
                     return Err(ambiguous_grouping());
                 }
-                let value = self.compute(many, one)?;
                 if is_absent(value) {
                     continue;
                 }
@@ -454,15 +465,29 @@ impl MatchUp<'_> {
         }
     }
 
+    /// Whether anything can come of two samples that meet.
+    fn operable(&self, many: f64, one: f64) -> bool {
+        if !self.arena.any() && !self.plan.op.is_trim() {
+            return true;
+        }
+        let (mark, notes) = (self.arena.mark(), self.notes.take());
+        let computed = self.compute(0, many, one);
+        self.arena.forget_since(mark);
+        self.notes.replace(notes);
+        !matches!(computed, Ok(None))
+    }
+
+    /// `None` where the two cannot be operated on.
     #[inline]
-    fn compute(&self, many: f64, one: f64) -> Result<f64, QueryError> {
+    fn compute(&self, step: usize, many: f64, one: f64) -> Result<Option<f64>, QueryError> {
         let (l, r) = if self.swapped {
             (one, many)
         } else {
             (many, one)
         };
         if !self.arena.any() && !self.plan.op.is_trim() {
-            return Ok(sample_op(self.plan.op, self.plan.returns_bool, l, r, l));
+            let value = sample_op(self.plan.op, self.plan.returns_bool, l, r, l);
+            return Ok(Some(value));
         }
         let mixed = MixedOp {
             op: self.plan.op,
@@ -470,7 +495,12 @@ impl MatchUp<'_> {
             span: self.plan.span,
             arena: self.arena,
         };
-        mixed.compute(l, r, l, &mut self.notes.borrow_mut())
+        let mut notes = Notes::default();
+        let computed = mixed.compute(l, r, l, &mut notes);
+        if !notes.is_empty() {
+            self.notes.borrow_mut().insert(step, notes);
+        }
+        computed
     }
 
     fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {

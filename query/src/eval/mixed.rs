@@ -29,17 +29,20 @@ enum Outcome {
 }
 
 impl MixedOp<'_> {
-    /// What the result holds; `kept` is the value that a comparison which holds passes on.
+    /// What the result holds; `kept` is the value that a comparison which holds passes on. `None`
+    /// where the two cannot be operated on: Prometheus treats them as if they had not met.
     pub(super) fn compute(
         &self,
         l: f64,
         r: f64,
         kept: f64,
         notes: &mut Notes,
-    ) -> Result<f64, QueryError> {
+    ) -> Result<Option<f64>, QueryError> {
         let outcome = match (self.arena.get(l), self.arena.get(r)) {
             (None, None) if self.op.is_trim() => self.incompatible(["float", "float"], notes),
-            (None, None) => return Ok(sample_op(self.op, self.returns_bool, l, r, kept)),
+            (None, None) => {
+                return Ok(Some(sample_op(self.op, self.returns_bool, l, r, kept)));
+            }
             (None, Some(right)) => match self.op {
                 BinaryOp::Mul => scaled(&right, |histogram| histogram.multiply(l)),
                 _ => self.incompatible(["float", "histogram"], notes),
@@ -54,10 +57,11 @@ impl MixedOp<'_> {
             (Some(left), Some(right)) => self.of_two(&left, &right, notes),
         };
         match outcome {
-            Outcome::Compared(holds) if self.returns_bool => Ok(f64::from(u8::from(holds))),
-            Outcome::Compared(true) => Ok(kept),
-            Outcome::Compared(false) | Outcome::Nothing => Ok(ABSENT),
-            Outcome::Value(histogram) => self.arena.put(histogram),
+            Outcome::Compared(holds) if self.returns_bool => Ok(Some(f64::from(u8::from(holds)))),
+            Outcome::Compared(true) => Ok(Some(kept)),
+            Outcome::Compared(false) => Ok(Some(ABSENT)),
+            Outcome::Nothing => Ok(None),
+            Outcome::Value(histogram) => self.arena.put(histogram).map(Some),
         }
     }
 

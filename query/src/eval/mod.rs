@@ -292,6 +292,8 @@ impl<'a> Evaluator<'a> {
             VectorPlan::Selector(selector)
             | VectorPlan::SampleTimes(selector)
             | VectorPlan::StartTimes(selector) => selector.has_one_name(),
+            // Where a window keeps the name, what is above it drops it.
+            VectorPlan::Window(window) => self.delayed_names || window::has_one_name(window),
             _ => self.flows(plan),
         };
         match plan {

@@ -35,6 +35,17 @@ pub(super) struct Windows<'a> {
     pub(super) histograms: Option<HistogramWindows<'a>>,
 }
 
+/// Whether all series of a window function have one name, so that they differ without it.
+pub(super) fn has_one_name(plan: &WindowPlan) -> bool {
+    match &plan.source {
+        WindowSource::Selector { selector, .. } => selector.has_one_name(),
+        WindowSource::Subquery(subquery) => match &subquery.operand {
+            VectorPlan::Selector(selector) => selector.has_one_name(),
+            _ => false,
+        },
+    }
+}
+
 /// Takes a series with its windows.
 type WindowSink<'s> = dyn FnMut(&Windows<'_>) -> Result<(), QueryError> + 's;
 
@@ -45,13 +56,7 @@ impl Evaluator<'_> {
             // Series of a selection are distinct, and those of a subquery as well.
             return true;
         }
-        match &plan.source {
-            WindowSource::Selector { selector, .. } => selector.has_one_name(),
-            WindowSource::Subquery(subquery) => match &subquery.operand {
-                VectorPlan::Selector(selector) => selector.has_one_name(),
-                _ => false,
-            },
-        }
+        has_one_name(plan)
     }
 
     pub(super) fn stream_window(

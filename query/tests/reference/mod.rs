@@ -1,17 +1,49 @@
 //! A slow and obvious evaluator: the semantics of PromQL read off the tree, sample by sample, with
-//! nothing shared, cached or streamed. Covers floats; what the generator of the differential test
-//! writes.
+//! nothing shared, cached or streamed. Covers what the generator ([`random`]) writes.
 
-use barograph_model::{Labels, METRIC_NAME, is_stale};
+pub(crate) mod compare;
+mod floats;
+pub(crate) mod histogram;
+mod info;
+mod matching;
+pub(crate) mod random;
+
+use std::collections::BTreeSet;
+
+use barograph_model::{Labels, METRIC_NAME, MatchOp};
 use barograph_query::ast::{
-    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, DurationSpec, Modifiers, Node,
-    NodeKind, Selector,
+    Aggregate, AggregateOp, At, BinaryOp, Call, DurationSpec, Modifiers, Node, NodeKind, Selector,
 };
 
-/// A stored series: labels, and samples in order of time.
-pub(crate) type Stored = (Labels, Vec<(i64, f64)>);
+use histogram::Plain;
+
+/// A value.
+#[derive(Clone, Debug)]
+pub(crate) enum Val {
+    Float(f64),
+    Histogram(Plain),
+}
+
+impl Val {
+    fn float(&self) -> Option<f64> {
+        match self {
+            Self::Float(value) => Some(*value),
+            Self::Histogram(_) => None,
+        }
+    }
+
+    fn histogram(&self) -> Option<&Plain> {
+        match self {
+            Self::Float(_) => None,
+            Self::Histogram(histogram) => Some(histogram),
+        }
+    }
+}
+
+/// A stored series: labels, and samples in order of time; `None` is a staleness marker.
+pub(crate) type Stored = (Labels, Vec<(i64, Option<Val>)>);
 /// A result: labels, and a value or nothing per step.
-pub(crate) type Row = (Labels, Vec<Option<f64>>);
+pub(crate) type Row = (Labels, Vec<Option<Val>>);
 
 /// What a query is evaluated over.
 pub(crate) struct Reference<'a> {
@@ -25,6 +57,9 @@ pub(crate) struct Reference<'a> {
 /// Why there is no result; which words the engine finds for it is not compared.
 pub(crate) type Result<T> = std::result::Result<T, &'static str>;
 
+/// The answer depends on what the language leaves open: which of equals `topk` keeps.
+pub(crate) const OPEN: &str = "open";
+
 impl Reference<'_> {
     /// The value of an instant vector at every step.
     pub(crate) fn vector(&self, node: &Node, steps: &[i64]) -> Result<Vec<Row>> {
@@ -33,7 +68,12 @@ impl Reference<'_> {
             NodeKind::Unary { negative, operand } => {
                 let mut rows = self.vector(operand, steps)?;
                 if *negative {
-                    map(&mut rows, |value, _| Some(-value));
+                    map(&mut rows, |value| {
+                        Some(match value {
+                            Val::Float(value) => Val::Float(-value),
+                            Val::Histogram(h) => Val::Histogram(h.map(|value| -value)),
+                        })
+                    });
                     drop_names(&mut rows);
                 }
                 distinct(rows)
@@ -71,15 +111,23 @@ impl Reference<'_> {
         })
     }
 
+    /// The newest sample of a series that is not older than the lookback, with its time.
+    fn newest<'s>(&self, series: &'s Stored, at_ms: i64) -> Option<(i64, &'s Val)> {
+        let (time_ms, value) = series.1.iter().rfind(|(t, _)| *t <= at_ms)?;
+        let fresh = *time_ms > at_ms - self.lookback_ms;
+        value
+            .as_ref()
+            .filter(|_| fresh)
+            .map(|value| (*time_ms, value))
+    }
+
     fn select(&self, selector: &Selector, steps: &[i64]) -> Vec<Row> {
-        let rows = self.matching(selector).map(|(labels, samples)| {
+        let rows = self.matching(selector).map(|series| {
             let slots = steps.iter().map(|step_ms| {
                 let at_ms = self.looks_at(&selector.modifiers, *step_ms);
-                let newest = samples.iter().rfind(|(t, _)| *t <= at_ms)?;
-                let fresh = newest.0 > at_ms - self.lookback_ms && !is_stale(newest.1);
-                fresh.then_some(newest.1)
+                Some(self.newest(series, at_ms)?.1.clone())
             });
-            (labels.clone(), slots.collect())
+            (series.0.clone(), slots.collect())
         });
         rows.filter(has_any).collect()
     }
@@ -93,10 +141,8 @@ impl Reference<'_> {
                     let each = steps.iter().map(|step_ms| {
                         let end_ms = self.looks_at(&range.selector.modifiers, *step_ms);
                         let inside = |t: i64| end_ms - range_ms < t && t <= end_ms;
-                        let window = samples
-                            .iter()
-                            .copied()
-                            .filter(|(t, value)| inside(*t) && !is_stale(*value));
+                        let window = samples.iter().filter(|(t, _)| inside(*t));
+                        let window = window.filter_map(|(t, value)| Some((*t, value.clone()?)));
                         (end_ms, window.collect())
                     });
                     (labels.clone(), each.collect())
@@ -126,11 +172,8 @@ impl Reference<'_> {
                 let all = rows.into_iter().map(|(labels, slots)| {
                     let each = ends.iter().map(|end_ms| {
                         let inside = |t: i64| end_ms - range_ms < t && t <= *end_ms;
-                        let window = inner
-                            .iter()
-                            .zip(&slots)
-                            .filter(|(t, _)| inside(**t))
-                            .filter_map(|(t, slot)| slot.map(|value| (*t, value)));
+                        let window = inner.iter().zip(&slots).filter(|(t, _)| inside(**t));
+                        let window = window.filter_map(|(t, slot)| Some((*t, slot.clone()?)));
                         (*end_ms, window.collect())
                     });
                     (labels, each.collect())
@@ -143,10 +186,25 @@ impl Reference<'_> {
 
     fn call(&self, call: &Call, steps: &[i64]) -> Result<Vec<Row>> {
         let name = call.function.name;
-        if let Some(math) = math(name) {
+        match name {
+            "absent" => return self.absent(&call.args[0], steps),
+            "info" => return self.info(call, steps),
+            _ => {}
+        }
+        if let Some(math) = floats::math(name) {
             let mut rows = self.vector(&call.args[0], steps)?;
             let parameter = call.args.get(1).map_or(0.0, Self::scalar);
-            map(&mut rows, |value, _| Some(math(value, parameter)));
+            map(&mut rows, |value| {
+                Some(Val::Float(math(value.float()?, parameter)))
+            });
+            drop_names(&mut rows);
+            return distinct(rows);
+        }
+        if let Some(part) = part_of_histogram(name) {
+            let mut rows = self.vector(&call.args[0], steps)?;
+            map(&mut rows, |value| {
+                Some(Val::Float(part(value.histogram()?)))
+            });
             drop_names(&mut rows);
             return distinct(rows);
         }
@@ -173,18 +231,62 @@ impl Reference<'_> {
         if !matches!(name, "last_over_time" | "first_over_time") {
             drop_names(&mut rows);
         }
-        distinct(rows)
+        // Of windows, equal series are refused even where their samples do not meet.
+        let count = rows.len();
+        let rows = distinct(rows)?;
+        if rows.len() < count {
+            return Err("equal labels");
+        }
+        Ok(rows)
+    }
+
+    /// 1 where there is nothing, with the labels the selector asks for by equality.
+    fn absent(&self, operand: &Node, steps: &[i64]) -> Result<Vec<Row>> {
+        let rows = self.vector(operand, steps)?;
+        let mut pairs: Vec<(&str, &str)> = Vec::new();
+        if let NodeKind::Selector(selector) = &operand.kind {
+            let named = |name: &str| {
+                selector
+                    .matchers
+                    .iter()
+                    .filter(|m| m.name() == name)
+                    .count()
+            };
+            for matcher in &selector.matchers {
+                let once = named(matcher.name()) == 1 && matcher.name() != METRIC_NAME;
+                if once && matcher.op() == MatchOp::Equal {
+                    pairs.push((matcher.name(), matcher.value()));
+                }
+            }
+        }
+        let slots: Vec<Option<Val>> = (0..steps.len())
+            .map(|step| {
+                let there = rows.iter().any(|row| row.1[step].is_some());
+                (!there).then_some(Val::Float(1.0))
+            })
+            .collect();
+        let row = (Labels::from_pairs(pairs), slots);
+        Ok([row].into_iter().filter(has_any).collect())
     }
 
     fn aggregate(&self, aggregate: &Aggregate, steps: &[i64]) -> Result<Vec<Row>> {
         let rows = self.vector(&aggregate.operand, steps)?;
         let parameter = aggregate.param.as_ref().map_or(0.0, Self::scalar);
-        let mut groups: Vec<(Labels, Vec<Vec<f64>>)> = Vec::new();
-        for (labels, slots) in rows {
-            let kept = labels.without(|label| {
+        let group_of = |labels: &Labels| {
+            labels.without(|label| {
                 let listed = aggregate.grouping.iter().any(|name| name == label);
                 listed == aggregate.without || (aggregate.without && label == METRIC_NAME)
-            });
+            })
+        };
+        if matches!(
+            aggregate.op,
+            AggregateOp::TopK | AggregateOp::BottomK | AggregateOp::LimitK
+        ) {
+            return some_of(aggregate.op, parameter, rows, group_of, steps.len());
+        }
+        let mut groups: Vec<(Labels, Vec<Vec<Val>>)> = Vec::new();
+        for (labels, slots) in rows {
+            let kept = group_of(&labels);
             let known = groups.iter().position(|(have, _)| *have == kept);
             let place = known.unwrap_or(groups.len());
             if known.is_none() {
@@ -196,128 +298,176 @@ impl Reference<'_> {
         }
         let rows = groups.into_iter().map(|(labels, steps)| {
             let slots = steps.iter().map(|values| {
-                (!values.is_empty()).then(|| of_group(aggregate.op, values, parameter))
+                if values.is_empty() {
+                    None
+                } else {
+                    of_group(aggregate.op, values, parameter)
+                }
             });
             (labels, slots.collect())
         });
         Ok(rows.filter(has_any).collect())
     }
-
-    fn binary(&self, binary: &Binary, steps: &[i64]) -> Result<Vec<Row>> {
-        use barograph_query::ast::ValueType::Scalar;
-        let (op, is_bool) = (binary.op, binary.returns_bool);
-        let left_is_number = binary.lhs.value_type() == Scalar;
-        if left_is_number || binary.rhs.value_type() == Scalar {
-            let (number, vector) = if left_is_number {
-                (&binary.lhs, &binary.rhs)
-            } else {
-                (&binary.rhs, &binary.lhs)
-            };
-            let number = Self::scalar(number);
-            let mut rows = self.vector(vector, steps)?;
-            map(&mut rows, |value, _| {
-                let (l, r) = if left_is_number {
-                    (number, value)
-                } else {
-                    (value, number)
-                };
-                operate(op, is_bool, l, r, value)
-            });
-            if !op.is_comparison() || is_bool {
-                drop_names(&mut rows);
-            }
-            return distinct(rows.into_iter().filter(has_any).collect());
-        }
-        let matching = binary.matching.as_ref().ok_or("no matching")?;
-        let (lhs, rhs) = (
-            self.vector(&binary.lhs, steps)?,
-            self.vector(&binary.rhs, steps)?,
-        );
-        let key = |labels: &Labels| {
-            labels.without(|label| {
-                let listed = matching.labels.iter().any(|name| name == label);
-                if matching.on {
-                    !listed
-                } else {
-                    listed || label == METRIC_NAME
-                }
-            })
-        };
-        let present = |rows: &[Row], labels: &Labels, step: usize| {
-            let wanted = key(labels);
-            let same = rows.iter().filter(|row| row.1[step].is_some());
-            same.filter(|row| key(&row.0) == wanted).count()
-        };
-        let mut rows: Vec<Row> = Vec::new();
-        match op {
-            BinaryOp::And | BinaryOp::Unless => {
-                for (labels, slots) in &lhs {
-                    let kept = slots.iter().enumerate().map(|(step, slot)| {
-                        let there = present(&rhs, labels, step) > 0;
-                        slot.filter(|_| there == (op == BinaryOp::And))
-                    });
-                    rows.push((labels.clone(), kept.collect()));
-                }
-            }
-            BinaryOp::Or => {
-                rows.extend(lhs.iter().cloned());
-                for (labels, slots) in &rhs {
-                    let kept = slots
-                        .iter()
-                        .enumerate()
-                        .map(|(step, slot)| slot.filter(|_| present(&lhs, labels, step) == 0));
-                    rows.push((labels.clone(), kept.collect()));
-                }
-            }
-            _ if matching.cardinality != Cardinality::OneToOne => return Err("not covered"),
-            _ => {
-                for step in 0..steps.len() {
-                    // A side without any sample decides before anything is ambiguous.
-                    let any = |rows: &[Row]| rows.iter().any(|row| row.1[step].is_some());
-                    if !any(&lhs) || !any(&rhs) {
-                        continue;
-                    }
-                    for (labels, slots) in &rhs {
-                        if slots[step].is_some() && present(&rhs, labels, step) > 1 {
-                            return Err("many on the right");
-                        }
-                    }
-                    for (labels, slots) in &lhs {
-                        let partner = rhs
-                            .iter()
-                            .find(|row| row.1[step].is_some() && key(&row.0) == key(labels));
-                        if slots[step].is_some()
-                            && partner.is_some()
-                            && present(&lhs, labels, step) > 1
-                        {
-                            return Err("many on the left");
-                        }
-                    }
-                }
-                for (labels, slots) in &lhs {
-                    let mut out = vec![None; steps.len()];
-                    for (step, slot) in slots.iter().enumerate() {
-                        let partner = rhs
-                            .iter()
-                            .find(|row| row.1[step].is_some() && key(&row.0) == key(labels));
-                        if let (Some(l), Some((_, theirs))) = (slot, partner) {
-                            out[step] = theirs[step].and_then(|r| operate(op, is_bool, *l, r, *l));
-                        }
-                    }
-                    let drops = !op.is_comparison() || is_bool;
-                    let kept = labels.without(|label| {
-                        let listed = matching.labels.iter().any(|name| name == label);
-                        listed != matching.on || (drops && label == METRIC_NAME)
-                    });
-                    rows.push((kept, out));
-                }
-            }
-        }
-        distinct(rows.into_iter().filter(has_any).collect())
-    }
 }
 
-type Windows = (Labels, Vec<(i64, Vec<(i64, f64)>)>);
+/// `topk`, `bottomk`, `limitk`: per group, some series with all their labels.
+fn some_of(
+    op: AggregateOp,
+    parameter: f64,
+    rows: Vec<Row>,
+    group_of: impl Fn(&Labels) -> Labels,
+    steps: usize,
+) -> Result<Vec<Row>> {
+    let count = parameter.max(0.0) as usize;
+    let groups: Vec<Labels> = rows.iter().map(|row| group_of(&row.0)).collect();
+    // Pairs of series and step.
+    let mut kept: BTreeSet<(usize, usize)> = BTreeSet::new();
+    for step in 0..steps {
+        for (at, group) in groups.iter().enumerate() {
+            if groups[..at].contains(group) {
+                continue;
+            }
+            let members = (at..rows.len()).filter(|index| groups[*index] == *group);
+            let there = members.filter_map(|index| Some((rows[index].1[step].as_ref()?, index)));
+            let best = best_of(op, count, there.collect())?;
+            kept.extend(best.into_iter().map(|index| (index, step)));
+        }
+    }
+    let rows = rows.into_iter().enumerate();
+    let rows = rows.map(|(index, (labels, slots))| {
+        let slots = slots.into_iter().enumerate();
+        let slots = slots.map(|(step, slot)| slot.filter(|_| kept.contains(&(index, step))));
+        (labels, slots.collect())
+    });
+    Ok(rows.filter(has_any).collect())
+}
+
+/// The members of a group to keep at a step.
+fn best_of(op: AggregateOp, count: usize, there: Vec<(&Val, usize)>) -> Result<Vec<usize>> {
+    if op == AggregateOp::LimitK {
+        return Ok(there.iter().take(count).map(|(_, index)| *index).collect());
+    }
+    let floats = there.into_iter();
+    let mut all: Vec<(f64, usize)> = floats
+        .filter_map(|(value, index)| Some((value.float()?, index)))
+        .collect();
+    // NaN is the worst either way.
+    all.sort_by(|(a, _), (b, _)| {
+        let order = if op == AggregateOp::TopK {
+            b.partial_cmp(a)
+        } else {
+            a.partial_cmp(b)
+        };
+        order.unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+    });
+    if let [.., (last, _)] = all[..count.min(all.len())]
+        && let Some((next, _)) = all.get(count)
+        && (*next == last || (next.is_nan() && last.is_nan()))
+    {
+        return Err(OPEN);
+    }
+    Ok(all.iter().take(count).map(|(_, index)| *index).collect())
+}
+
+/// The value of a group at a step.
+fn of_group(op: AggregateOp, values: &[Val], parameter: f64) -> Option<Val> {
+    let numbers: Vec<f64> = values.iter().filter_map(Val::float).collect();
+    let histograms: Vec<&Plain> = values.iter().filter_map(Val::histogram).collect();
+    match op {
+        AggregateOp::Count => return Some(Val::Float(values.len() as f64)),
+        AggregateOp::Group => return Some(Val::Float(1.0)),
+        AggregateOp::Sum | AggregateOp::Avg if !histograms.is_empty() => {
+            if !numbers.is_empty() {
+                return None;
+            }
+            let total = histogram::total(&histograms, op == AggregateOp::Avg)?;
+            return Some(Val::Histogram(total.compact()));
+        }
+        _ => {}
+    }
+    (!numbers.is_empty()).then(|| Val::Float(floats::of_group(op, &numbers, parameter)))
+}
+
+/// A window function over floats, histograms, or both.
+fn over_window(
+    name: &str,
+    window: &[(i64, Val)],
+    end_ms: i64,
+    range_ms: i64,
+    parameter: f64,
+) -> Option<Val> {
+    let floats: Vec<(i64, f64)> = window
+        .iter()
+        .filter_map(|(t, value)| Some((*t, value.float()?)))
+        .collect();
+    let histograms: Vec<(i64, &Plain)> = window
+        .iter()
+        .filter_map(|(t, value)| Some((*t, value.histogram()?)))
+        .collect();
+    let only = |value| Some(Val::Float(value));
+    match name {
+        "count_over_time" => return only(window.len() as f64),
+        "present_over_time" => return only(1.0),
+        "last_over_time" => return Some(window[window.len() - 1].1.clone()),
+        "first_over_time" => return Some(window[0].1.clone()),
+        "changes" | "resets" if !histograms.is_empty() => {
+            let differ = |pair: &&[(i64, Val)]| match (&pair[0].1, &pair[1].1) {
+                (Val::Float(a), Val::Float(b)) if name == "resets" => b < a,
+                (Val::Float(a), Val::Float(b)) => a != b && !(a.is_nan() && b.is_nan()),
+                (Val::Histogram(a), Val::Histogram(b)) if name == "resets" => b.fell_since(a),
+                (Val::Histogram(a), Val::Histogram(b)) => !a.equals(b),
+                _ => true,
+            };
+            return only(window.windows(2).filter(differ).count() as f64);
+        }
+        "irate" | "idelta" if !histograms.is_empty() => {
+            let [.., (t, before), (u, now)] = window else {
+                return None;
+            };
+            let pair = (before.histogram(), now.histogram());
+            if let (Some(before), Some(now)) = pair {
+                let rise = histogram::instant(name, (*t, before), (*u, now))?;
+                return Some(Val::Histogram(rise));
+            }
+            if pair.0.is_some() || pair.1.is_some() {
+                return None;
+            }
+        }
+        "rate" | "increase" | "delta" if !histograms.is_empty() => {
+            if !floats.is_empty() {
+                return None;
+            }
+            let rise = histogram::extrapolated(name, &histograms, end_ms, range_ms)?;
+            return Some(Val::Histogram(rise));
+        }
+        "sum_over_time" | "avg_over_time" if !histograms.is_empty() => {
+            if !floats.is_empty() {
+                return None;
+            }
+            let all: Vec<&Plain> = histograms.iter().map(|(_, one)| *one).collect();
+            return Some(Val::Histogram(histogram::total(
+                &all,
+                name == "avg_over_time",
+            )?));
+        }
+        _ => {}
+    }
+    if floats.is_empty() {
+        return None;
+    }
+    floats::over_window(name, &floats, end_ms, range_ms, parameter).map(Val::Float)
+}
+
+fn part_of_histogram(name: &str) -> Option<fn(&Plain) -> f64> {
+    Some(match name {
+        "histogram_count" => |h| h.count,
+        "histogram_sum" => |h| h.sum,
+        "histogram_avg" => |h| h.sum / h.count,
+        _ => return None,
+    })
+}
+
+type Windows = (Labels, Vec<(i64, Vec<(i64, Val)>)>);
 
 fn fixed(duration: &DurationSpec) -> i64 {
     match duration {
@@ -330,12 +480,13 @@ fn has_any(row: &Row) -> bool {
     row.1.iter().any(Option::is_some)
 }
 
-fn map(rows: &mut [Row], change: impl Fn(f64, usize) -> Option<f64>) {
-    for (_, slots) in rows {
-        for (step, slot) in slots.iter_mut().enumerate() {
-            *slot = slot.and_then(|value| change(value, step));
+fn map(rows: &mut Vec<Row>, change: impl Fn(&Val) -> Option<Val>) {
+    for (_, slots) in rows.iter_mut() {
+        for slot in slots {
+            *slot = slot.as_ref().and_then(&change);
         }
     }
+    rows.retain(has_any);
 }
 
 fn drop_names(rows: &mut [Row]) {
@@ -356,19 +507,61 @@ fn distinct(rows: Vec<Row>) -> Result<Vec<Row>> {
             if have.is_some() && slot.is_some() {
                 return Err("equal labels");
             }
-            *have = have.or(slot);
+            if slot.is_some() {
+                *have = slot;
+            }
         }
     }
     Ok(merged)
 }
 
-fn operate(op: BinaryOp, is_bool: bool, l: f64, r: f64, kept: f64) -> Option<f64> {
+/// An operation on two values; `kept` is what a comparison lets through. `Err` where the two cannot
+/// be operated on, which is remarked on and leaves no trace in the result.
+fn operate(
+    op: BinaryOp,
+    is_bool: bool,
+    pair: (&Val, &Val),
+    kept: &Val,
+) -> std::result::Result<Option<Val>, ()> {
+    let truth = |holds: bool| {
+        if is_bool {
+            return Some(Val::Float(f64::from(u8::from(holds))));
+        }
+        holds.then(|| kept.clone())
+    };
+    let whole = |histogram: Option<Plain>| Ok(Some(Val::Histogram(histogram.ok_or(())?.compact())));
+    let (l, r) = match pair {
+        (Val::Float(l), Val::Float(r)) => (*l, *r),
+        (Val::Histogram(l), Val::Histogram(r)) => {
+            return match op {
+                BinaryOp::Add => whole(l.combine(r, 1.0)),
+                BinaryOp::Sub => whole(l.combine(r, -1.0)),
+                BinaryOp::Equal => Ok(truth(l.equals(r))),
+                BinaryOp::NotEqual => Ok(truth(!l.equals(r))),
+                _ => Err(()),
+            };
+        }
+        (Val::Histogram(h), Val::Float(x)) => {
+            return match op {
+                BinaryOp::Mul => whole(Some(h.map(|value| value * x))),
+                BinaryOp::Div => whole(Some(h.divide(*x))),
+                _ => Err(()),
+            };
+        }
+        (Val::Float(x), Val::Histogram(h)) => {
+            return match op {
+                BinaryOp::Mul => whole(Some(h.map(|value| value * x))),
+                _ => Err(()),
+            };
+        }
+    };
+    let number = |value| Ok(Some(Val::Float(value)));
     let holds = match op {
-        BinaryOp::Add => return Some(l + r),
-        BinaryOp::Sub => return Some(l - r),
-        BinaryOp::Mul => return Some(l * r),
-        BinaryOp::Div => return Some(l / r),
-        BinaryOp::Mod => return Some(l % r),
+        BinaryOp::Add => return number(l + r),
+        BinaryOp::Sub => return number(l - r),
+        BinaryOp::Mul => return number(l * r),
+        BinaryOp::Div => return number(l / r),
+        BinaryOp::Mod => return number(l % r),
         BinaryOp::Equal => l == r,
         BinaryOp::NotEqual => l != r,
         BinaryOp::Greater => l > r,
@@ -376,204 +569,5 @@ fn operate(op: BinaryOp, is_bool: bool, l: f64, r: f64, kept: f64) -> Option<f64
         BinaryOp::GreaterOrEqual => l >= r,
         _ => l <= r,
     };
-    if is_bool {
-        return Some(f64::from(u8::from(holds)));
-    }
-    holds.then_some(kept)
-}
-
-fn math(name: &str) -> Option<fn(f64, f64) -> f64> {
-    Some(match name {
-        "abs" => |v, _| v.abs(),
-        "ceil" => |v, _| v.ceil(),
-        "floor" => |v, _| v.floor(),
-        "sqrt" => |v, _| v.sqrt(),
-        "clamp_min" => |v, low| if v <= low { low } else { v },
-        "clamp_max" => |v, high| if v > high { high } else { v },
-        _ => return None,
-    })
-}
-
-/// A sum that keeps what addition loses.
-#[derive(Clone, Copy, Default)]
-struct Exact {
-    sum: f64,
-    lost: f64,
-}
-
-impl Exact {
-    fn add(&mut self, value: f64) {
-        let total = self.sum + value;
-        if total.is_infinite() {
-            self.lost = 0.0;
-        } else if self.sum.abs() >= value.abs() {
-            self.lost += (self.sum - total) + value;
-        } else {
-            self.lost += (value - total) + self.sum;
-        }
-        self.sum = total;
-    }
-}
-
-fn total(values: &[f64]) -> Exact {
-    let mut exact = Exact {
-        sum: values[0],
-        lost: 0.0,
-    };
-    for value in &values[1..] {
-        exact.add(*value);
-    }
-    exact
-}
-
-/// The best value; NaN only where there is nothing else.
-fn extreme(values: &[f64], beats: impl Fn(f64, f64) -> bool) -> f64 {
-    let mut best = values[0];
-    for value in values {
-        if beats(*value, best) || best.is_nan() {
-            best = *value;
-        }
-    }
-    best
-}
-
-fn quantile(q: f64, values: &[f64]) -> f64 {
-    if q < 0.0 {
-        return f64::NEG_INFINITY;
-    }
-    if q > 1.0 {
-        return f64::INFINITY;
-    }
-    let mut sorted = values.to_vec();
-    // NaN first.
-    sorted.sort_by(|a, b| {
-        let order = a.partial_cmp(b);
-        order.unwrap_or_else(|| b.is_nan().cmp(&a.is_nan()))
-    });
-    let rank = q * (sorted.len() as f64 - 1.0);
-    let lower = rank.floor() as usize;
-    let upper = (lower + 1).min(sorted.len() - 1);
-    let weight = rank - rank.floor();
-    sorted[lower] * (1.0 - weight) + sorted[upper] * weight
-}
-
-fn over_window(
-    name: &str,
-    window: &[(i64, f64)],
-    end_ms: i64,
-    range_ms: i64,
-    parameter: f64,
-) -> Option<f64> {
-    let values: Vec<f64> = window.iter().map(|(_, value)| *value).collect();
-    let count = values.len() as f64;
-    let last = values[values.len() - 1];
-    Some(match name {
-        "rate" => extrapolated(window, end_ms, range_ms, true)?,
-        "increase" => extrapolated(window, end_ms, range_ms, false)?,
-        "irate" => {
-            let [.., (t1, before), (t2, after)] = window else {
-                return None;
-            };
-            let rise = if after < before {
-                *after
-            } else {
-                after - before
-            };
-            rise / ((t2 - t1) as f64 / 1000.0)
-        }
-        "resets" => values.windows(2).filter(|pair| pair[1] < pair[0]).count() as f64,
-        "changes" => values
-            .windows(2)
-            .filter(|p| p[0] != p[1] && !(p[0].is_nan() && p[1].is_nan()))
-            .count() as f64,
-        "sum_over_time" => {
-            let mut exact = Exact::default();
-            for value in &values {
-                exact.add(*value);
-            }
-            exact.sum + exact.lost
-        }
-        "avg_over_time" => {
-            let exact = total(&values);
-            exact.sum / count + exact.lost / count
-        }
-        "min_over_time" => extreme(&values, |new, best| new < best),
-        "max_over_time" => extreme(&values, |new, best| new > best),
-        "count_over_time" => count,
-        "last_over_time" => last,
-        "first_over_time" => values[0],
-        "present_over_time" => 1.0,
-        "quantile_over_time" => quantile(parameter, &values),
-        _ => return None,
-    })
-}
-
-/// `increase` or, per second, `rate`.
-fn extrapolated(
-    window: &[(i64, f64)],
-    end_ms: i64,
-    range_ms: i64,
-    per_second: bool,
-) -> Option<f64> {
-    let [(first_ms, first), .., (last_ms, last)] = window else {
-        return None;
-    };
-    let mut rise = last - first;
-    for pair in window.windows(2) {
-        if pair[1].1 < pair[0].1 {
-            rise += pair[0].1;
-        }
-    }
-    let mut to_start = (first_ms - (end_ms - range_ms)) as f64 / 1000.0;
-    let mut to_end = (end_ms - last_ms) as f64 / 1000.0;
-    let sampled = (last_ms - first_ms) as f64 / 1000.0;
-    let average = sampled / (window.len() - 1) as f64;
-    if to_start >= average * 1.1 {
-        to_start = average / 2.0;
-    }
-    if rise > 0.0 && *first >= 0.0 {
-        to_start = to_start.min(sampled * (first / rise));
-    }
-    if to_end >= average * 1.1 {
-        to_end = average / 2.0;
-    }
-    let mut factor = (sampled + to_start + to_end) / sampled;
-    if per_second {
-        factor /= range_ms as f64 / 1000.0;
-    }
-    Some(rise * factor)
-}
-
-fn of_group(op: AggregateOp, values: &[f64], parameter: f64) -> f64 {
-    let count = values.len() as f64;
-    match op {
-        AggregateOp::Sum => {
-            let exact = total(values);
-            exact.sum + exact.lost
-        }
-        AggregateOp::Avg => {
-            let exact = total(values);
-            exact.sum / count + exact.lost / count
-        }
-        AggregateOp::Min => extreme(values, |new, best| new < best),
-        AggregateOp::Max => extreme(values, |new, best| new > best),
-        AggregateOp::Count => count,
-        AggregateOp::Quantile => quantile(parameter, values),
-        AggregateOp::Stddev | AggregateOp::Stdvar => {
-            let (mut n, mut mean, mut squares) = (0.0, 0.0, 0.0);
-            for value in values {
-                n += 1.0;
-                let delta = value - mean;
-                mean += delta / n;
-                squares += delta * (value - mean);
-            }
-            let variance = squares / n;
-            if op == AggregateOp::Stddev {
-                variance.sqrt()
-            } else {
-                variance
-            }
-        }
-        _ => 1.0,
-    }
+    Ok(truth(holds))
 }
