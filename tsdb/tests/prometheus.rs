@@ -12,16 +12,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use barograph_instrument::Registry;
+use barograph_instrument::{Format, Registry};
 use barograph_model::histogram::Span;
 use barograph_model::{
     CounterResetHint, FloatHistogram, Histogram, IntegerHistogram, Labels, MatchOp, Matcher,
     TimeRange, stale_nan,
 };
-use barograph_tsdb::{Batch, Column, Db, Options};
+use barograph_tsdb::{Batch, Column, Db, Options, ReadError};
 
 const SPAN_MS: i64 = 2 * 3_600_000;
 const START_MS: i64 = 1_700_000_000_000;
+/// Far behind, in a block of its own.
+const BESIDE_MS: i64 = START_MS + 10 * SPAN_MS;
 
 /// Samples by series: time, and a text that tells floats and histograms apart to the bit.
 type Content = BTreeMap<String, Vec<(i64, String)>>;
@@ -281,46 +283,79 @@ fn compaction_makes_blocks_ours() {
     assert_eq!(back, without_hints(&want));
 }
 
-fn flip_every_byte(block: &Path, file: &str, db_directory: &Path, want: &Content) {
+/// Damages every byte of a file, and ends the file at every byte.
+fn damage_every_byte(block: &Path, file: &str, db_directory: &Path, want: &Content) {
     let path = block.join(file);
     let bytes = fs::read(&path).expect("the file");
     let mut noticed = 0;
     for at in 0..bytes.len() {
-        let mut damaged = bytes.clone();
-        damaged[at] ^= 1 << (at % 8);
-        // A new file: the old one may be mapped.
-        fs::remove_file(&path).expect("removes");
-        fs::write(&path, &damaged).expect("writes");
-        let db = open(db_directory);
-        let snapshot = db.snapshot();
-        let mut failed = db.stats(0).head.series > 0;
-        match snapshot.select(&[], TimeRange::ALL) {
-            Ok(selection) => {
-                let mut column = Column::default();
-                for index in 0..selection.len() {
-                    let read = selection.read(index, TimeRange::ALL, &mut column);
-                    failed |= read.is_err();
-                }
-                if !failed && !selection.is_empty() && file != "meta.json" {
-                    assert_eq!(&content(&db, &[], TimeRange::ALL), want, "{file} byte {at}");
-                } else {
-                    noticed += 1;
-                }
-            }
-            Err(error) => {
-                assert!(error.to_string().contains(file), "{error}");
-                noticed += 1;
-            }
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        for (damaged, is_cut) in [(&flipped[..], false), (&bytes[..at], true)] {
+            // A new file: the old one may be mapped.
+            fs::remove_file(&path).expect("removes");
+            fs::write(&path, damaged).expect("writes");
+            let place = format!("{file} byte {at}, cut: {is_cut}");
+            noticed += usize::from(is_noticed(file, db_directory, want, &place) && !is_cut);
         }
     }
     fs::remove_file(&path).expect("removes");
     fs::write(&path, &bytes).expect("writes");
-    // The others are padding, and lists that this query does not read.
+    // The others are padding, and lists that this query does not read; JSON has no checksum.
     assert!(
-        noticed * 2 > bytes.len(),
+        noticed * 2 > bytes.len() || file == "meta.json",
         "{file}: {noticed} of {}",
         bytes.len()
     );
+}
+
+/// Whether reading says that something is damaged; if not, the answer must be right. What is in the
+/// block beside is there in any case.
+fn is_noticed(file: &str, db_directory: &Path, want: &Content, place: &str) -> bool {
+    let registry = Registry::new();
+    let db = Db::open(options(db_directory), &registry).expect("the directory opens");
+    let beside = TimeRange {
+        start_ms: BESIDE_MS,
+        end_ms: i64::MAX,
+    };
+    let mut neighbour = want.clone();
+    neighbour.retain(|_, samples| {
+        samples.retain(|(t, _)| *t >= BESIDE_MS);
+        !samples.is_empty()
+    });
+    assert_eq!(content(&db, &[], beside), neighbour, "{place}");
+    let mut text = String::new();
+    registry.encode(Format::Text004, &mut text);
+    let unreadable = text.contains("\nbarograph_tsdb_blocks_unreadable 1\n");
+    let mut samples = 0;
+    let read = db.snapshot().select(&[], TimeRange::ALL).map(|selection| {
+        let mut column = Column::default();
+        (0..selection.len()).try_for_each(|index| {
+            selection.read(index, TimeRange::ALL, &mut column)?;
+            samples += column.values.len() + column.histograms.len();
+            Ok::<_, ReadError>(())
+        })
+    });
+    let error = match read {
+        Err(error) => error.to_string(),
+        Ok(Err(error)) => error.to_string(),
+        Ok(Ok(())) if unreadable => {
+            assert_eq!(content(&db, &[], TimeRange::ALL), neighbour, "{place}");
+            return true;
+        }
+        Ok(Ok(())) if file == "meta.json" => return false,
+        Ok(Ok(())) => {
+            assert_eq!(&content(&db, &[], TimeRange::ALL), want, "{place}");
+            return false;
+        }
+    };
+    // The index says where chunks are; either may be named.
+    let named = ["index", "chunks/000001", file];
+    assert!(
+        named.iter().any(|name| error.contains(name)) && error.contains("at byte"),
+        "{place}: {error}"
+    );
+    true
 }
 
 #[test]
@@ -348,20 +383,26 @@ fn damage_is_an_error_and_never_a_wrong_answer() {
             }
         }
     }
+    let labels = Labels::from_pairs([("__name__", "m"), ("id", "beside")]);
+    let series = db.register(group, &labels).expect("registers");
+    batch.push(series, BESIDE_MS, 7.0);
     db.append(&batch).expect("appends");
     export(&db, &foreign);
     let want = content(&open(&foreign), &[], TimeRange::ALL);
     let samples: usize = want.values().map(Vec::len).sum();
-    assert_eq!(samples, 15);
-    let mut entries = fs::read_dir(&foreign).expect("the directory");
-    let block = entries
-        .find_map(|entry| {
-            let path = entry.expect("an entry").path();
-            path.join("meta.json").exists().then_some(path)
+    assert_eq!(samples, 16);
+    let entries = fs::read_dir(&foreign).expect("the directory");
+    let blocks = entries.map(|entry| entry.expect("an entry").path());
+    let block = blocks
+        .filter(|path| path.join("meta.json").exists())
+        .find(|path| {
+            !fs::read_to_string(path.join("meta.json"))
+                .expect("text")
+                .contains("\"numSamples\": 1,")
         })
         .expect("a block");
-    for file in ["index", "chunks/000001", "tombstones"] {
-        flip_every_byte(&block, file, &foreign, &want);
+    for file in ["index", "chunks/000001", "tombstones", "meta.json"] {
+        damage_every_byte(&block, file, &foreign, &want);
     }
 }
 
