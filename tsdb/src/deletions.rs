@@ -5,7 +5,7 @@
 //! inherits the deletions of the head. One that is made of others does not: its samples were left
 //! out while it was written. The file `deletions` has them all, and is replaced as a whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -55,6 +55,11 @@ pub(crate) struct Deletions {
 }
 
 impl Deletion {
+    /// Tells it from the others.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// What it deletes in a place.
     pub(crate) fn range_in(&self, place: Place) -> Option<TimeRange> {
         let end_ms = match place {
@@ -305,6 +310,20 @@ impl Inner {
         for deletion in next.list.iter_mut().filter(|d| counts(d)) {
             let deletion = Arc::make_mut(deletion);
             deletion.blocks.insert(uid, deletion.head_end_ms);
+        }
+        self.put_deletions(next)
+    }
+
+    /// Makes deletions count for all of a block. The caller holds [`Inner::deletes`] until the block
+    /// is in the view.
+    pub(crate) fn count_deletions_for(
+        &self,
+        uid: u64,
+        numbers: &HashSet<u64>,
+    ) -> Result<(), (PathBuf, io::Error)> {
+        let mut next = Deletions::clone(&self.view.load().deletions);
+        for deletion in next.list.iter_mut().filter(|d| numbers.contains(&d.number)) {
+            Arc::make_mut(deletion).blocks.insert(uid, i64::MAX);
         }
         self.put_deletions(next)
     }

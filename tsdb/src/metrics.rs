@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use barograph_instrument::MetricKind::{Counter, Gauge};
+use barograph_instrument::MetricKind::{Counter, Gauge, Histogram};
 use barograph_instrument::{Encoder, MetricKind, Registry};
 
+use crate::compact;
 use crate::db::Inner;
 use crate::positioned::ReadCache;
 use crate::prometheus::import::Imported;
@@ -168,6 +169,12 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         Counter,
         "Merges of blocks whose times overlap.",
         count(&compaction.overlapping),
+    );
+    one(
+        "prometheus_tsdb_compaction_populating_block",
+        Gauge,
+        "1 while a merged block is written.",
+        count(&compaction.running),
     );
     one(
         "barograph_tsdb_compaction_running",
@@ -456,6 +463,7 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         ),
     ];
     crate::out_of_order::metrics::write(&inner.head, encoder);
+    write_durations(compaction, encoder);
     let histograms = count(&samples.histograms);
     let appended = "prometheus_tsdb_head_samples_appended_total";
     encoder.family(appended, Counter, "Samples stored.");
@@ -466,6 +474,23 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         encoder.family(name, Counter, help);
         encoder.sample(name, [(label, value)], count(counter));
     }
+}
+
+fn write_durations(compaction: &compact::Figures, encoder: &mut Encoder<'_>) {
+    let name = "prometheus_tsdb_compaction_duration_seconds";
+    encoder.family(name, Histogram, "How long merges of blocks took.");
+    let all = compaction.durations.count.load(Ordering::Relaxed);
+    let mut within = 0;
+    let bucket = format!("{name}_bucket");
+    for (bound, more) in compaction.durations.bounded() {
+        within += more;
+        encoder.sample(&bucket, [("le", bound.to_string())], within as f64);
+    }
+    encoder.sample(&bucket, [("le", "+Inf")], all as f64);
+    let seconds = compaction.microseconds.load(Ordering::Relaxed) as f64 / 1e6;
+    let none = std::iter::empty::<(&str, &str)>;
+    encoder.sample(&format!("{name}_sum"), none(), seconds);
+    encoder.sample(&format!("{name}_count"), none(), all as f64);
 }
 
 fn write_read_cache(cache: &ReadCache, one: &mut impl FnMut(&str, MetricKind, &str, f64)) {

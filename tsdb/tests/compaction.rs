@@ -279,3 +279,77 @@ fn closing_does_not_wait_for_the_budget() {
     assert_eq!(blocks(directory.path()).len(), 5);
     check(&db, 12);
 }
+
+#[test]
+fn deletes_that_never_cease_do_not_keep_blocks_from_being_merged() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let db = Db::open(options(directory.path()), &Registry::new()).expect("opens");
+    fill(&db, 12);
+    db.close().expect("closes");
+    drop(db);
+    // Each merge takes longer than several deletes.
+    let slow = Options {
+        compaction_bytes_per_second: 100_000,
+        ..options(directory.path())
+    };
+    let registry = Registry::new();
+    let db = Db::open(slow, &registry).expect("opens again");
+    let before = blocks(directory.path()).len();
+    let merging = std::sync::atomic::AtomicBool::new(true);
+    let mut deletes = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            assert!(db.compact() > 0);
+            merging.store(false, std::sync::atomic::Ordering::Release);
+        });
+        let began = Instant::now();
+        while merging.load(std::sync::atomic::Ordering::Acquire) {
+            assert!(began.elapsed() < Duration::from_secs(60), "never merged");
+            let at_ms = START_MS + deletes * STEP_MS;
+            let range = TimeRange {
+                start_ms: at_ms,
+                end_ms: at_ms,
+            };
+            let all = [Matcher::equal("__name__", "m")];
+            db.delete_series(&all, range).expect("deletes");
+            deletes += 1;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+    assert!(deletes > 3, "{deletes}");
+    assert!(blocks(directory.path()).len() < before);
+    assert!(
+        metric(
+            &registry,
+            "prometheus_tsdb_compaction_duration_seconds_count"
+        ) >= 1.0
+    );
+    let gone = |db: &Db| {
+        let everything = [Matcher::equal("__name__", "m")];
+        let selection = db.snapshot().select(&everything, TimeRange::ALL);
+        let selection = selection.expect("selects");
+        let mut column = Column::default();
+        let mut first_ms = i64::MAX;
+        let mut samples = 0;
+        for index in 0..selection.len() {
+            selection
+                .read(index, TimeRange::ALL, &mut column)
+                .expect("reads");
+            first_ms = first_ms.min(column.timestamps_ms[0]);
+            samples += column.values.len();
+        }
+        assert_eq!(
+            first_ms,
+            START_MS + deletes * STEP_MS,
+            "what is deleted, and no more"
+        );
+        samples
+    };
+    let samples = gone(&db);
+    db.clean_tombstones().expect("cleans");
+    assert_eq!(gone(&db), samples);
+    db.close().expect("closes");
+    drop(db);
+    let db = Db::open(options(directory.path()), &Registry::new()).expect("opens again");
+    assert_eq!(gone(&db), samples);
+}

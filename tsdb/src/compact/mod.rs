@@ -50,7 +50,40 @@ pub(crate) struct Figures {
     pub(crate) samples: AtomicU64,
     pub(crate) duplicates: AtomicU64,
     pub(crate) microseconds: AtomicU64,
+    pub(crate) durations: Durations,
     pub(crate) running: AtomicU64,
+}
+
+/// How long merges took: how many at most one second, two, four and so on.
+#[derive(Debug, Default)]
+pub(crate) struct Durations {
+    buckets: [AtomicU64; DURATIONS],
+    /// All of them.
+    pub(crate) count: AtomicU64,
+}
+
+/// Bounds of durations, each twice the one before.
+pub(crate) const DURATIONS: usize = 14;
+
+impl Durations {
+    fn add(&self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let fitting = self.bounded().position(|(bound, _)| seconds <= bound);
+        if let Some(bucket) = fitting {
+            self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        }
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Bounds in seconds, and how many were within each but not the one before.
+    pub(crate) fn bounded(&self) -> impl Iterator<Item = (f64, u64)> {
+        let bounds = (0..DURATIONS).map(|bucket| f64::from(1u32 << bucket));
+        bounds.zip(
+            self.buckets
+                .iter()
+                .map(|count| count.load(Ordering::Relaxed)),
+        )
+    }
 }
 
 /// What compaction remembers between rounds.
@@ -88,7 +121,6 @@ impl Inner {
                     done += 1;
                 }
                 Err((_, error)) if error.kind() == io::ErrorKind::Interrupted => break,
-                Err((_, error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err((path, error)) => {
                     self.compaction_figures
                         .failed
@@ -167,6 +199,7 @@ impl Inner {
             .overlapping
             .fetch_add(u64::from(overlapping), Ordering::Relaxed);
         let took = began.elapsed();
+        figures.durations.add(took);
         figures
             .microseconds
             .fetch_add(took.as_micros() as u64, Ordering::Relaxed);
@@ -182,6 +215,26 @@ impl Inner {
                 milliseconds = took.as_millis() as u64, "blocks are compacted");
         }
         Ok(())
+    }
+
+    /// Makes deletions that were not yet there when a merge began count for the block that it made.
+    /// The caller holds [`Inner::deletes`] until the block is in the view.
+    fn carry_deletions(
+        &self,
+        blocks: &[StoredBlock],
+        known: &[Vec<TimedDeletion>],
+        uid: u64,
+    ) -> Result<(), Failure> {
+        let known: HashSet<u64> = known.iter().flatten().map(|(_, d)| d.number()).collect();
+        let now = self.deletions_of(blocks).into_iter().flatten();
+        let later: HashSet<u64> = now
+            .map(|(_, deletion)| deletion.number())
+            .filter(|number| !known.contains(number))
+            .collect();
+        if later.is_empty() {
+            return Ok(());
+        }
+        self.count_deletions_for(uid, &later)
     }
 
     fn deletions_of(&self, blocks: &[StoredBlock]) -> Vec<Vec<TimedDeletion>> {
@@ -231,12 +284,12 @@ impl Inner {
                 return Err(error);
             }
         }
-        // From here to the exchange nothing is deleted: a crash in between leaves the new block.
+        // From here to the exchange nothing is deleted: a crash in between leaves the new block. What
+        // was deleted while merging counts for it too.
         let _deletes = self.deletes();
-        if self.deletions_of(blocks) != deletions {
+        if let Err(error) = self.carry_deletions(blocks, &deletions, uid) {
             writer.abandon();
-            let error = "samples were deleted meanwhile";
-            return Err((directory, io::Error::new(io::ErrorKind::WouldBlock, error)));
+            return Err(error);
         }
         if merged.series == 0 {
             writer.abandon();
