@@ -464,8 +464,12 @@ impl Inner {
         let old = self.view.load_full();
         self.view.store(Arc::new(View {
             deletions: old.deletions.clone(),
+            matches: old.matches.clone(),
             ..change(&old)
         }));
+        let view = self.view.load();
+        let is_gone = |uid| view.blocks.iter().all(|block| block.uid() != uid);
+        view.matches.forget(is_gone);
         old_views.push((old, until_ms));
     }
 
@@ -477,6 +481,7 @@ impl Inner {
             blocks: old.blocks.clone(),
             head_start_ms: old.head_start_ms,
             deletions,
+            matches: old.matches.clone(),
         }));
         old_views.push((old, i64::MIN));
     }

@@ -10,7 +10,7 @@ use roaring::RoaringBitmap;
 
 use crate::catalog::PairId;
 use crate::head::Head;
-use crate::select::Index;
+use crate::select::{Index, Values};
 
 /// Most label values looked at in one turn.
 const VALUES_PER_TURN: usize = 1024;
@@ -148,19 +148,23 @@ impl Index for HeadIndex<'_> {
         Ok(())
     }
 
-    fn with_values(
-        &self,
-        name: &str,
-        prefix: &str,
-        fits: &mut dyn FnMut(&str) -> bool,
-    ) -> Result<RoaringBitmap, Infallible> {
+    fn with_values(&self, name: &str, values: Values<'_>) -> Result<RoaringBitmap, Infallible> {
         let mut set = RoaringBitmap::new();
+        let prefix = values.prefix();
         self.filter(
             &self.pairs_of(name),
-            |value| value.starts_with(prefix) && fits(value),
+            |value| value.starts_with(prefix) && values.fits(value),
             |catalog, pair| catalog.postings(pair).add_to(&mut set),
         );
         Ok(set)
+    }
+
+    fn add_pair(&self, set: &mut RoaringBitmap, name: &str, value: &str) -> Result<(), Infallible> {
+        let catalog = self.head.catalog();
+        if let Some(pair) = catalog.find_pair(name, value) {
+            catalog.postings(pair).add_to(set);
+        }
+        Ok(())
     }
 
     fn intersect(set: &mut RoaringBitmap, other: &RoaringBitmap) {

@@ -37,6 +37,7 @@ mod layout;
 mod layouts;
 mod maintain;
 mod map;
+mod matches;
 mod merge;
 mod metrics;
 mod offline;

@@ -8,6 +8,7 @@ use barograph_instrument::{Encoder, MetricKind, Registry};
 
 use crate::compact;
 use crate::db::Inner;
+use crate::matches::MatchCache;
 use crate::positioned::ReadCache;
 use crate::prometheus::import::Imported;
 use crate::stats::head_stats;
@@ -417,6 +418,7 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         inner.head.slab_bytes() as f64,
     );
     write_exemplars(inner, &mut one);
+    write_matches(&view.matches, &mut one);
     if let Some(cache) = &own.read_cache {
         write_read_cache(cache, &mut one);
     }
@@ -491,6 +493,34 @@ fn write_durations(compaction: &compact::Figures, encoder: &mut Encoder<'_>) {
     let none = std::iter::empty::<(&str, &str)>;
     encoder.sample(&format!("{name}_sum"), none(), seconds);
     encoder.sample(&format!("{name}_count"), none(), all as f64);
+}
+
+fn write_matches(matches: &MatchCache, one: &mut impl FnMut(&str, MetricKind, &str, f64)) {
+    let count = |value: &AtomicU64| value.load(Ordering::Relaxed) as f64;
+    one(
+        "barograph_tsdb_matches_cache_bytes",
+        Gauge,
+        "Bytes of what blocks answered about patterns.",
+        matches.size_bytes() as f64,
+    );
+    one(
+        "barograph_tsdb_matches_cache_hits_total",
+        Counter,
+        "Times a block was asked about a pattern again.",
+        count(&matches.hits),
+    );
+    one(
+        "barograph_tsdb_matches_cache_misses_total",
+        Counter,
+        "Times a block's values were run through a pattern.",
+        count(&matches.misses),
+    );
+    one(
+        "barograph_tsdb_matches_cache_evictions_total",
+        Counter,
+        "Answers that left the cache for others.",
+        count(&matches.evictions),
+    );
 }
 
 fn write_read_cache(cache: &ReadCache, one: &mut impl FnMut(&str, MetricKind, &str, f64)) {

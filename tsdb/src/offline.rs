@@ -161,6 +161,7 @@ impl Offline {
             blocks: vec![block],
             head_start_ms: i64::MIN,
             deletions: self.view.deletions.clone(),
+            matches: Arc::default(),
         };
         Some(Snapshot::new(
             Arc::new(Head::new(0)),

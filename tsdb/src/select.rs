@@ -1,5 +1,6 @@
 //! From matchers to a set of series, the same way for the head and for blocks.
 
+use barograph_model::pattern::{Pattern, Scan, Scanned};
 use barograph_model::{MatchOp, Matcher};
 
 /// What selecting needs of an index.
@@ -17,19 +18,102 @@ pub(crate) trait Index {
     fn with_pair(&self, name: &str, value: &str) -> Result<Self::Set, Self::Error>;
     /// Keeps in `set` the series with the pair.
     fn keep_pair(&self, set: &mut Self::Set, name: &str, value: &str) -> Result<(), Self::Error>;
-    /// Series whose value of the label begins with `prefix` and fits.
-    fn with_values(
-        &self,
-        name: &str,
-        prefix: &str,
-        fits: &mut dyn FnMut(&str) -> bool,
-    ) -> Result<Self::Set, Self::Error>;
+    /// Series that have the label with a value that is asked for.
+    fn with_values(&self, name: &str, values: Values<'_>) -> Result<Self::Set, Self::Error>;
+    /// Adds to `set` the series with the pair.
+    fn add_pair(&self, set: &mut Self::Set, name: &str, value: &str) -> Result<(), Self::Error>;
     /// Keeps in `set` what is in `other`.
     fn intersect(set: &mut Self::Set, other: &Self::Set);
     /// Takes from `set` what is in `other`.
     fn subtract(set: &mut Self::Set, other: &Self::Set);
     /// Whether the set is empty.
     fn is_empty(set: &Self::Set) -> bool;
+}
+
+/// Values of a label that are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Values<'a> {
+    /// Any value, where it is none.
+    pub(crate) pattern: Option<&'a Pattern>,
+    /// Whether the values that match the pattern are asked for, or the others.
+    pub(crate) matching: bool,
+}
+
+impl<'a> Values<'a> {
+    /// What all of them begin with.
+    pub(crate) fn prefix(&self) -> &'a str {
+        match self.pattern {
+            Some(pattern) if self.matching => pattern.prefix(),
+            _ => "",
+        }
+    }
+
+    /// Whether a value is asked for.
+    pub(crate) fn fits(&self, value: &str) -> bool {
+        self.pattern
+            .is_none_or(|pattern| pattern.is_match(value) == self.matching)
+    }
+
+    /// For values in ascending order.
+    pub(crate) fn ascending(self) -> Ascending<'a> {
+        Ascending {
+            values: self,
+            scan: self.pattern.and_then(Pattern::scan),
+        }
+    }
+}
+
+/// Judges values in ascending order.
+pub(crate) struct Ascending<'a> {
+    values: Values<'a>,
+    scan: Option<Scan>,
+}
+
+/// Whether a value is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judged {
+    Fits,
+    Not,
+    /// It does not fit, and nothing does that begins with so many bytes of it.
+    NoneWith(usize),
+}
+
+impl Ascending<'_> {
+    pub(crate) fn judge(&mut self, value: &str) -> Judged {
+        let scanned = self.scan.as_mut().and_then(|scan| scan.next(value));
+        let fits = match scanned {
+            Some(Scanned::NoneWith(length)) if self.values.matching => {
+                return Judged::NoneWith(length);
+            }
+            Some(scanned) => (scanned == Scanned::Match) == self.values.matching,
+            None => self.values.fits(value),
+        };
+        if fits { Judged::Fits } else { Judged::Not }
+    }
+}
+
+/// The first number of `range` whose value does not begin with `prefix`, which the value before the
+/// range does. Nearby ones are found in few steps.
+pub(crate) fn first_without<E>(
+    range: std::ops::Range<usize>,
+    prefix: &[u8],
+    has: impl Fn(usize, &[u8]) -> Result<bool, E>,
+) -> Result<usize, E> {
+    let (mut low, mut step) = (range.start, 1);
+    while low < range.end && has((low + step - 1).min(range.end - 1), prefix)? {
+        low = (low + step).min(range.end);
+        step *= 2;
+    }
+    let mut high = (low + step - 1).min(range.end);
+    while low < high {
+        let middle = low.midpoint(high);
+        if has(middle, prefix)? {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
 }
 
 /// The first number in `range` whose value is not less than `least`; values ascend with the numbers.
@@ -112,11 +196,13 @@ fn exact_value(matcher: &Matcher) -> Option<&str> {
 
 /// Series that have the label and fit.
 fn matching<I: Index>(index: &I, matcher: &Matcher) -> Result<I::Set, I::Error> {
-    let prefix = match matcher.op() {
-        MatchOp::Regex => literal_prefix(matcher.value()),
-        _ => "",
-    };
-    index.with_values(matcher.name(), prefix, &mut |value| matcher.matches(value))
+    let pattern = matcher.pattern();
+    let matching = matcher.op() == MatchOp::Regex;
+    if matching && let Some(literals) = pattern.and_then(Pattern::literals) {
+        return with_literals(index, matcher.name(), literals);
+    }
+    // Without a pattern: not the empty value.
+    index.with_values(matcher.name(), Values { pattern, matching })
 }
 
 /// Series that have the label and do not fit.
@@ -124,50 +210,55 @@ fn breaking<I: Index>(index: &I, matcher: &Matcher) -> Result<I::Set, I::Error> 
     if matcher.op() == MatchOp::NotEqual {
         return index.with_pair(matcher.name(), matcher.value());
     }
-    let prefix = match matcher.op() {
-        MatchOp::NotRegex => literal_prefix(matcher.value()),
-        _ => "",
-    };
-    index.with_values(matcher.name(), prefix, &mut |value| !matcher.matches(value))
+    let pattern = matcher.pattern();
+    let matching = matcher.op() == MatchOp::NotRegex;
+    if matching && let Some(literals) = pattern.and_then(Pattern::literals) {
+        return with_literals(index, matcher.name(), literals);
+    }
+    index.with_values(matcher.name(), Values { pattern, matching })
 }
 
-/// Plain text that every match of the pattern begins with; may be shorter than it could be.
-pub(crate) fn literal_prefix(pattern: &str) -> &str {
-    // An alternative may begin otherwise.
-    if pattern.contains('|') {
-        return "";
+/// Series with one of the values.
+fn with_literals<I: Index>(index: &I, name: &str, values: &[String]) -> Result<I::Set, I::Error> {
+    let mut values = values.iter().filter(|value| !value.is_empty());
+    // No series has a label with the empty value.
+    let mut set = index.with_pair(name, values.next().map_or("", |value| value))?;
+    for value in values {
+        index.add_pair(&mut set, name, value)?;
     }
-    let plain = |ch: char| ch.is_alphanumeric() || matches!(ch, '_' | '-' | ':' | '/' | ' ');
-    let end = pattern.find(|ch| !plain(ch)).unwrap_or(pattern.len());
-    let prefix = &pattern[..end];
-    if pattern[end..].starts_with(['*', '?', '{', '+']) {
-        // The last character repeats, or may be absent.
-        let last = prefix.char_indices().last().map_or(0, |(at, _)| at);
-        return &prefix[..last];
-    }
-    prefix
+    Ok(set)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
-    fn prefixes_are_never_too_long() {
-        for (pattern, want) in [
-            ("abc.*", "abc"),
-            ("abc*", "ab"),
-            ("abc?d", "ab"),
-            ("abc{0,3}", "ab"),
-            ("ab|cd", ""),
-            ("a(b|c)", ""),
-            ("(?i)abc", ""),
-            ("a.c", "a"),
-            ("a\\.c", "a"),
-            ("", ""),
-            ("é*", ""),
-        ] {
-            assert_eq!(literal_prefix(pattern), want, "{pattern}");
+    fn values_are_judged_the_same_in_order_and_alone() {
+        let values = ["a", "ab", "abc", "b", "host-1", "host-12", "host-2", "zz"];
+        for text in ["a.*", "host-[12]+", ".*1", "[^h].*", "x.*"] {
+            let pattern = Pattern::new(text).expect("valid");
+            for matching in [true, false] {
+                let asked = Values {
+                    pattern: Some(&pattern),
+                    matching,
+                };
+                let mut ascending = asked.ascending();
+                for value in values {
+                    let fits = ascending.judge(value) == Judged::Fits;
+                    assert_eq!(fits, asked.fits(value), "{text} {value}");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_has_a_prefix_is_passed_over(with in 0usize..40, without in 0usize..40, from in 0usize..40) {
+            let from = from.min(with);
+            let has = |at: usize, _: &[u8]| Ok::<_, ()>(at < with);
+            prop_assert_eq!(first_without(from..with + without, b"", has), Ok(with));
         }
     }
 }

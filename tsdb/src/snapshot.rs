@@ -132,7 +132,13 @@ impl Snapshot {
         for (number, block) in self.view.blocks.iter().enumerate() {
             if block.range().overlaps(&range) {
                 pins.push(block.pin());
-                let found = block.select(number as u32, matchers, range, &mut pairs)?;
+                let found = block.select(
+                    number as u32,
+                    matchers,
+                    range,
+                    &self.view.matches,
+                    &mut pairs,
+                )?;
                 of_blocks.extend(found);
             }
         }
@@ -189,7 +195,7 @@ impl Snapshot {
             .iter()
             .filter(|b| b.range().overlaps(&range))
         {
-            block.label_names(matchers, &mut names)?;
+            block.label_names(matchers, &self.view.matches, &mut names)?;
         }
         Ok(names.into_iter().collect())
     }
@@ -223,7 +229,7 @@ impl Snapshot {
             .iter()
             .filter(|b| b.range().overlaps(&range))
         {
-            block.label_values(name, matchers, &mut values)?;
+            block.label_values(name, matchers, &self.view.matches, &mut values)?;
         }
         Ok(values.into_iter().collect())
     }

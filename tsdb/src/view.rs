@@ -13,6 +13,7 @@ use crate::component::ComponentKey;
 use crate::deletions::Deletions;
 use crate::error::{ReadError, SelectError};
 use crate::layout::Layout;
+use crate::matches::MatchCache;
 use crate::pairs::{List, Pairs};
 use crate::prometheus::block::ForeignBlock;
 
@@ -23,6 +24,8 @@ pub(crate) struct View {
     /// Samples of the head before this instant are in blocks of this view.
     pub(crate) head_start_ms: i64,
     pub(crate) deletions: Arc<Deletions>,
+    /// What blocks answered about patterns.
+    pub(crate) matches: Arc<MatchCache>,
 }
 
 /// A block, whoever wrote it.
@@ -143,10 +146,11 @@ impl StoredBlock {
         number: u32,
         matchers: &[Matcher],
         range: TimeRange,
+        matches: &MatchCache,
         pairs: &mut Pairs,
     ) -> Result<Vec<(List, BlockSeries)>, SelectError> {
         match self {
-            Self::Own(block) => block.select(number, matchers, range, pairs),
+            Self::Own(block) => block.select(number, matchers, range, matches, pairs),
             Self::Foreign(block) => {
                 let found = block.select(number, matchers, range)?.into_iter();
                 Ok(found
@@ -160,10 +164,11 @@ impl StoredBlock {
     pub(crate) fn label_names(
         &self,
         matchers: &[Matcher],
+        matches: &MatchCache,
         into: &mut BTreeSet<String>,
     ) -> Result<(), SelectError> {
         match self {
-            Self::Own(block) => block.label_names(matchers, into),
+            Self::Own(block) => block.label_names(matchers, matches, into),
             Self::Foreign(block) => block.label_names(matchers, into),
         }
     }
@@ -173,10 +178,11 @@ impl StoredBlock {
         &self,
         name: &str,
         matchers: &[Matcher],
+        matches: &MatchCache,
         into: &mut BTreeSet<String>,
     ) -> Result<(), SelectError> {
         match self {
-            Self::Own(block) => block.label_values(name, matchers, into),
+            Self::Own(block) => block.label_values(name, matchers, matches, into),
             Self::Foreign(block) => block.label_values(name, matchers, into),
         }
     }

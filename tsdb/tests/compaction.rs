@@ -304,7 +304,7 @@ fn deletes_that_never_cease_do_not_keep_blocks_from_being_merged() {
         });
         let began = Instant::now();
         while merging.load(std::sync::atomic::Ordering::Acquire) {
-            assert!(began.elapsed() < Duration::from_secs(60), "never merged");
+            assert!(began.elapsed() < Duration::from_mins(1), "never merged");
             let at_ms = START_MS + deletes * STEP_MS;
             let range = TimeRange {
                 start_ms: at_ms,

@@ -1,5 +1,7 @@
 //! Which series a selection finds: by matchers, by range, and while others come and go.
 
+mod support;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -198,4 +200,91 @@ fn selecting_while_series_come_and_go() {
             }
         }
     });
+}
+
+/// Patterns are answered from a block's sorted values, by literals, prefix or automaton, and from
+/// what was answered before; the head runs through what it has. All must say what the pattern says.
+#[test]
+fn patterns_find_in_blocks_and_in_the_head_what_they_match() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let registry = Registry::new();
+    let options = Options {
+        maintenance_interval: Duration::ZERO,
+        retention_ms: 0,
+        wal_segment_bytes: 1 << 18,
+        ..Options::new(directory.path())
+    };
+    let db = Db::open(options, &registry).expect("opens");
+    let group = db.open_group();
+    let hosts: Vec<String> = (0..300)
+        .map(|n| format!("{}-{:03}.dc{}", ["db", "web", "é"][n % 3], n, n % 4))
+        .collect();
+    let mut batch = Batch::new(group);
+    let begin_ms = START_MS / 7_200_000 * 7_200_000;
+    for row in 0..4 * 60 {
+        batch.clear();
+        for (n, host) in hosts.iter().enumerate() {
+            let mut pairs = vec![("__name__", "m".to_owned()), ("id", n.to_string())];
+            if !n.is_multiple_of(10) {
+                pairs.push(("host", host.clone()));
+            }
+            let series = db
+                .register(group, &Labels::from_pairs(pairs))
+                .expect("registers");
+            batch.push(series, begin_ms + row * 60_000, row as f64);
+        }
+        db.append(&batch).expect("appends");
+    }
+    let patterns = [
+        "",
+        ".*",
+        ".+",
+        "web.*",
+        "web-0.*",
+        ".*dc1",
+        "(db|web)-1.*",
+        "[a-z]+-(00|11)[0-9].dc[02]",
+        "x.*",
+        "(?i)WEB-.*",
+        "db-000.dc0|web-001.dc1|nothing",
+        "web-0[0-4].\\.dc[0-3]",
+        "|db.*",
+        "é-.*|db-2.*",
+    ];
+    let ask = |within: &str| {
+        for pattern in patterns {
+            for op in [MatchOp::Regex, MatchOp::NotRegex] {
+                let matchers = [
+                    Matcher::equal("__name__", "m"),
+                    matcher("host", op, pattern),
+                ];
+                let selection = db.snapshot().select(&matchers, TimeRange::ALL);
+                let selection = selection.expect("selects");
+                let mut found: Vec<usize> = (0..selection.len())
+                    .map(|at| selection.labels(at).get("id").parse().expect("a number"))
+                    .collect();
+                found.sort_unstable();
+                let host = |n: usize| if n.is_multiple_of(10) { "" } else { &*hosts[n] };
+                let want = (0..hosts.len()).filter(|n| matchers[1].matches(host(*n)));
+                assert_eq!(
+                    found,
+                    want.collect::<Vec<_>>(),
+                    "{within}: {op:?} {pattern:?}"
+                );
+            }
+        }
+    };
+    ask("head");
+    db.maintain();
+    assert!(support::metric(&registry, "prometheus_tsdb_blocks_loaded") > 0.0);
+    let count = |what: &str| {
+        let name = format!("barograph_tsdb_matches_cache_{what}_total");
+        support::metric(&registry, &name)
+    };
+    ask("block");
+    let (hits, misses) = (count("hits"), count("misses"));
+    ask("block, again");
+    assert!(misses > 10.0 && count("misses") == misses);
+    assert!(count("hits") >= hits + misses);
+    assert!(support::metric(&registry, "barograph_tsdb_matches_cache_bytes") > 0.0);
 }

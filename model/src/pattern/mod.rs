@@ -4,6 +4,7 @@
 //! `regex-automata` runs them in linear time.
 
 mod class;
+mod scan;
 mod syntax;
 
 use std::fmt;
@@ -11,7 +12,9 @@ use std::sync::Arc;
 
 use regex_automata::meta::Regex;
 use regex_automata::util::captures::Captures;
-use regex_syntax::hir::{Hir, HirKind, Look};
+use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind, Look};
+
+pub use scan::{Scan, Scanned};
 
 /// Longest pattern accepted, bytes.
 pub const PATTERN_LIMIT_BYTES: usize = 64 * 1024;
@@ -19,6 +22,8 @@ pub const PATTERN_LIMIT_BYTES: usize = 64 * 1024;
 const COMPILED_LIMIT_BYTES: usize = 10 << 20;
 /// Most literal alternatives that are kept as a set.
 const LITERALS_LIMIT: usize = 1_000;
+/// Most characters of a class that are taken as so many literals.
+const CLASS_LIMIT: usize = 16;
 
 /// Why a pattern does not compile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +54,8 @@ pub struct Pattern {
     names: Arc<[(String, u32)]>,
     /// Where the pattern is an alternation of plain words, the words.
     literals: Option<Arc<[String]>>,
+    /// What every text that matches begins with.
+    prefix: Arc<str>,
 }
 
 impl Pattern {
@@ -72,11 +79,8 @@ impl Pattern {
             }
         })?;
         let literals = literals_of(&parsed.hir).map(Into::into);
-        let anchored = Hir::concat(vec![
-            Hir::look(Look::Start),
-            parsed.hir,
-            Hir::look(Look::End),
-        ]);
+        let prefix = prefix_of(&parsed.hir).0.into();
+        let anchored = anchored(parsed.hir);
         let regex = Regex::builder()
             .configure(Regex::config().nfa_size_limit(Some(COMPILED_LIMIT_BYTES)))
             .build_from_hir(&anchored)
@@ -86,6 +90,7 @@ impl Pattern {
             regex,
             names: parsed.names.into(),
             literals,
+            prefix,
         })
     }
 
@@ -105,6 +110,17 @@ impl Pattern {
     /// The only texts that can match, where the pattern is an alternation of literals.
     pub fn literals(&self) -> Option<&[String]> {
         self.literals.as_deref()
+    }
+
+    /// What every text that matches begins with; may be shorter than it could be.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// A way through texts in ascending order; `None` where the pattern does not allow it.
+    pub fn scan(&self) -> Option<Scan> {
+        let parsed = syntax::parse(&self.text).ok()?;
+        Scan::new(&anchored(parsed.hir))
     }
 
     /// Matches the whole of `text` and fills `template` with its groups, by Go's rules: `$1`,
@@ -179,6 +195,47 @@ fn group_name(rest: &str) -> Option<(&str, &str)> {
     (!name.is_empty() && name.chars().all(is_word)).then_some((name, after))
 }
 
+fn anchored(hir: Hir) -> Hir {
+    Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)])
+}
+
+/// What every match begins with, and whether that is all of it.
+fn prefix_of(hir: &Hir) -> (String, bool) {
+    match hir.kind() {
+        HirKind::Empty => (String::new(), true),
+        HirKind::Literal(literal) => match std::str::from_utf8(&literal.0) {
+            Ok(text) => (text.to_owned(), true),
+            Err(_) => (String::new(), false),
+        },
+        HirKind::Capture(capture) => prefix_of(&capture.sub),
+        HirKind::Concat(parts) => {
+            let mut prefix = String::new();
+            for part in parts {
+                let (text, whole) = prefix_of(part);
+                prefix.push_str(&text);
+                if !whole {
+                    return (prefix, false);
+                }
+            }
+            (prefix, true)
+        }
+        HirKind::Repetition(repetition) if repetition.min > 0 => {
+            (prefix_of(&repetition.sub).0, false)
+        }
+        HirKind::Alternation(branches) => {
+            let mut prefixes = branches.iter().map(|branch| prefix_of(branch).0);
+            let first = prefixes.next().unwrap_or_default();
+            let common = prefixes.fold(first, |common, prefix| {
+                let shared = common.chars().zip(prefix.chars());
+                let shared = shared.take_while(|(a, b)| a == b);
+                shared.map(|(ch, _)| ch).collect()
+            });
+            (common, false)
+        }
+        HirKind::Class(_) | HirKind::Look(_) | HirKind::Repetition(_) => (String::new(), false),
+    }
+}
+
 /// The words of an alternation of literals.
 fn literals_of(hir: &Hir) -> Option<Vec<String>> {
     match hir.kind() {
@@ -208,6 +265,13 @@ fn literals_of(hir: &Hir) -> Option<Vec<String>> {
                 }
             }
             Some(all)
+        }
+        HirKind::Class(Class::Unicode(class)) => {
+            let count =
+                |range: &ClassUnicodeRange| range.end() as usize - range.start() as usize + 1;
+            let all: usize = class.ranges().iter().map(count).sum();
+            let chars = class.ranges().iter().flat_map(|r| r.start()..=r.end());
+            (all <= CLASS_LIMIT).then(|| chars.map(String::from).collect())
         }
         HirKind::Class(_) | HirKind::Look(_) | HirKind::Repetition(_) => None,
     }
@@ -239,11 +303,12 @@ mod tests {
                 .literals()
                 .map(<[_]>::to_vec)
         };
+        assert_eq!(literals("a|b"), Some(vec!["a".into(), "b".into()]));
         assert_eq!(
-            literals("a|b"),
-            None,
-            "regex-syntax folds single characters into a class"
+            literals("x[0-2]"),
+            Some(vec!["x0".into(), "x1".into(), "x2".into()])
         );
+        assert_eq!(literals("x[a-z]"), None);
         assert_eq!(literals("foo|bar"), Some(vec!["foo".into(), "bar".into()]));
         assert_eq!(
             literals("fo(o|xy)"),
@@ -251,6 +316,84 @@ mod tests {
         );
         assert_eq!(literals("foo.*"), None);
         assert_eq!(literals(""), Some(vec![String::new()]));
+    }
+
+    #[test]
+    fn prefixes_are_never_too_long() {
+        for (pattern, want) in [
+            ("abc.*", "abc"),
+            ("abc*", "ab"),
+            ("abc+", "abc"),
+            ("abc?d", "ab"),
+            ("ab{0,3}", "a"),
+            ("(ab)+c", "ab"),
+            ("abx|aby.*", "ab"),
+            ("éa|éb.", "é"),
+            ("ab|cd", ""),
+            ("a(b.|c)d", "a"),
+            ("a(b)c.", "abc"),
+            ("(?i)abc", ""),
+            ("a.c", "a"),
+            (r"10\.0\.[0-9]+", "10.0."),
+            ("", ""),
+            ("^ab.$", "ab"),
+        ] {
+            let pattern = Pattern::new(pattern).expect("valid");
+            // Anchors that are there already end the prefix: shorter is allowed.
+            let prefix = pattern.prefix();
+            assert!(want.starts_with(prefix), "{pattern:?}: {prefix}");
+            if !pattern.as_str().starts_with('^') {
+                assert_eq!(prefix, want, "{pattern:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn scanning_says_what_matching_says() {
+        let mut texts: Vec<String> = Vec::new();
+        for a in ["", "a", "ab", "b", "host", "host-", "é", "zz"] {
+            for b in ["", "1", "12", "b", "é", "\n", "-x"] {
+                for c in ["", "0", "a", "bb"] {
+                    texts.push(format!("{a}{b}{c}"));
+                }
+            }
+        }
+        texts.sort_unstable();
+        texts.dedup();
+        for pattern in [
+            ".*",
+            ".+",
+            "",
+            "a.*",
+            "(a|b)+",
+            "host-.*",
+            ".*b",
+            "[^b]*",
+            "(?i)HOST.*",
+            "x.*",
+            "é.*|z+.*",
+            r"\w+",
+            r".*\b0",
+            "host(-x)?(0|a|bb)",
+        ] {
+            let pattern = Pattern::new(pattern).expect("valid");
+            let Some(mut scan) = pattern.scan() else {
+                panic!("{pattern:?} can be scanned");
+            };
+            for text in &texts {
+                let matches = pattern.is_match(text);
+                match scan.next(text) {
+                    None => {}
+                    Some(Scanned::Match) => assert!(matches, "{pattern:?} {text:?}"),
+                    Some(Scanned::NoMatch) => assert!(!matches, "{pattern:?} {text:?}"),
+                    Some(Scanned::NoneWith(length)) => {
+                        let prefix = &text.as_bytes()[..length];
+                        let mut with = texts.iter().filter(|t| t.as_bytes().starts_with(prefix));
+                        assert!(with.all(|t| !pattern.is_match(t)), "{pattern:?} {text:?}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

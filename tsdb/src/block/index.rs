@@ -14,7 +14,8 @@ use crate::bytes::{Malformed, Reader};
 use crate::component::ComponentKey;
 use crate::layout::Layout;
 use crate::map::{Held, Region, with_bitmap};
-use crate::select::{self, Index};
+use crate::matches::{MatchCache, MatchKey};
+use crate::select::{self, Index, Judged, Values};
 
 const SECTIONS: usize = 7;
 /// Those that every index has.
@@ -46,6 +47,8 @@ pub(crate) struct BlockIndex {
 pub(crate) struct IndexView<'a> {
     index: &'a BlockIndex,
     sections: [OnceCell<Held<'a>>; SECTIONS],
+    /// What is remembered of patterns, and the number of this block there.
+    matches: Option<(&'a MatchCache, u64)>,
 }
 
 /// Sections that stay in memory.
@@ -155,6 +158,7 @@ impl BlockIndex {
         IndexView {
             index: self,
             sections: Default::default(),
+            matches: None,
         }
     }
 
@@ -183,7 +187,15 @@ impl BlockIndex {
     }
 }
 
-impl IndexView<'_> {
+impl<'a> IndexView<'a> {
+    /// Remembers which series have which values in `matches`, as block number `block`.
+    pub(crate) fn remembering(self, matches: &'a MatchCache, block: u64) -> Self {
+        Self {
+            matches: Some((matches, block)),
+            ..self
+        }
+    }
+
     /// Verifies the checksum of every section.
     pub(crate) fn verify(&self) -> Result<(), Damaged> {
         let there = |id: &u32| *id <= REQUIRED_SECTIONS || self.has_section(*id);
@@ -418,6 +430,34 @@ impl IndexView<'_> {
             Some(set) => self.postings(pair, |bitmap| bitmap.intersect(set)),
             None => Ok(true),
         }
+    }
+
+    /// Series that have the label with a value that is asked for.
+    fn union_of(&self, name: &str, values: Values<'_>) -> Result<Bitmap, Damaged> {
+        let pairs = self.pairs_of(name)?;
+        let (start, end) = (pairs.start as usize, pairs.end as usize);
+        let prefix = values.prefix();
+        let value_of = |pair: usize| Ok(self.pair(pair as u32)?.1);
+        let mut at = select::first_from(start..end, prefix, value_of)?;
+        let mut set = Bitmap::new();
+        let mut values = values.ascending();
+        while at < end {
+            let (pair, value) = (at as u32, value_of(at)?);
+            if !value.starts_with(prefix) {
+                break;
+            }
+            at += 1;
+            match values.judge(value) {
+                Judged::Fits => self.postings(pair, |bitmap| set.or_inplace(bitmap))?,
+                Judged::Not => {}
+                Judged::NoneWith(length) => {
+                    let start = &value.as_bytes()[..length];
+                    let has = |at, start: &[u8]| Ok(value_of(at)?.as_bytes().starts_with(start));
+                    at = select::first_without(at..end, start, has)?;
+                }
+            }
+        }
+        Ok(set)
     }
 
     fn postings<T>(&self, pair: u32, read: impl FnOnce(&Bitmap) -> T) -> Result<T, Damaged> {
@@ -664,26 +704,24 @@ impl Index for IndexView<'_> {
         Ok(())
     }
 
-    fn with_values(
-        &self,
-        name: &str,
-        prefix: &str,
-        fits: &mut dyn FnMut(&str) -> bool,
-    ) -> Result<Bitmap, Damaged> {
-        let mut set = Bitmap::new();
-        let pairs = self.pairs_of(name)?;
-        let numbers = pairs.start as usize..pairs.end as usize;
-        let first = select::first_from(numbers, prefix, |pair| Ok(self.pair(pair as u32)?.1))?;
-        for pair in first as u32..pairs.end {
-            let value = self.pair(pair)?.1;
-            if !value.starts_with(prefix) {
-                break;
-            }
-            if fits(value) {
-                self.postings(pair, |bitmap| set.or_inplace(bitmap))?;
-            }
+    fn with_values(&self, name: &str, values: Values<'_>) -> Result<Bitmap, Damaged> {
+        let Some((matches, block)) = self.matches else {
+            return self.union_of(name, values);
+        };
+        let key = MatchKey::new(block, name, &values);
+        if let Some(found) = matches.get(&key) {
+            return Ok(Bitmap::clone(&found));
         }
-        Ok(set)
+        let found = self.union_of(name, values)?;
+        matches.insert(key, &found);
+        Ok(found)
+    }
+
+    fn add_pair(&self, set: &mut Bitmap, name: &str, value: &str) -> Result<(), Damaged> {
+        match self.find_pair(name, value)? {
+            Some(pair) => self.postings(pair, |bitmap| set.or_inplace(bitmap)),
+            None => Ok(()),
+        }
     }
 
     fn intersect(set: &mut Bitmap, other: &Bitmap) {

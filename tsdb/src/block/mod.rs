@@ -22,6 +22,7 @@ use crate::disk::Disk;
 use crate::error::{OpenError, ReadError, SelectError};
 use crate::layout::Layout;
 use crate::map::{Held, Region};
+use crate::matches::MatchCache;
 use crate::page::{codec, timestamps};
 use crate::pairs::{List, Pairs};
 use crate::select;
@@ -222,13 +223,14 @@ impl Block {
         number: u32,
         matchers: &[Matcher],
         range: TimeRange,
+        matches: &MatchCache,
         pairs: &mut Pairs,
     ) -> Result<Vec<(List, BlockSeries)>, SelectError> {
         let mut found = Vec::new();
         let mut source = pairs.begin_source();
         let mut ids = Vec::new();
         let mut select = || {
-            let index = self.index.view();
+            let index = self.index.view().remembering(matches, self.meta.uid);
             let set = select::select(&index, matchers)?;
             let whole = range.start_ms <= self.meta.times.start_ms
                 && self.meta.times.end_ms <= range.end_ms;
@@ -255,10 +257,11 @@ impl Block {
     pub(crate) fn label_names(
         &self,
         matchers: &[Matcher],
+        matches: &MatchCache,
         into: &mut BTreeSet<String>,
     ) -> Result<(), SelectError> {
         let mut collect = || {
-            let index = self.index.view();
+            let index = self.index.view().remembering(matches, self.meta.uid);
             let set = match matchers {
                 [] => None,
                 _ => Some(select::select(&index, matchers)?),
@@ -283,10 +286,11 @@ impl Block {
         &self,
         name: &str,
         matchers: &[Matcher],
+        matches: &MatchCache,
         into: &mut BTreeSet<String>,
     ) -> Result<(), SelectError> {
         let mut collect = || {
-            let index = self.index.view();
+            let index = self.index.view().remembering(matches, self.meta.uid);
             let set = match matchers {
                 [] => None,
                 _ => Some(select::select(&index, matchers)?),
@@ -738,6 +742,7 @@ pub(crate) fn view_of(mut blocks: Vec<StoredBlock>) -> View {
     View {
         head_start_ms: whole.map(|b| b.meta.end_ms).max().unwrap_or(i64::MIN),
         deletions: Arc::default(),
+        matches: Arc::default(),
         blocks,
     }
 }

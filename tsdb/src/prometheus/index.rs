@@ -10,7 +10,7 @@ use croaring::Bitmap;
 use super::{Damage, be32, be64};
 use crate::bytes::{Malformed, Reader};
 use crate::map::Region;
-use crate::select;
+use crate::select::{self, Judged};
 
 pub(super) const MAGIC: u32 = 0xbaaa_d700;
 pub(super) const CONTENTS_BYTES: usize = 6 * 8 + 4;
@@ -514,25 +514,38 @@ impl select::Index for Index {
         Ok(())
     }
 
-    fn with_values(
-        &self,
-        name: &str,
-        prefix: &str,
-        fits: &mut dyn FnMut(&str) -> bool,
-    ) -> Result<Bitmap, Damage> {
-        let range = self.pairs()?.of(name);
-        let first = select::first_from(range.clone(), prefix, |at| Ok(self.entry(at)?.value))?;
+    fn with_values(&self, name: &str, values: select::Values<'_>) -> Result<Bitmap, Damage> {
+        let (range, prefix) = (self.pairs()?.of(name), values.prefix());
+        let mut at = select::first_from(range.clone(), prefix, |at| Ok(self.entry(at)?.value))?;
         let mut found = Bitmap::new();
-        for at in first..range.end {
+        let mut values = values.ascending();
+        while at < range.end {
             let pair = self.entry(at)?;
             if !pair.value.starts_with(prefix) {
                 break;
             }
-            if fits(pair.value) {
-                found.or_inplace(&self.postings(pair.postings_at)?);
+            at += 1;
+            match values.judge(pair.value) {
+                Judged::Fits => found.or_inplace(&self.postings(pair.postings_at)?),
+                Judged::Not => {}
+                Judged::NoneWith(length) => {
+                    let has = |at: usize, start: &[u8]| {
+                        Ok(self.entry(at)?.value.as_bytes().starts_with(start))
+                    };
+                    at = select::first_without(
+                        at..range.end,
+                        &pair.value.as_bytes()[..length],
+                        has,
+                    )?;
+                }
             }
         }
         Ok(found)
+    }
+
+    fn add_pair(&self, set: &mut Bitmap, name: &str, value: &str) -> Result<(), Damage> {
+        set.or_inplace(&self.with_pair(name, value)?);
+        Ok(())
     }
 
     fn intersect(set: &mut Bitmap, other: &Bitmap) {
