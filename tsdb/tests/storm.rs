@@ -195,9 +195,10 @@ impl Model {
         };
         for (index, (series, row)) in samples.iter().enumerate() {
             let is_deleted = |d: &Deleted| d.series.contains(series) && d.rows.contains(row);
-            let state = match accepted(index) && !self.deletions.iter().any(is_deleted) {
-                true => State::There,
-                false => State::Perhaps,
+            let state = if accepted(index) && !self.deletions.iter().any(is_deleted) {
+                State::There
+            } else {
+                State::Perhaps
             };
             self.samples.insert((*series, *row), state);
         }

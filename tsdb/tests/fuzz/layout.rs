@@ -1,6 +1,11 @@
 //! Files taken apart into what their checksums guard, and put together with checksums that fit: as
 //! `docs/format/` says, in a second hand.
 
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "a checksum covers a list of ranges, often of one"
+)]
+
 use std::ops::Range;
 
 use crate::mutate::put_varint;
@@ -49,9 +54,10 @@ impl Built {
                 crc32c::crc32c_append(value, &self.bytes[range.clone()])
             };
             let value = sum.covers.iter().fold(sum.begin, of);
-            let bytes = match sum.is_big_endian {
-                true => value.to_be_bytes(),
-                false => value.to_le_bytes(),
+            let bytes = if sum.is_big_endian {
+                value.to_be_bytes()
+            } else {
+                value.to_le_bytes()
             };
             self.bytes[sum.at..sum.at + 4].copy_from_slice(&bytes);
         }

@@ -109,12 +109,11 @@ impl Target {
                     self.round(&mut random, only.is_some());
                 })
             }));
-            match outcome {
-                Ok(held) => peak = held.max(peak),
-                Err(_) => {
-                    eprintln!("fuzz: {}, seed {seed}, round {round} fails", self.name);
-                    failures.push(round);
-                }
+            if let Ok(held) = outcome {
+                peak = held.max(peak);
+            } else {
+                eprintln!("fuzz: {}, seed {seed}, round {round} fails", self.name);
+                failures.push(round);
             }
             last = round;
         }
@@ -155,9 +154,10 @@ impl Target {
         resize(&mut files, path, built.bytes.len());
         files.insert(path.clone(), built.bytes);
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let directory = match keep {
-            true => directory.keep(),
-            false => directory.path().to_owned(),
+        let directory = if keep {
+            directory.keep()
+        } else {
+            directory.path().to_owned()
         };
         if keep {
             println!("{} in {}", path.display(), directory.display());
