@@ -84,6 +84,7 @@ impl System {
         let mut command = Command::new(&self.binary);
         match self.kind {
             Kind::Barograph | Kind::Prometheus => command
+                .arg("--web.enable-remote-write-receiver")
                 .arg(format!("--config.file={}", config.display()))
                 .arg(format!("--storage.tsdb.path={}", data.display()))
                 .arg(format!("--web.listen-address={address}")),
