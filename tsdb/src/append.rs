@@ -142,8 +142,8 @@ impl Head {
         Ok(())
     }
 
-    /// The common case: one new row of one track. `false` where it is not that, and nothing was
-    /// done.
+    /// The common case: one new row of one track, or more of its newest row. `false` where it is
+    /// not that, and nothing was done.
     fn append_row(
         &self,
         wal: &Wal,
@@ -171,18 +171,19 @@ impl Head {
                 return Ok(false);
             };
             if track.is_sparse()
-                || timestamp_ms <= track.last_ms
+                || timestamp_ms < track.last_ms
                 || timestamp_ms < self.floor_ms.load(Ordering::Acquire)
             {
                 return Ok(false);
             }
             space.row.reset(timestamp_ms, track.ids.len());
+            space.row.amends = timestamp_ms == track.last_ms;
             if !self.fill_row(group.number, writer.hint, track, entries, &mut space.row) {
                 return Ok(false);
             }
             space.record.clear();
             rows.log_layouts(&mut space.record);
-            seal = track.timestamps_ms.len() as u32 >= track.seal_at;
+            seal = !space.row.amends && track.timestamps_ms.len() as u32 >= track.seal_at;
             if seal {
                 space
                     .record
@@ -238,7 +239,7 @@ impl Head {
                     _ => return false,
                 }
             }
-            if !row.set(guess, entry.value.to_bits()) {
+            if row.amends && !track.can_amend(guess) || !row.set(guess, entry.value.to_bits()) {
                 return false;
             }
             guess += 1;

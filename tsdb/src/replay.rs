@@ -256,16 +256,22 @@ impl<'a> Replay<'a> {
         };
         let mut slab = self.head.slab(group.number);
         let gap = number > track.next_row();
-        if gap || track.timestamps_ms.len() as u32 >= ROWS_LIMIT {
+        let full = track.timestamps_ms.len() as u32 >= ROWS_LIMIT;
+        if gap || full && !self.row.amends {
             self.head.sealed(track.seal(&mut slab));
             track.skip_to(number);
         }
-        if self.row.timestamp_ms <= track.last_ms {
+        let in_order = if self.row.amends {
+            self.row.timestamp_ms == track.last_ms
+        } else {
+            self.row.timestamp_ms > track.last_ms
+        };
+        if !in_order {
             self.outcome.rows_lost += 1;
             return Ok(());
         }
         track.apply(&mut slab, &self.row);
-        self.outcome.rows += 1;
+        self.outcome.rows += u64::from(!self.row.amends);
         self.outcome.samples += self.row.len() as u64;
         Ok(())
     }

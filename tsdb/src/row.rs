@@ -20,6 +20,8 @@ pub(crate) struct Row {
     /// The steps of the changes.
     pub(crate) steps: Vec<u8>,
     pub(crate) count: usize,
+    /// Whether it adds to the track's newest row, which has the same instant.
+    pub(crate) amends: bool,
 }
 
 impl Row {
@@ -33,6 +35,7 @@ impl Row {
         self.scales.resize(positions, 0);
         self.count = 0;
         self.key = false;
+        self.amends = false;
         self.changed.clear();
     }
 

@@ -45,7 +45,9 @@ impl Scatter {
             self.rows.push(Row::default());
         }
         self.rows[number].reset(timestamp_ms, track.ids.len());
-        let seal = track.timestamps_ms.len() as u32 >= track.seal_at;
+        let amends = timestamp_ms == track.last_ms;
+        self.rows[number].amends = amends;
+        let seal = !amends && track.timestamps_ms.len() as u32 >= track.seal_at;
         self.tracks.push((index, seal));
         self.row_of[index as usize] = number as u32 + 1;
         true
@@ -54,6 +56,10 @@ impl Scatter {
     /// Whether two of the tracks have had the same instants for some time, and should be one.
     fn some_alike(&mut self, state: &GroupState) -> bool {
         self.instants.clear();
+        if self.rows[..self.tracks.len()].iter().any(|row| row.amends) {
+            // Tracks become one where each begins a row.
+            return false;
+        }
         let rows = self.tracks.iter().zip(&self.rows);
         self.instants
             .extend(rows.map(|((track, _), row)| (row.timestamp_ms, *track)));
@@ -160,7 +166,9 @@ impl Head {
                         if track.is_newest(position, timestamp_ms, bits) {
                             continue;
                         }
-                        return false;
+                        if timestamp_ms < track.last_ms || !track.can_amend(position) {
+                            return false;
+                        }
                     }
                     if !scatter.begin(at.track, track, timestamp_ms) {
                         return false;
@@ -170,6 +178,15 @@ impl Head {
                 number => number as usize,
             };
             let row = &mut scatter.rows[number - 1];
+            if row.amends && row.timestamp_ms == timestamp_ms {
+                let track = known(state.track(at.track));
+                if track.is_newest(position, timestamp_ms, bits) {
+                    continue;
+                }
+                if !track.can_amend(position) {
+                    return false;
+                }
+            }
             if row.timestamp_ms != timestamp_ms || !row.set(position, bits) {
                 return false;
             }

@@ -104,6 +104,11 @@ pub(crate) struct Track {
     /// Members whose state a checkpoint still owes (only while replaying).
     owed: usize,
     rows_since_key: u8,
+    /// Number of the newest row that was logged whole. A member without a sample since then is
+    /// logged whole too, so that what was lost before that row cannot spoil it.
+    key_row: u32,
+    /// How often the newest row was added to.
+    amendments: u32,
     /// Positions whose values the newest row changed, where it is a wide one and no key row.
     changed: Vec<u64>,
     /// Positions it had when its last member left; 0 before.
@@ -131,6 +136,8 @@ impl Track {
             sealed_from: first_row,
             owed: 0,
             rows_since_key: KEY_INTERVAL_ROWS,
+            key_row: first_row,
+            amendments: 0,
             changed: Vec::new(),
             closed_positions: 0,
             members: Vec::new(),
@@ -236,6 +243,11 @@ impl Track {
             && member.last == bits
     }
 
+    /// Whether the newest row can still take a sample of a member.
+    pub(crate) fn can_amend(&self, position: usize) -> bool {
+        !self.timestamps_ms.is_empty() && self.members[position].last_row != self.next_row() - 1
+    }
+
     /// When a member got its newest sample, or `None` before its first one here.
     pub(crate) fn last_sample_ms(&self, position: usize) -> Option<i64> {
         let row = self.members[position].last_row;
@@ -270,13 +282,21 @@ impl Track {
         member.has_page().then_some((first, member.last_row))
     }
 
-    /// Appends a row. Its instant is later than the newest.
+    /// Appends a row, whose instant is later than the newest; or adds to the newest.
     pub(crate) fn apply(&mut self, slab: &mut Slab, row: &Row) {
-        let number = self.next_row();
-        let start = self.timestamps_ms.len() as u16;
-        self.timestamps_ms.push(row.timestamp_ms);
-        self.last_ms = row.timestamp_ms;
-        self.rows_since_key = if row.key { 1 } else { self.rows_since_key + 1 };
+        if row.amends {
+            self.amendments += 1;
+        } else {
+            self.amendments = 0;
+            self.timestamps_ms.push(row.timestamp_ms);
+            self.last_ms = row.timestamp_ms;
+            self.rows_since_key = if row.key { 1 } else { self.rows_since_key + 1 };
+            if row.key {
+                self.key_row = self.next_row() - 1;
+            }
+        }
+        let number = self.next_row() - 1;
+        let start = self.timestamps_ms.len() as u16 - 1;
         row::note_changes(row, &mut self.changed);
         if self.ids.len() < row.positions {
             let missing = row.positions - self.ids.len();
@@ -434,6 +454,8 @@ impl Track {
         put_varint(out, self.ids.len() as u64);
         put_varint(out, self.changed.len() as u64);
         row::put_sparse(out, &self.changed);
+        put_varint(out, u64::from(self.key_row));
+        put_varint(out, u64::from(self.amendments));
     }
 
     /// Writes the state of the members at some positions.
@@ -494,6 +516,11 @@ impl Track {
             let words = reader.count(1)?;
             self.changed.clear();
             row::read_sparse(reader, words, &mut self.changed)?;
+        }
+        (self.key_row, self.amendments) = (0, 0);
+        if !reader.is_at_end() {
+            self.key_row = reader.varint_u32()?;
+            self.amendments = reader.varint_u32()?;
         }
         self.owed = members;
         self.broken = members > 0;

@@ -13,6 +13,8 @@ use crate::track::{KEY_INTERVAL_ROWS, MEMBERS_LIMIT, Track};
 const FLAG_KEY: u8 = 1;
 const FLAG_ABSENT: u8 = 2;
 const FLAG_REPEATS: u8 = 4;
+const FLAG_AMENDS: u8 = 8;
+const FLAG_COUNT: u8 = 16;
 /// Rows of more positions say what changed by what differs from the row before.
 const NARROW_POSITIONS: usize = 64;
 
@@ -32,8 +34,19 @@ pub(crate) enum Logged {
 
 /// Tells a track what the next row's changes are compared with.
 pub(super) fn note_changes(row: &Row, changed: &mut Vec<u64>) {
+    let compares = !row.key && row.positions > NARROW_POSITIONS;
+    if row.amends {
+        // Where there are none, the row itself was logged whole.
+        if compares && !changed.is_empty() {
+            changed.resize(changed.len().max(row.changed.len()), 0);
+            for (all, more) in changed.iter_mut().zip(&row.changed) {
+                *all |= more;
+            }
+        }
+        return;
+    }
     changed.clear();
-    if !row.key && row.positions > NARROW_POSITIONS {
+    if compares {
         changed.extend_from_slice(&row.changed);
     }
 }
@@ -42,17 +55,24 @@ impl Track {
     /// Encodes the log record's body for a row and notes in the row what applying it needs.
     pub(crate) fn encode_row(&self, row: &mut Row, out: &mut Vec<u8>) {
         row.key = self.rows_since_key >= KEY_INTERVAL_ROWS || self.last_ms == i64::MIN;
+        // What is added to a whole row is whole.
+        row.key |= row.amends && self.rows_since_key == 1;
         self.encode_steps(row);
         put_varint(out, u64::from(self.id));
-        put_varint(out, u64::from(self.next_row()));
+        put_varint(out, u64::from(self.next_row() - u32::from(row.amends)));
         let is_whole = row.count == row.positions;
         let flags = [
             (row.key, FLAG_KEY),
             (!is_whole, FLAG_ABSENT),
             (!row.repeats.is_empty(), FLAG_REPEATS),
+            (row.amends, FLAG_AMENDS),
+            (self.amendments > 0, FLAG_COUNT),
         ];
         let flags = flags.iter().filter(|(is_set, _)| *is_set);
         out.push(flags.map(|(_, flag)| flag).sum());
+        if self.amendments > 0 {
+            put_varint(out, u64::from(self.amendments));
+        }
         let time = row.timestamp_ms;
         put_signed(
             out,
@@ -69,7 +89,7 @@ impl Track {
             }
         }
         for (index, changed) in row.changed.iter().enumerate() {
-            put_sparse_word(out, changed ^ self.compared(row.key, row.positions, index));
+            put_sparse_word(out, changed ^ self.compared(row, index));
         }
         put_sparse(out, &row.repeats);
         out.extend_from_slice(&row.steps);
@@ -91,7 +111,7 @@ impl Track {
                 left ^= bit;
                 let position = index * 64 + bit.trailing_zeros() as usize;
                 let bits = row.bits[position];
-                let mut state = self.state_of(row.key, position);
+                let mut state = self.state_of(row.key, self.key_row, position);
                 if bits != state.last {
                     changed |= bit;
                     let repeat =
@@ -126,12 +146,23 @@ impl Track {
         let number = reader.varint_u32()?;
         let flags = reader.u8()?;
         let key = flags & FLAG_KEY != 0;
+        let mut amendments = 0;
+        if flags & FLAG_COUNT != 0 {
+            amendments = reader.varint_u32()?;
+        }
         let time = reader.signed()?;
         let positions = reader.varint_u32()? as usize;
         if number >= NUMBERS_LIMIT {
             return Err(reader.fail("a row beyond those there can be"));
         }
-        if let Some(passed) = self.pass_over(number, key) {
+        let amends = flags & FLAG_AMENDS != 0;
+        let passed = if amends {
+            self.pass_over_amendment(number, amendments)
+        } else {
+            self.broken |= number == self.next_row() && amendments != self.amendments;
+            self.pass_over(number, key)
+        };
+        if let Some(passed) = passed {
             return Ok(passed);
         }
         let words = positions.div_ceil(64);
@@ -139,6 +170,7 @@ impl Track {
             return Err(reader.fail("more positions than there can be"));
         }
         row.reset(self.time_of(key, time), positions);
+        (row.key, row.amends) = (key, amends);
         if flags & FLAG_ABSENT != 0 {
             row.present.clear();
             read_sparse(reader, words, &mut row.present)?;
@@ -149,7 +181,8 @@ impl Track {
         read_sparse(reader, words, &mut row.changed)?;
         let mut changes = 0;
         for index in 0..words {
-            row.changed[index] ^= self.compared(key, positions, index);
+            let compared = self.compared(row, index);
+            row.changed[index] ^= compared;
             if row.changed[index] & !row.present[index] != 0 {
                 return Err(reader.fail("a change of a value that is absent"));
             }
@@ -160,8 +193,9 @@ impl Track {
             read_sparse(reader, changes.div_ceil(64), &mut row.repeats)?;
         }
         self.decode_steps(reader, row, key)?;
-        row.key = key;
-        self.broken = false;
+        if !amends {
+            self.broken = false;
+        }
         Ok(Logged::Row { number })
     }
 
@@ -180,7 +214,7 @@ impl Track {
                 let bit = left & left.wrapping_neg();
                 left ^= bit;
                 let position = index * 64 + bit.trailing_zeros() as usize;
-                let mut state = self.state_of(key, position);
+                let mut state = self.state_of(key, self.key_row, position);
                 if row.changed[index] & bit != 0 {
                     let repeats = row.repeats.get(at / 64).copied().unwrap_or_default();
                     let repeat = repeats >> (at % 64) & 1 != 0;
@@ -227,7 +261,8 @@ impl Track {
             if present.is_some_and(|present| !bit(present, position)) {
                 continue;
             }
-            let mut state = self.state_of(key, position);
+            // These logs did not know of members that a whole row left out.
+            let mut state = self.state_of(key, 0, position);
             if bit(changed, position) && token::next(reader, &mut state)? != Step::Value {
                 return Err(reader.fail("a step that is no value in a logged row"));
             }
@@ -248,6 +283,18 @@ impl Track {
         (self.broken && !key).then_some(Logged::Lost)
     }
 
+    /// The same of what is added to a row, of which so much was added before.
+    fn pass_over_amendment(&mut self, number: u32, amendments: u32) -> Option<Logged> {
+        let newest = number.saturating_add(1);
+        let have = (self.next_row(), self.amendments);
+        if (newest, amendments) < have {
+            return Some(Logged::Known);
+        }
+        // Without the row, or beside a row that is sealed, there is nothing to add to.
+        self.broken |= (newest, amendments) != have || self.timestamps_ms.is_empty();
+        self.broken.then_some(Logged::Lost)
+    }
+
     fn time_of(&self, key: bool, time: i64) -> i64 {
         if key {
             time
@@ -256,18 +303,18 @@ impl Track {
         }
     }
 
-    /// What a position's next step refers to.
+    /// What a position's next step refers to, if it has a sample in the row `since` or later.
     #[inline]
-    fn state_of(&self, key: bool, position: usize) -> State {
+    fn state_of(&self, key: bool, since: u32, position: usize) -> State {
         match self.members.get(position) {
-            Some(member) if !key => member.wal_state(),
+            Some(member) if !key && member.last_row >= since => member.wal_state(),
             _ => State::default(),
         }
     }
 
     /// What the changes of 64 positions are compared with.
-    fn compared(&self, key: bool, positions: usize, index: usize) -> u64 {
-        if key || positions <= NARROW_POSITIONS {
+    fn compared(&self, row: &Row, index: usize) -> u64 {
+        if row.key || row.amends || row.positions <= NARROW_POSITIONS {
             return 0;
         }
         self.changed.get(index).copied().unwrap_or_default()
