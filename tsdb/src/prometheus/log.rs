@@ -25,12 +25,18 @@ pub(super) fn read_segment(
 ) {
     let mut pieces = Vec::new();
     let mut begun = false;
+    // Whether damage was reported since the last piece that was as expected.
+    let mut told = false;
     let mut at = 0;
     while at < bytes.len() {
         let in_page = PAGE_BYTES - at % PAGE_BYTES;
         let page = &bytes[at..bytes.len().min(at + in_page)];
         if page[0] & KIND_MASK == 0 {
             // Nothing more on this page.
+            if page.iter().any(|byte| *byte != 0) {
+                damage(at, "padding that is not zero");
+                (begun, told) = (false, true);
+            }
             at += in_page;
             continue;
         }
@@ -41,12 +47,15 @@ pub(super) fn read_segment(
                 if !(last && at + in_page >= bytes.len()) {
                     damage(at, what);
                 }
-                begun = false;
+                (begun, told) = (false, true);
                 at += in_page;
                 continue;
             }
         };
         let (flags, content) = piece;
+        if begun && matches!(flags & KIND_MASK, 1 | 2) {
+            damage(at, "a record before which another has no end");
+        }
         let done = match flags & KIND_MASK {
             1 => {
                 pieces.clear();
@@ -60,11 +69,16 @@ pub(super) fn read_segment(
             3 if begun => false,
             4 if begun => true,
             _ => {
-                // Its beginning was damaged, which was said.
+                if !told {
+                    damage(at, "a record without its beginning");
+                    told = true;
+                }
+                begun = false;
                 at += PIECE_HEADER_BYTES + content.len();
                 continue;
             }
         };
+        told = false;
         pieces.extend_from_slice(content);
         if done {
             begun = false;
@@ -77,6 +91,9 @@ pub(super) fn read_segment(
             pieces.clear();
         }
         at += PIECE_HEADER_BYTES + content.len();
+    }
+    if begun && !last {
+        damage(at, "a record without its end");
     }
 }
 
