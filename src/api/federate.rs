@@ -7,7 +7,9 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use barograph_model::labels::is_legacy_metric_name;
-use barograph_model::{Clock, Labels, METRIC_NAME, SystemClock, TimeRange, is_stale, number};
+use barograph_model::{
+    Clock, FloatHistogram, Labels, METRIC_NAME, SystemClock, TimeRange, is_stale, number,
+};
 use barograph_query::Cancel;
 use barograph_tsdb::{Column, Snapshot};
 use http::{StatusCode, header};
@@ -58,7 +60,35 @@ fn plain_error(error: &ApiError) -> Response {
 #[derive(Default)]
 struct Families {
     seen: BTreeSet<Labels>,
-    by_name: BTreeMap<String, Vec<(Labels, i64, f64)>>,
+    by_name: BTreeMap<String, Vec<(Labels, i64, Latest)>>,
+}
+
+/// The latest sample of a series.
+enum Latest {
+    Float(f64),
+    /// One with custom bounds: the text format writes it as a classic histogram, and has no form
+    /// for others.
+    Histogram(Arc<FloatHistogram>),
+}
+
+/// The latest sample in a column, with its time; none where it cannot be passed on.
+fn latest(column: &Column) -> Option<(i64, Latest)> {
+    let float = column.timestamps_ms.last().zip(column.values.last());
+    let histograms = &column.histograms;
+    let histogram = histograms
+        .timestamps_ms
+        .last()
+        .zip(histograms.values.last());
+    match (float, histogram) {
+        (float, Some((t, histogram))) if float.is_none_or(|(of_float, _)| of_float < t) => {
+            histogram
+                .has_custom_bounds()
+                .then(|| (*t, Latest::Histogram(histogram.clone())))
+        }
+        // What ended is not passed on.
+        (Some((t, value)), _) => (!is_stale(*value)).then_some((*t, Latest::Float(*value))),
+        _ => None,
+    }
 }
 
 impl Families {
@@ -79,15 +109,11 @@ impl Families {
             selection
                 .read(index, range, &mut column)
                 .map_err(|error| fail(&error))?;
-            let latest = column.timestamps_ms.last().zip(column.values.last());
-            let Some((&timestamp_ms, &value)) = latest else {
+            let Some((timestamp_ms, value)) = latest(&column) else {
                 continue;
             };
-            // What ended is not passed on; what has no name cannot be written.
-            if is_stale(value)
-                || labels.metric_name().is_empty()
-                || !self.seen.insert(labels.clone())
-            {
+            // What has no name cannot be written.
+            if labels.metric_name().is_empty() || !self.seen.insert(labels.clone()) {
                 continue;
             }
             let family = self
@@ -104,29 +130,79 @@ impl Families {
         for (name, mut series) in self.by_name {
             series.sort_by(|(a, ..), (b, ..)| a.cmp(b));
             let name = escaped(&name);
-            let _ = writeln!(page, "# TYPE {name} untyped");
+            let mut kind_before = "";
             for (labels, timestamp_ms, value) in series {
-                page.push_str(&name);
-                page.push('{');
-                let own = labels.iter().filter(|(name, _)| *name != METRIC_NAME);
-                let missing = external.iter().filter(|(name, _)| !labels.has(name));
-                // Without it, the server that scrapes this page would put this server's there.
-                let has_instance = labels.has("instance") || external.has("instance");
-                let empty = (!has_instance).then_some(("instance", ""));
-                for (index, (name, value)) in own.chain(missing).chain(empty).enumerate() {
-                    if index > 0 {
-                        page.push(',');
-                    }
-                    let _ = write!(page, "{}=\"", escaped(name));
-                    push_escaped(&mut page, value);
-                    page.push('"');
+                let kind = match &value {
+                    Latest::Float(_) => "untyped",
+                    Latest::Histogram(_) => "histogram",
+                };
+                if kind != kind_before {
+                    let _ = writeln!(page, "# TYPE {name} {kind}");
+                    kind_before = kind;
                 }
-                page.push_str("} ");
-                number::push_go_g(&mut page, value);
-                let _ = writeln!(page, " {timestamp_ms}");
+                let mut writer = Lines {
+                    page: &mut page,
+                    name: &name,
+                    labels: &labels,
+                    external,
+                    timestamp_ms,
+                };
+                match value {
+                    Latest::Float(value) => writer.line("", None, value),
+                    Latest::Histogram(histogram) => writer.histogram(&histogram),
+                }
             }
         }
         page
+    }
+}
+
+/// Writes the lines of one series.
+struct Lines<'a> {
+    page: &'a mut String,
+    name: &'a str,
+    labels: &'a Labels,
+    external: &'a Labels,
+    timestamp_ms: i64,
+}
+
+impl Lines<'_> {
+    /// The buckets below each bound, all of them, sum and count.
+    fn histogram(&mut self, histogram: &FloatHistogram) {
+        for bound in histogram.custom_bounds.iter() {
+            let below = histogram.positive().filter(|b| b.upper <= *bound);
+            let below: f64 = below.map(|bucket| bucket.count).sum();
+            let mut le = String::new();
+            number::push_go_g(&mut le, *bound);
+            self.line("_bucket", Some(&le), below);
+        }
+        self.line("_bucket", Some("+Inf"), histogram.count);
+        self.line("_sum", None, histogram.sum);
+        self.line("_count", None, histogram.count);
+    }
+
+    fn line(&mut self, suffix: &str, le: Option<&str>, value: f64) {
+        let (page, labels, external) = (&mut *self.page, self.labels, self.external);
+        page.push_str(self.name);
+        page.push_str(suffix);
+        page.push('{');
+        let own = labels.iter().filter(|(name, _)| *name != METRIC_NAME);
+        let missing = external.iter().filter(|(name, _)| !labels.has(name));
+        // Without it, the server that scrapes this page would put this server's there.
+        let has_instance = labels.has("instance") || external.has("instance");
+        let empty = (!has_instance).then_some(("instance", ""));
+        let le = le.map(|le| ("le", le));
+        for (index, (name, value)) in own.chain(missing).chain(empty).chain(le).enumerate() {
+            if index > 0 {
+                page.push(',');
+            }
+            let _ = write!(page, "{}=\"", escaped(name));
+            push_escaped(page, value);
+            page.push('"');
+        }
+        page.push_str("} ");
+        number::push_go_g(page, value);
+        let _ = writeln!(page, " {}", self.timestamp_ms);
     }
 }
 

@@ -156,6 +156,39 @@ async fn federation_writes_the_latest_samples() {
          up{{job=\"b\",quote=\"a\\\"b\",site=\"s1\",instance=\"\"}} 0.25 {now_ms}\n"
     );
     assert_eq!(page, want);
+    // Of native histograms, the text format has a form for those with custom bounds. One that came
+    // after a float is the latest, written or not.
+    let db = &server.core().db;
+    let group = db.open_group();
+    let mut batch = Batch::new(group);
+    for (name, text) in [
+        (
+            "lat",
+            "schema:-53 count:6 sum:9.5 custom_values:[0.5 1] buckets:[1 2 3]",
+        ),
+        ("exponential", "schema:0 count:1 sum:1 buckets:[1]"),
+    ] {
+        let labels = Labels::from_pairs([("__name__", name), ("job", "c"), ("instance", "i")]);
+        let series = db.register(group, &labels).expect("room");
+        let histogram = barograph_query::script::parse_histogram(&format!("{{{{{text}}}}}"));
+        batch.push(series, now_ms - 1000, 1.0);
+        let histogram = Histogram::Float(histogram.expect("well formed"));
+        batch
+            .push_histogram(series, now_ms, &histogram)
+            .expect("fits");
+    }
+    assert_eq!(db.append(&batch).expect("stored").rejected, []);
+    let (_, page) = server.get("/federate?match[]={job=%22c%22}").await;
+    let labels = "instance=\"i\",job=\"c\",site=\"s1\"";
+    let want = format!(
+        "# TYPE lat histogram\n\
+         lat_bucket{{{labels},le=\"0.5\"}} 1 {now_ms}\n\
+         lat_bucket{{{labels},le=\"1\"}} 3 {now_ms}\n\
+         lat_bucket{{{labels},le=\"+Inf\"}} 6 {now_ms}\n\
+         lat_sum{{{labels}}} 9.5 {now_ms}\n\
+         lat_count{{{labels}}} 6 {now_ms}\n"
+    );
+    assert_eq!(page, want);
     assert_eq!(server.get("/federate?match[]=x{").await.0, 400);
     assert_eq!(server.get("/federate").await.1, "");
 }
