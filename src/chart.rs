@@ -18,6 +18,7 @@ mod unit;
 use plotters::backend::SVGBackend;
 use plotters::prelude::{DrawingArea, DrawingAreaErrorKind, DrawingBackend, IntoDrawingArea};
 
+pub(crate) use axis::{time_marks, value_marks, value_range};
 pub(crate) use bars::{BARS_LIMIT, Bar};
 pub(crate) use heatmap::{Bucket, Heatmap};
 pub(crate) use lines::{Line, Lines, SERIES_LIMIT};

@@ -4,16 +4,16 @@ use super::unit::Unit;
 
 /// A mark: its place on the axis, and its text.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Mark {
-    pub(super) at: f64,
-    pub(super) text: String,
+pub(crate) struct Mark {
+    pub(crate) at: f64,
+    pub(crate) text: String,
     /// A second line, where there is one.
-    pub(super) below: String,
+    pub(crate) below: String,
 }
 
 /// Ends of an axis for values between `low` and `high`: a little more than them, not across zero,
 /// and from zero where asked.
-pub(super) fn value_range(low: f64, high: f64, from_zero: bool) -> (f64, f64) {
+pub(crate) fn value_range(low: f64, high: f64, from_zero: bool) -> (f64, f64) {
     let low = if from_zero { low.min(0.0) } else { low };
     let high = if from_zero { high.max(0.0) } else { high };
     if low == high {
@@ -40,7 +40,7 @@ pub(super) fn value_range(low: f64, high: f64, from_zero: bool) -> (f64, f64) {
 }
 
 /// Marks at round values, at most about `count`.
-pub(super) fn value_marks(low: f64, high: f64, unit: Unit, count: usize) -> Vec<Mark> {
+pub(crate) fn value_marks(low: f64, high: f64, unit: Unit, count: usize) -> Vec<Mark> {
     let raw = (high - low) / count.max(2) as f64;
     if !raw.is_finite() || raw <= 0.0 {
         return Vec::new();
@@ -103,7 +103,7 @@ const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// Marks at round times in UTC, at most about `count`; places in milliseconds since 1970.
-pub(super) fn time_marks(start_ms: i64, end_ms: i64, count: usize) -> Vec<Mark> {
+pub(crate) fn time_marks(start_ms: i64, end_ms: i64, count: usize) -> Vec<Mark> {
     const STEPS_MS: [i64; 26] = [
         1,
         5,

@@ -49,6 +49,12 @@ impl Lines {
         !values.any(|value| value.is_finite())
     }
 
+    /// How many steps the longest series has.
+    pub(crate) fn values_per_series(&self) -> usize {
+        let lengths = self.series.iter().map(|line| line.values.len());
+        lengths.max().unwrap_or(0)
+    }
+
     fn time_of(&self, index: usize) -> f64 {
         (self.start_ms + index as i64 * self.step_ms) as f64
     }

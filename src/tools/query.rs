@@ -12,6 +12,8 @@ use std::process::ExitCode;
 use barograph_model::{Clock, SystemClock};
 use serde_json::Value;
 
+use crate::chart::Body;
+
 pub(crate) use picture::Pictures;
 pub(super) use remote::reach;
 
@@ -135,9 +137,9 @@ pub(crate) fn run(query: &Query) -> ExitCode {
             return ExitCode::FAILURE;
         }
     } else if query.plot {
-        match plot::draw(&reply.data) {
-            Some(picture) => print!("{picture}"),
-            None => eprintln!("barograph: nothing to plot: no series has values in this range"),
+        match terminal_picture(query, &question, &reply.data) {
+            Ok(picture) => print!("{picture}"),
+            Err(error) => eprintln!("barograph: {error}"),
         }
     } else {
         print!("{}", show::table(&reply.data));
@@ -163,6 +165,16 @@ pub(crate) fn ask_server(
     let text = remote::ask(url, headers, question, false)?;
     let reply = Reply::read(&text).map_err(|error| format!("{url}: {error}"))?;
     Ok((reply.data, reply.notes))
+}
+
+/// The answer drawn with characters.
+fn terminal_picture(query: &Query, question: &Question, data: &Value) -> Result<String, String> {
+    let chart = query.pictures.chart(question, data)?;
+    let Body::Lines(lines) = &chart.body else {
+        return Err("native histograms are drawn by --png and --svg only".to_owned());
+    };
+    let nothing = || "nothing to plot: no series has values in this range".to_owned();
+    plot::draw(&chart, lines).ok_or_else(nothing)
 }
 
 /// What the API replied.

@@ -52,7 +52,11 @@ impl Pictures {
         Ok(())
     }
 
-    fn chart(&self, question: &Question, data: &Value) -> Result<Chart, String> {
+    /// The chart of an answer.
+    ///
+    /// # Errors
+    /// The answer cannot be drawn.
+    pub(super) fn chart(&self, question: &Question, data: &Value) -> Result<Chart, String> {
         let expr = match question {
             Question::Instant { expr, .. } | Question::Range { expr, .. } => expr.as_str(),
             _ => "",

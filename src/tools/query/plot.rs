@@ -3,158 +3,144 @@
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 
-use serde_json::Value;
+use crate::chart::{Chart, Line, Lines, time_marks, value_marks, value_range};
 
-use super::show::{elements, metric};
-
-/// Characters across and down.
-const SIZE: (usize, usize) = (72, 16);
+/// Characters across where the terminal does not say, and the fewest and most.
+const WIDTH: usize = 80;
+const WIDTH_LIMITS: (usize, usize) = (40, 200);
+/// Rows of characters in which lines are drawn.
+const ROWS: usize = 16;
 /// Most series drawn.
-pub(super) const SERIES_LIMIT: usize = 20;
+const SERIES_LIMIT: usize = 20;
 /// Colours of series in turn, as terminals number them.
 const COLORS: [u8; 6] = [36, 33, 35, 32, 34, 31];
 
-/// A series: its name, and its points as seconds and values. NaN and infinite values are left out.
-pub(super) struct Line {
-    pub(super) name: String,
-    pub(super) points: Vec<(f64, f64)>,
-}
-
-/// The series of a matrix that have something to draw.
-pub(super) fn lines(data: &Value) -> Vec<Line> {
-    elements(&data["result"])
-        .filter(|_| data["resultType"] == "matrix")
-        .map(|element| Line {
-            name: metric(&element["metric"]),
-            points: elements(&element["values"])
-                .filter_map(|pair| {
-                    let value: f64 = pair[1].as_str()?.parse().ok()?;
-                    let seconds = pair[0].as_f64()?;
-                    value.is_finite().then_some((seconds, value))
-                })
-                .collect(),
-        })
-        .filter(|line| !line.points.is_empty())
-        .collect()
-}
-
-/// The ends of the axes: time and value.
-pub(super) fn bounds(lines: &[Line]) -> ((f64, f64), (f64, f64)) {
-    let ends = |pick: fn(&(f64, f64)) -> f64| {
-        let all = || lines.iter().flat_map(|line| &line.points).map(pick);
-        let (low, high) = (
-            all().fold(f64::INFINITY, f64::min),
-            all().fold(f64::NEG_INFINITY, f64::max),
-        );
-        if low < high {
-            (low, high)
-        } else {
-            // A flat line runs in the middle.
-            (low - 0.5, high + 0.5)
-        }
+/// The picture for standard output: as wide as the terminal, in colours where it is one.
+pub(super) fn draw(chart: &Chart, lines: &Lines) -> Option<String> {
+    let is_terminal = std::io::stdout().is_terminal();
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let width = match terminal_size::terminal_size() {
+        Some((terminal_size::Width(width), _)) if is_terminal => usize::from(width),
+        _ => WIDTH,
     };
-    (ends(|point| point.0), ends(|point| point.1))
+    let width = width.clamp(WIDTH_LIMITS.0, WIDTH_LIMITS.1);
+    picture(chart, lines, width, is_terminal && !plain)
 }
 
 /// The picture; none where there is nothing to draw.
-pub(super) fn draw(data: &Value) -> Option<String> {
-    let lines = lines(data);
-    if lines.is_empty() {
-        return None;
-    }
-    let colored = std::io::stdout().is_terminal();
-    Some(picture(
-        &lines[..lines.len().min(SERIES_LIMIT)],
-        lines.len(),
-        colored,
-    ))
-}
+fn picture(chart: &Chart, lines: &Lines, width: usize, colored: bool) -> Option<String> {
+    let with_values = |line: &&Line| line.values.iter().any(|value| value.is_finite());
+    let all: Vec<&Line> = lines.series.iter().filter(with_values).collect();
+    let shown = &all[..all.len().min(SERIES_LIMIT)];
+    let values = || {
+        shown
+            .iter()
+            .flat_map(|line| &line.values)
+            .filter(|v| v.is_finite())
+    };
+    let low = values().copied().reduce(f64::min)?;
+    let high = values().copied().reduce(f64::max)?;
+    let (low, high) = value_range(low, high, false);
 
-fn picture(lines: &[Line], total: usize, colored: bool) -> String {
-    let ((first, last), (low, high)) = bounds(lines);
-    let mut canvas = Canvas::new();
-    for (index, line) in lines.iter().enumerate() {
-        let place = |(seconds, value): (f64, f64)| {
-            let x = (seconds - first) / (last - first) * (SIZE.0 * 2 - 1) as f64;
-            let y = (high - value) / (high - low) * (SIZE.1 * 4 - 1) as f64;
-            (x.round() as i64, y.round() as i64)
+    let row_of = |value: f64| (high - value) / (high - low) * (ROWS * 4 - 1) as f64;
+    let mut labels = vec![String::new(); ROWS];
+    for mark in value_marks(low, high, chart.unit, ROWS / 3) {
+        let row = (row_of(mark.at).round() as usize / 4).min(ROWS - 1);
+        labels[row] = mark.text;
+    }
+    let margin = labels
+        .iter()
+        .map(|label| label.chars().count())
+        .max()
+        .unwrap_or(0);
+    let columns = width.saturating_sub(margin + 2).max(10);
+
+    let mut canvas = Canvas::new(columns);
+    let last = lines.values_per_series().max(2) - 1;
+    for (index, line) in shown.iter().enumerate() {
+        let place = |(step, value): (usize, f64)| {
+            let x = step as f64 / last as f64 * (columns * 2 - 1) as f64;
+            (x.round() as i64, row_of(value).round() as i64)
         };
-        let mut before = place(line.points[0]);
-        for point in &line.points {
-            let now = place(*point);
-            canvas.line(before, now, index);
-            before = now;
+        let mut before = None;
+        for (step, value) in line.values.iter().copied().enumerate() {
+            if !value.is_finite() {
+                before = None;
+                continue;
+            }
+            let now = place((step, value));
+            canvas.line(before.unwrap_or(now), now, index);
+            before = Some(now);
         }
     }
-    let labels: Vec<String> = (0..SIZE.1)
-        .map(|row| match row {
-            0 => short(high),
-            row if row == SIZE.1 - 1 => short(low),
-            row if row == SIZE.1 / 2 => short(f64::midpoint(low, high)),
-            _ => String::new(),
-        })
-        .collect();
-    let margin = labels.iter().map(String::len).max().unwrap_or(0);
+
     let mut out = String::new();
-    for (row, label) in labels.iter().enumerate() {
-        let _ = writeln!(out, "{label:>margin$} ┤{}", canvas.row(row, colored));
+    for note in &chart.notes {
+        let _ = writeln!(out, "{:margin$}  {note}", "");
     }
-    let time = |seconds: f64| crate::api::rfc3339((seconds * 1000.0).round() as i64);
-    let (from, to) = (time(first), time(last));
-    let gap = (SIZE.0 + 1).saturating_sub(from.len() + to.len());
-    let _ = writeln!(out, "{:margin$} └{}", "", "─".repeat(SIZE.0));
-    let _ = writeln!(out, "{:margin$} {from}{:gap$}{to}", "", "");
-    for (index, line) in lines.iter().enumerate() {
+    for (row, label) in labels.iter().enumerate() {
+        let tick = if label.is_empty() { '│' } else { '┤' };
+        let _ = writeln!(out, "{label:>margin$} {tick}{}", canvas.row(row, colored));
+    }
+    push_times(&mut out, lines, margin, columns);
+    for (index, line) in shown.iter().enumerate() {
         let mark = if colored {
             format!("\u{1b}[{}m━━\u{1b}[0m", COLORS[index % COLORS.len()])
         } else {
             "━━".to_owned()
         };
-        let _ = writeln!(out, "{:margin$} {mark} {}", "", line.name);
+        let _ = writeln!(out, "{:margin$}  {mark} {}", "", line.name);
     }
-    if total > lines.len() {
-        let _ = writeln!(
-            out,
-            "{:margin$} and {} more series",
-            "",
-            total - lines.len()
-        );
+    if all.len() > shown.len() {
+        let more = all.len() - shown.len();
+        let _ = writeln!(out, "{:margin$}  and {more} more series", "");
     }
-    out
+    Some(out)
 }
 
-/// A number in few digits.
-pub(super) fn short(value: f64) -> String {
-    let size = value.abs();
-    let (scaled, unit) = match size {
-        _ if size >= 1e15 || (size > 0.0 && size < 1e-4) => return format!("{value:.2e}"),
-        _ if size >= 1e12 => (value / 1e12, "T"),
-        _ if size >= 1e9 => (value / 1e9, "G"),
-        _ if size >= 1e6 => (value / 1e6, "M"),
-        _ if size >= 1e4 => (value / 1e3, "k"),
-        _ => (value, ""),
-    };
-    let digits = if scaled.abs() >= 100.0 { 1 } else { 4 };
-    let text = format!("{scaled:.digits$}");
-    let text = if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        &text
-    };
-    format!("{text}{unit}")
+/// The axis of times: its line, the times and, where they begin, the days.
+fn push_times(out: &mut String, lines: &Lines, margin: usize, columns: usize) {
+    let span_ms = (lines.end_ms - lines.start_ms).max(1) as f64;
+    let marks = time_marks(lines.start_ms, lines.end_ms, (columns / 14).max(2));
+    let mut axis = vec!['─'; columns];
+    let (mut times, mut days) = (String::new(), String::new());
+    for mark in marks {
+        let share = (mark.at - lines.start_ms as f64) / span_ms;
+        let column = (share * (columns - 1) as f64).round() as usize;
+        axis[column.min(columns - 1)] = '┬';
+        for (row, text) in [(&mut times, &mark.text), (&mut days, &mark.below)] {
+            let length = text.chars().count();
+            let from = column
+                .saturating_sub(length / 2)
+                .min(columns.saturating_sub(length));
+            let used = row.chars().count();
+            if !text.is_empty() && (used == 0 || from > used) {
+                row.push_str(&" ".repeat(from - used));
+                row.push_str(text);
+            }
+        }
+    }
+    let axis: String = axis.into_iter().collect();
+    let _ = writeln!(out, "{:margin$} └{axis}", "");
+    let _ = writeln!(out, "{:>margin$}  {times}", "UTC");
+    if !days.is_empty() {
+        let _ = writeln!(out, "{:margin$}  {days}", "");
+    }
 }
 
 /// Dots, and per character whose they are.
 struct Canvas {
+    columns: usize,
     dots: Vec<u8>,
     owners: Vec<usize>,
 }
 
 impl Canvas {
-    fn new() -> Self {
+    fn new(columns: usize) -> Self {
         Self {
-            dots: vec![0; SIZE.0 * SIZE.1],
-            owners: vec![0; SIZE.0 * SIZE.1],
+            columns,
+            dots: vec![0; columns * ROWS],
+            owners: vec![0; columns * ROWS],
         }
     }
 
@@ -164,8 +150,8 @@ impl Canvas {
         let (Ok(x), Ok(y)) = (usize::try_from(x), usize::try_from(y)) else {
             return;
         };
-        if x < SIZE.0 * 2 && y < SIZE.1 * 4 {
-            let at = y / 4 * SIZE.0 + x / 2;
+        if x < self.columns * 2 && y < ROWS * 4 {
+            let at = y / 4 * self.columns + x / 2;
             self.dots[at] |= BITS[y % 4][x % 2];
             self.owners[at] = owner;
         }
@@ -181,7 +167,7 @@ impl Canvas {
 
     fn row(&self, row: usize, colored: bool) -> String {
         let mut out = String::new();
-        for at in row * SIZE.0..(row + 1) * SIZE.0 {
+        for at in row * self.columns..(row + 1) * self.columns {
             let dots = char::from_u32(0x2800 + u32::from(self.dots[at])).unwrap_or(' ');
             if self.dots[at] == 0 {
                 out.push(' ');
@@ -199,35 +185,54 @@ impl Canvas {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chart::{Body, Unit};
 
-    #[test]
-    fn a_rising_line_goes_from_corner_to_corner() {
-        let line = Line {
-            name: "up".into(),
-            points: (0..=100)
-                .map(|i| (f64::from(i), f64::from(i) * 20.0))
-                .collect(),
+    fn plot(values: Vec<f64>) -> String {
+        let lines = Lines {
+            start_ms: 0,
+            step_ms: 60_000,
+            end_ms: (values.len() as i64 - 1) * 60_000,
+            series: vec![Line {
+                name: "up".into(),
+                values,
+            }],
+            stacked: false,
         };
-        let picture = picture(&[line], 1, false);
-        let rows: Vec<&str> = picture.lines().collect();
-        assert!(rows[0].starts_with("2000 ┤"), "{picture}");
-        assert_eq!(rows[0].chars().count(), "2000 ┤".chars().count() + SIZE.0);
-        assert!(rows[SIZE.1 - 1].starts_with("   0 ┤"), "{picture}");
-        assert!(rows[SIZE.1 - 1].chars().count() < 12, "{picture}");
-        assert!(picture.contains("1970-01-01T00:00:00Z") && picture.contains("━━ up"));
+        let chart = Chart {
+            title: String::new(),
+            notes: Vec::new(),
+            unit: Unit::Bytes,
+            body: Body::Lines(lines.clone()),
+        };
+        picture(&chart, &lines, 80, false).expect("a picture")
     }
 
     #[test]
-    fn numbers_are_short() {
-        for (value, want) in [
-            (0.0, "0"),
-            (1234.0, "1234"),
-            (12_345.0, "12.345k"),
-            (1.5e9, "1.5G"),
-            (0.25, "0.25"),
-            (1e-6, "1.00e-6"),
-        ] {
-            assert_eq!(short(value), want);
+    fn a_rising_line_goes_from_corner_to_corner() {
+        let picture = plot((0..=100).map(|i| f64::from(i) * 20.0).collect());
+        let rows: Vec<&str> = picture.lines().collect();
+        assert!(
+            rows[0].chars().count() <= 80 && rows[1].chars().count() > 75,
+            "{picture}"
+        );
+        assert!(
+            rows[ROWS - 1].contains("0 B ┤") && rows[ROWS - 1].chars().count() < 20,
+            "{picture}"
+        );
+        for part in ["1.5 KiB ┤", "00:00", "01:30", "1970-01-01", "UTC", "━━ up"] {
+            assert!(picture.contains(part), "{part}\n{picture}");
         }
+    }
+
+    #[test]
+    fn gaps_stay_empty() {
+        let mut values = vec![5.0; 61];
+        values[20..40].fill(f64::NAN);
+        let picture = plot(values);
+        let row = picture.lines().find(|row| {
+            row.contains('⠤') || row.contains('⠒') || row.contains('⠉') || row.contains('⣀')
+        });
+        let row = row.expect("a line").to_owned();
+        assert!(row.contains(&" ".repeat(20)), "{picture}");
     }
 }
