@@ -1,0 +1,360 @@
+//! What blocks take: bytes of data per sample and of index per series, before and after compaction,
+//! the processor time and memory of merging, how often a byte is written again. `cargo run --release
+//! -p barograph-benches --bin blocks [days] [corpus directory]`: the recorded scrapes of the corpus
+//! end to end, counters going on where they stopped; then mixes of made-up series. Time is simulated,
+//! timestamps are late by a few milliseconds now and then, as scrapes are.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use barograph_benches::{heap, measure};
+use barograph_instrument::Registry;
+use barograph_model::{Clock, Labels};
+use barograph_tsdb::disk::SystemDisk;
+use barograph_tsdb::{Batch, Db, Options, SeriesRef, WalSync, inspect_block};
+
+type Error = Box<dyn std::error::Error>;
+
+const INTERVAL_MS: i64 = 15_000;
+const DAY_MS: i64 = 24 * 3_600_000;
+/// A Monday, so that weeks are whole.
+const BEGIN_MS: i64 = 1_700_006_400_000 / (7 * DAY_MS) * (7 * DAY_MS) + 4 * DAY_MS;
+/// How often simulated time stops for maintenance.
+const MAINTAIN_MS: i64 = 600_000;
+/// Bytes that one archive of the corpus may unpack to.
+const ARCHIVE_LIMIT_BYTES: u64 = 2 << 30;
+
+#[global_allocator]
+static ALLOCATOR: heap::Counting = heap::Counting;
+
+#[derive(Clone, Debug)]
+struct Time(Arc<AtomicI64>);
+
+impl Clock for Time {
+    fn now_ms(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Numbers from a seed; the same in every run.
+struct Noise(u64);
+
+impl Noise {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) % end
+    }
+}
+
+/// Rows of one target: per row a value for each of its series, or none.
+trait Rows {
+    fn labels(&self) -> Vec<Labels>;
+    fn row(&mut self, number: usize, values: &mut Vec<Option<f64>>);
+}
+
+/// A recording, again and again.
+struct Recorded {
+    series: Vec<Labels>,
+    rows: Vec<Vec<Option<f64>>>,
+    /// By how much a counter is ahead after each repetition; nothing for what is no counter.
+    ahead: Vec<f64>,
+}
+
+impl Recorded {
+    fn read(archive: &Path) -> Result<Self, Error> {
+        let directory = tempfile::tempdir()?;
+        let mut unpacking = Command::new("zstd")
+            .args(["-dc", "--long=27"])
+            .arg(archive)
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let from = unpacking.stdout.take().ok_or("zstd gives nothing")?;
+        let mut untarring = Command::new("tar");
+        untarring.arg("-x").current_dir(directory.path());
+        let status = untarring.stdin(from).status()?;
+        if !status.success() || !unpacking.wait()?.success() {
+            return Err(format!("{} cannot be unpacked", archive.display()).into());
+        }
+        if measure::disk_bytes(directory.path()) > ARCHIVE_LIMIT_BYTES {
+            return Err(format!("{} is too large", archive.display()).into());
+        }
+        let mut files: Vec<_> = std::fs::read_dir(directory.path())?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<_, std::io::Error>>()?;
+        files.sort();
+        let mut recorded = Self {
+            series: Vec::new(),
+            rows: Vec::new(),
+            ahead: Vec::new(),
+        };
+        let mut numbers: HashMap<String, usize> = HashMap::new();
+        for file in files {
+            let mut row = vec![None; recorded.series.len()];
+            for line in std::fs::read_to_string(file)?.lines() {
+                let Some((series, value)) = line.rsplit_once(' ') else {
+                    continue;
+                };
+                if line.starts_with('#') {
+                    continue;
+                }
+                let number = *numbers.entry(series.to_owned()).or_insert_with(|| {
+                    recorded.series.push(labels_of(series));
+                    row.push(None);
+                    recorded.series.len() - 1
+                });
+                row[number] = Some(value.parse()?);
+            }
+            recorded.rows.push(row);
+        }
+        recorded.ahead = (0..recorded.series.len())
+            .map(|number| recorded.gain(number))
+            .collect();
+        Ok(recorded)
+    }
+
+    fn gain(&self, number: usize) -> f64 {
+        let value = |row: &Vec<Option<f64>>| row.get(number).copied().flatten();
+        let values: Vec<f64> = self.rows.iter().filter_map(value).collect();
+        match (values.first(), values.last()) {
+            (Some(first), Some(last)) if values.is_sorted() => last - first,
+            _ => 0.0,
+        }
+    }
+}
+
+/// Labels of a line of the text format; what is escaped stays so.
+fn labels_of(series: &str) -> Labels {
+    let (name, rest) = series.split_once('{').unwrap_or((series, ""));
+    let mut pairs = vec![
+        ("__name__".to_owned(), name.to_owned()),
+        ("instance".to_owned(), "localhost:9100".to_owned()),
+        ("job".to_owned(), "recorded".to_owned()),
+    ];
+    let mut rest = rest.trim_end_matches('}');
+    while let Some((label, value)) = rest.split_once("=\"") {
+        let Some((value, after)) = value.split_once('"') else {
+            break;
+        };
+        pairs.push((label.trim_matches(',').to_owned(), value.to_owned()));
+        rest = after;
+    }
+    Labels::from_pairs(pairs)
+}
+
+impl Rows for Recorded {
+    fn labels(&self) -> Vec<Labels> {
+        self.series.clone()
+    }
+
+    fn row(&mut self, number: usize, values: &mut Vec<Option<f64>>) {
+        let (round, at) = (number / self.rows.len(), number % self.rows.len());
+        let row = &self.rows[at];
+        values.clear();
+        values.extend((0..self.series.len()).map(|series| {
+            let value = row.get(series).copied().flatten()?;
+            Some(value + self.ahead[series] * round as f64)
+        }));
+    }
+}
+
+/// Series of one target, each of the kind that its number gives.
+struct Made {
+    target: usize,
+    values: Vec<f64>,
+    noise: Noise,
+}
+
+impl Rows for Made {
+    fn labels(&self) -> Vec<Labels> {
+        let labels = |series: usize| {
+            Labels::from_pairs([
+                ("__name__", format!("some_metric_name_{}_total", series / 8)),
+                ("cluster", "production".to_owned()),
+                ("code", format!("{}", 200 + series % 4)),
+                ("handler", format!("/api/v1/resource_{}", series % 50)),
+                (
+                    "instance",
+                    format!("10.0.{}.{}:9100", self.target / 256, self.target % 256),
+                ),
+                ("job", "service".to_owned()),
+                ("method", ["GET", "POST"][series / 4 % 2].to_owned()),
+                ("namespace", format!("team-{}", self.target % 20)),
+                ("node", format!("node-{:04}", self.target / 10)),
+                ("pod", format!("service-7d4b9c-{:05x}", self.target * 7919)),
+                ("region", "eu-west-1".to_owned()),
+            ])
+        };
+        (0..self.values.len()).map(labels).collect()
+    }
+
+    fn row(&mut self, _number: usize, values: &mut Vec<Option<f64>>) {
+        values.clear();
+        for (series, value) in self.values.iter_mut().enumerate() {
+            match series % 10 {
+                0..5 => {}
+                5..8 => *value += self.noise.below(200) as f64,
+                8 => *value = self.noise.below(10_000) as f64 / 100.0,
+                _ => *value = (self.noise.below(1 << 40) as f64).sqrt(),
+            }
+            values.push(Some(*value));
+        }
+    }
+}
+
+fn main() -> Result<(), Error> {
+    let mut args = std::env::args().skip(1);
+    let days: i64 = args.next().map_or(Ok(1), |text| text.parse())?;
+    let corpus = args.next().unwrap_or_else(|| "../shared/corpus".to_owned());
+    for name in ["node", "app", "alertmanager"] {
+        let archive = Path::new(&corpus).join(format!("{name}.tar.zst"));
+        if archive.exists() {
+            run(name, vec![Box::new(Recorded::read(&archive)?)], days)?;
+        } else {
+            println!(
+                "{name}: {} is not there, nothing measured",
+                archive.display()
+            );
+        }
+    }
+    for (name, targets, series) in [("few targets", 4, 500), ("many targets", 200, 100)] {
+        let made = |target| -> Box<dyn Rows> {
+            Box::new(Made {
+                target,
+                values: (0..series).map(f64::from).collect(),
+                noise: Noise(0x9e37_79b9_7f4a_7c15 ^ target as u64),
+            })
+        };
+        run(name, (0..targets).map(made).collect(), days)?;
+    }
+    Ok(())
+}
+
+fn run(name: &str, mut targets: Vec<Box<dyn Rows>>, days: i64) -> Result<(), Error> {
+    let directory = tempfile::tempdir()?;
+    let options = Options {
+        maintenance_interval: Duration::ZERO,
+        wal_sync: WalSync::Never,
+        retention_ms: 0,
+        compaction_bytes_per_second: 0,
+        ..Options::new(directory.path())
+    };
+    let now = Arc::new(AtomicI64::new(BEGIN_MS));
+    let registry = Registry::new();
+    let clock = Time(now.clone());
+    let db = Db::open_with(options, &registry, Arc::new(SystemDisk), clock)?;
+    let group = db.open_group();
+    let mut references: Vec<Vec<SeriesRef>> = Vec::new();
+    for target in &targets {
+        let labels = target.labels();
+        let register = |labels| db.register(group, labels);
+        references.push(labels.iter().map(register).collect::<Result<_, _>>()?);
+    }
+    let mut noise = Noise(7);
+    let (mut batch, mut values) = (Batch::new(group), Vec::new());
+    let (mut cpu_seconds, mut peak_bytes) = (0.0, 0);
+    for number in 0..(days * DAY_MS / INTERVAL_MS) as usize {
+        let row_ms = BEGIN_MS + number as i64 * INTERVAL_MS;
+        now.store(row_ms, Ordering::Relaxed);
+        for (target, references) in targets.iter_mut().zip(&references) {
+            let late_ms = if noise.below(4) == 0 {
+                noise.below(8)
+            } else {
+                0
+            };
+            target.row(number, &mut values);
+            batch.clear();
+            for (reference, value) in references.iter().zip(&values) {
+                if let Some(value) = value {
+                    batch.push(*reference, row_ms + late_ms as i64, *value);
+                }
+            }
+            db.append(&batch)?;
+        }
+        if row_ms % MAINTAIN_MS == 0 {
+            let before = (merged(&registry), cpu()?);
+            heap::begin();
+            db.maintain();
+            heap::end();
+            if merged(&registry) > before.0 {
+                cpu_seconds += cpu()? - before.1;
+                peak_bytes = heap::peak_bytes().max(peak_bytes);
+            }
+        }
+    }
+    println!("{name}: {days} days");
+    report(directory.path())?;
+    let metric = |name: &str| measure::metric(&registry, name).unwrap_or_default();
+    let written = metric("barograph_tsdb_compaction_written_bytes_total");
+    let kept = metric("prometheus_tsdb_storage_blocks_bytes");
+    println!(
+        "  merging: {:.0} ns of processor time per sample of each merge (cutting the last block included), heap {:.1} MB above, written {:.1} times what is kept",
+        cpu_seconds * 1e9 / metric("barograph_tsdb_compaction_samples_total").max(1.0),
+        peak_bytes as f64 / 1e6,
+        written / kept.max(1.0),
+    );
+    db.close()?;
+    Ok(())
+}
+
+/// What the blocks of each span take.
+fn report(directory: &Path) -> Result<(), Error> {
+    let mut names: Vec<_> = std::fs::read_dir(directory.join("blocks"))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_, std::io::Error>>()?;
+    names.sort();
+    let mut seen = Vec::new();
+    for path in names {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        let mut parts = name.split('-').filter_map(|part| part.parse::<i64>().ok());
+        let (Some(start_ms), Some(end_ms)) = (parts.next(), parts.next()) else {
+            continue;
+        };
+        let hours = (end_ms - start_ms) / 3_600_000;
+        if seen.contains(&hours) {
+            continue;
+        }
+        seen.push(hours);
+        let block = inspect_block(&path)?;
+        let (samples, series) = (block.samples as f64, block.series as f64);
+        println!(
+            "  block of {hours} h: {} series, {} samples: data {:.4} B a sample, of it timestamps {:.4} and what is about pages {:.4}; index {:.1} B a series, {:.4} B a sample; all {:.4}",
+            block.series,
+            block.samples,
+            block.data_bytes as f64 / samples,
+            block.column_bytes as f64 / samples,
+            block.codecs.iter().map(|c| c.pages).sum::<u64>() as f64 * 8.0 / samples,
+            block.index_bytes as f64 / series,
+            block.index_bytes as f64 / samples,
+            (block.data_bytes + block.index_bytes) as f64 / samples,
+        );
+        for (name, bytes) in &block.sections {
+            print!("    {name} {:.1}", *bytes as f64 / series);
+        }
+        println!(" B a series");
+        for codec in &block.codecs {
+            println!(
+                "    {:<14} {:5.1} % of samples, {:.3} B each",
+                codec.codec,
+                codec.samples as f64 * 100.0 / samples,
+                codec.bytes as f64 / codec.samples as f64,
+            );
+        }
+    }
+    Ok(())
+}
+
+fn merged(registry: &Registry) -> f64 {
+    measure::metric(registry, "barograph_tsdb_compaction_samples_total").unwrap_or_default()
+}
+
+fn cpu() -> Result<f64, Error> {
+    Ok(measure::usage(std::process::id())?.cpu_seconds)
+}
