@@ -202,8 +202,9 @@ impl Shared {
             let TimedHistogram {
                 timestamp_ms,
                 start_ms,
-                histogram,
+                mut histogram,
             } = histogram::read(message)?;
+            histogram.reduce_reserved_schema();
             if let Err(error) = check(&histogram) {
                 self.metrics.refused("invalid_histogram", 1);
                 progress.problem(|| self.about(request, origin, &error));

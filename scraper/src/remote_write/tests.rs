@@ -314,6 +314,32 @@ fn what_does_not_fit_is_named_and_the_rest_is_stored() {
 }
 
 #[test]
+fn finer_resolutions_than_are_stored_become_coarser() {
+    let bench = Bench::new();
+    let mut symbols = Symbols(vec![String::new()]);
+    // Schema 9: two buckets of it are one of schema 8.
+    let span = Writer::default().number(1, 2).number(2, 2);
+    let deltas = Writer::default().varint(6).varint(3);
+    let histogram = Writer::default()
+        .number(1, 4)
+        .double(3, 4.0)
+        .number(4, 18)
+        .message(11, &span)
+        .message(12, &deltas)
+        .number(15, START_MS);
+    let series = Writer::default()
+        .message(1, &symbols.labels(A))
+        .message(3, &histogram);
+    let (written, outcome) = bench.send(Message::V2, &symbols.request(&[series]));
+    assert_eq!((written.histograms, outcome), (1, Ok(())));
+    let stored = &bench.all()[0].1.histograms.values[0];
+    assert_eq!(
+        (stored.schema, &stored.positive_buckets[..]),
+        (8, &[4.0][..])
+    );
+}
+
+#[test]
 fn what_is_no_message_is_refused() {
     let bench = Bench::new();
     let whole = v1(&[series_v1(A, &[(START_MS, 1.0)])]);
