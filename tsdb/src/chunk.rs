@@ -48,6 +48,8 @@ pub(crate) enum ChunkBytes {
         /// How long.
         length: usize,
     },
+    /// They were in a head file and cannot be read any more.
+    Gone,
 }
 
 impl ChunkBytes {
@@ -64,13 +66,14 @@ impl ChunkBytes {
         match region.keep(*offset, *length) {
             Ok(Held::Mapped(_)) => self,
             Ok(Held::Read(bytes)) => Self::Memory(bytes),
-            Err(_) => Self::Memory(Arc::default()),
+            Err(_) => Self::Gone,
         }
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
             Self::Memory(bytes) => bytes,
+            Self::Gone => &[],
             Self::Mapped {
                 region,
                 offset,
@@ -85,13 +88,18 @@ impl ChunkBytes {
         read: impl FnOnce(&[u8]) -> Result<T, Malformed>,
     ) -> Result<T, Malformed> {
         let result = read(self.as_slice());
-        match self {
-            Self::Mapped { region, .. } if region.is_lost() => Err(Malformed {
+        let is_gone = match self {
+            Self::Memory(_) => false,
+            Self::Mapped { region, .. } => region.is_lost(),
+            Self::Gone => true,
+        };
+        if is_gone {
+            return Err(Malformed {
                 offset: 0,
                 what: "bytes of a head file were gone when they were read",
-            }),
-            _ => result,
+            });
         }
+        result
     }
 }
 
