@@ -138,6 +138,7 @@ fn write_file(disk: &Arc<dyn Disk>, path: &Path, head: &Head, number: u64) -> io
         next_track: head.next_track.load(Ordering::Relaxed),
         next_group: head.next_group.load(Ordering::Relaxed),
         floor_ms: head.floor_ms.load(Ordering::Relaxed),
+        head_start_ms: head.start_ms.load(Ordering::Relaxed),
     };
     sink.operation(kind::COUNTERS, |out| counters.write(out));
     for layout in head.layouts.all() {

@@ -116,6 +116,7 @@ impl Inner {
                     .collect(),
             )
         });
+        self.head.start_ms.fetch_max(end_ms, Ordering::Relaxed);
         // The present head file ends, so that it can go once its last samples are in a block.
         state.head_files.rotate();
         self.head.min_ms.fetch_max(end_ms, Ordering::Relaxed);

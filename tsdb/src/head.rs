@@ -47,6 +47,9 @@ pub(crate) struct Head {
     pub(crate) pending: Mutex<Vec<Arc<Chunk>>>,
     /// Samples before this instant are refused: blocks hold that time.
     pub(crate) floor_ms: AtomicI64,
+    /// What is older was put into blocks, and is not read from here. Checkpoints say so: the block that
+    /// tells may be gone, since all of it was deleted.
+    pub(crate) start_ms: AtomicI64,
     /// Oldest instant in memory, `i64::MAX` while empty.
     pub(crate) min_ms: AtomicI64,
     /// Newest instant in memory, `i64::MIN` while empty.
@@ -188,6 +191,7 @@ impl Head {
             next_track: AtomicU32::new(0),
             pending: Mutex::default(),
             floor_ms: AtomicI64::new(i64::MIN),
+            start_ms: AtomicI64::new(i64::MIN),
             min_ms: AtomicI64::new(i64::MAX),
             max_ms: AtomicI64::new(i64::MIN),
             series_limit,

@@ -98,8 +98,20 @@ pub(crate) fn open(
         figures: &figures,
     };
     let next_number = replay(&source, &head, found, done)?;
+    // Of a block that cannot be opened the head may still have some.
+    let told_ms = if unreadable == 0 {
+        head.start_ms.load(Ordering::Relaxed)
+    } else {
+        i64::MIN
+    };
+    let head_start_ms = view.head_start_ms.max(told_ms);
+    head.start_ms.store(head_start_ms, Ordering::Relaxed);
+    let view = View {
+        head_start_ms,
+        ..view
+    };
     // Blocks have what is older; a crash may have come between writing one and dropping it here.
-    head.drop_before(view.head_start_ms);
+    head.drop_before(head_start_ms);
     let wal = Wal::new(
         disk.clone(),
         root.join("wal"),

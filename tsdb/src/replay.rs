@@ -229,6 +229,9 @@ impl<'a> Replay<'a> {
         head.next_group
             .fetch_max(counters.next_group.min(NUMBERS_LIMIT), Relaxed);
         head.floor_ms.fetch_max(counters.floor_ms, Relaxed);
+        // Nothing is put into a block that is still accepted.
+        let start_ms = counters.head_start_ms.min(counters.floor_ms);
+        head.start_ms.fetch_max(start_ms, Relaxed);
         head.catalog_mut().raise_generation(counters.generation);
     }
 

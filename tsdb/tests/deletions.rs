@@ -203,3 +203,79 @@ fn snapshots_open_as_data_directories() {
     drop(db);
     check(&open(directory.path()), 17, left(17));
 }
+
+/// What a kill leaves, opened.
+fn killed(db_path: &Path) -> (tempfile::TempDir, Db) {
+    let copy = tempfile::tempdir().expect("a temporary directory");
+    support::copy(db_path, copy.path());
+    let db = open(copy.path());
+    (copy, db)
+}
+
+#[test]
+fn what_was_erased_with_the_last_block_does_not_come_back_from_the_head() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let db = open(directory.path());
+    append(&db, 0, 11);
+    // The head's files go on having all of it.
+    db.maintain();
+    db.delete_series(&[Matcher::equal("id", "4")], minutes(0, 300))
+        .expect("deletes");
+    db.clean_tombstones().expect("cleans");
+    db.delete_series(&[Matcher::equal("parity", "odd")], minutes(0, 599))
+        .expect("deletes");
+    db.delete_series(&[Matcher::equal("parity", "even")], minutes(301, 599))
+        .expect("deletes");
+    for id in ["0", "2"] {
+        db.delete_series(&[Matcher::equal("id", id)], minutes(0, 300))
+            .expect("deletes");
+    }
+    db.clean_tombstones().expect("cleans");
+    assert!(db.blocks().is_empty());
+    check(&db, 11, |_, row| row >= 600);
+    let (copy, other) = killed(directory.path());
+    check(&other, 11, |_, row| row >= 600);
+    drop((copy, other));
+    drop(db);
+    let db = open(directory.path());
+    check(&db, 11, |_, row| row >= 600);
+    append(&db, 11, 14);
+    db.maintain();
+    drop(db);
+    check(&open(directory.path()), 14, |_, row| row >= 600);
+}
+
+#[test]
+fn late_samples_that_were_merged_and_erased_do_not_come_back_from_the_log() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let db = open(directory.path());
+    append(&db, 0, 12);
+    db.maintain();
+    let five = [Matcher::equal("id", "5")];
+    db.delete_series(&five, minutes(50, 60)).expect("deletes");
+    db.clean_tombstones().expect("cleans");
+    db.set_out_of_order_window(24 * HOUR_MS);
+    let group = db.open_group();
+    let mut batch = Batch::new(group);
+    let reference = db.register(group, &labels(5)).expect("registers");
+    for row in [55, 57] {
+        batch.push(reference, START_MS + row * STEP_MS, (row * 6) as f64);
+    }
+    let appended = db.append(&batch).expect("appends");
+    assert!(appended.rejected.is_empty(), "{appended:?}");
+    // Writes the late samples to a part, without a checkpoint.
+    db.delete_series(&five, minutes(52, 52)).expect("deletes");
+    let is_there = |rows: &'static [i64]| {
+        move |series, row| series != 5 || rows.contains(&row) || !(50..=60).contains(&row)
+    };
+    check(&db, 12, is_there(&[55, 57]));
+    // The part becomes a block, which becomes nothing.
+    for (gone, left) in [(55, [57].as_slice()), (57, &[])] {
+        db.delete_series(&five, minutes(gone, gone))
+            .expect("deletes");
+        db.clean_tombstones().expect("cleans");
+        check(&db, 12, is_there(left));
+        let (_copy, other) = killed(directory.path());
+        check(&other, 12, is_there(left));
+    }
+}

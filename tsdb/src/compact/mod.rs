@@ -277,12 +277,12 @@ impl Inner {
         self.compaction_figures
             .duplicates
             .fetch_add(merged.duplicates, Ordering::Relaxed);
-        if merged.series == 0 && blocks.iter().any(StoredBlock::is_part) {
-            // No block will say that their late samples, which the log may still have, are done with.
-            if let Err(error) = self.forget_late() {
-                writer.abandon();
-                return Err(error);
-            }
+        if merged.series == 0
+            && self.are_last_to_tell(blocks)
+            && let Err(error) = self.renew_checkpoints()
+        {
+            writer.abandon();
+            return Err(error);
         }
         // From here to the exchange nothing is deleted: a crash in between leaves the new block. What
         // was deleted while merging counts for it too.
@@ -341,8 +341,22 @@ impl Inner {
         }
     }
 
-    /// Makes both checkpoints anew: the log is without the late samples that are in blocks.
-    fn forget_late(&self) -> Result<(), Failure> {
+    /// Whether the log or the head's files may have samples of which only these blocks tell that they
+    /// are done with: late ones that went into one of them or of those they were made of, and, where
+    /// none ends later, those of the head.
+    fn are_last_to_tell(&self, blocks: &[StoredBlock]) -> bool {
+        let head_start_ms = self.view.load().head_start_ms;
+        let has_late = |block: &StoredBlock| {
+            let own = block.own();
+            block.is_part() || own.is_some_and(|own| !own.meta.parents.is_empty())
+        };
+        let is_last = |block: &StoredBlock| block.span().1 >= head_start_ms;
+        blocks.iter().any(|b| has_late(b) || is_last(b))
+    }
+
+    /// Makes both checkpoints anew: they are without the late samples that are in blocks, and say
+    /// from when on the head's samples count.
+    fn renew_checkpoints(&self) -> Result<(), Failure> {
         let state = self.maintenance.lock();
         let mut state = state.unwrap_or_else(PoisonError::into_inner);
         self.checkpoint(&mut state)?;

@@ -287,8 +287,11 @@ pub(crate) struct Counters {
     pub(crate) generation: u32,
     pub(crate) next_track: u32,
     pub(crate) next_group: u32,
-    /// Samples before this instant are in blocks.
+    /// No row before this instant is accepted any more.
     pub(crate) floor_ms: i64,
+    /// Samples before this instant were put into blocks. What of them is in no block was deleted
+    /// since then, or is past the retention.
+    pub(crate) head_start_ms: i64,
 }
 
 impl Counters {
@@ -297,6 +300,7 @@ impl Counters {
             out.extend_from_slice(&field.to_le_bytes());
         }
         out.extend_from_slice(&self.floor_ms.to_le_bytes());
+        out.extend_from_slice(&self.head_start_ms.to_le_bytes());
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -305,6 +309,11 @@ impl Counters {
             next_track: reader.u32()?,
             next_group: reader.u32()?,
             floor_ms: reader.i64()?,
+            head_start_ms: if reader.left() > 0 {
+                reader.i64()?
+            } else {
+                i64::MIN
+            },
         })
     }
 }
