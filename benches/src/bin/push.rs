@@ -122,8 +122,9 @@ fn run(arguments: &Arguments, system: &System) -> io::Result<Outcome> {
     );
     let path = format!("/api/v1/query?query={}", http::escape(&expression));
     let answer = http::get(running.address, &path, Duration::from_mins(2))?;
-    let answer = String::from_utf8_lossy(&answer.body).into_owned();
-    let stored = answer.rsplit('"').nth(1).unwrap_or_default().to_owned();
+    let answer: serde_json::Value = serde_json::from_slice(&answer.body)?;
+    let value = &answer["data"]["result"][0]["value"][1];
+    let stored = value.as_str().unwrap_or("none").to_owned();
     Ok(Outcome {
         label: system.label.clone(),
         samples: (arguments.targets * arguments.series * arguments.rounds) as u64,
