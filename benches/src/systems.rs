@@ -20,6 +20,40 @@ pub enum Kind {
     VictoriaMetrics,
 }
 
+/// Which programs are compared.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Programs {
+    /// Our binary.
+    #[arg(long, default_value = "target/release/barograph")]
+    barograph: PathBuf,
+    /// Prometheus; left out where it cannot be started. May be given more than once.
+    #[arg(long, default_value = "prometheus")]
+    prometheus: Vec<PathBuf>,
+    /// VictoriaMetrics; left out where it cannot be started. May be given more than once.
+    #[arg(long, default_value = "victoria-metrics")]
+    victoria_metrics: Vec<PathBuf>,
+}
+
+impl Programs {
+    /// Those that can be started; says which cannot.
+    pub fn find(&self) -> Vec<System> {
+        let candidates = [(Kind::Barograph, std::slice::from_ref(&self.barograph))]
+            .into_iter()
+            .chain([(Kind::Prometheus, &self.prometheus[..])])
+            .chain([(Kind::VictoriaMetrics, &self.victoria_metrics[..])]);
+        let mut systems = Vec::new();
+        for (kind, binaries) in candidates {
+            for binary in binaries {
+                match System::find(kind, binary) {
+                    Some(system) => systems.push(system),
+                    None => eprintln!("left out: {} cannot be started", binary.display()),
+                }
+            }
+        }
+        systems
+    }
+}
+
 /// A program that can be started.
 #[derive(Clone, Debug)]
 pub struct System {

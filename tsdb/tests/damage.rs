@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use barograph_instrument::Registry;
-use barograph_model::histogram::Span;
-use barograph_model::{Exemplar, Histogram, IntegerHistogram, Labels, Matcher, TimeRange};
+use barograph_model::{Exemplar, Histogram, Labels, Matcher, TimeRange};
 use barograph_tsdb::{Batch, Column, Db, OpenError, Options, WalSync};
 
 const STEP_MS: i64 = 20_000;
@@ -48,20 +47,7 @@ fn value(series: usize, row: i64) -> f64 {
 }
 
 fn histogram(row: i64) -> Histogram {
-    let count = row as u64 + 1;
-    Histogram::Integer(IntegerHistogram {
-        schema: if row % 40 > 30 { 2 } else { 3 },
-        zero_threshold: 1e-128,
-        zero_count: count,
-        count: count * 3 + 3,
-        sum: row as f64 * 0.37,
-        positive_spans: vec![Span {
-            offset: -1,
-            length: 3,
-        }],
-        positive_buckets: vec![count, count, 3],
-        ..IntegerHistogram::default()
-    })
+    support::histogram(row, if row % 40 > 30 { 2 } else { 3 })
 }
 
 fn append(db: &Db, batch: &mut Batch, row: i64) {

@@ -24,6 +24,7 @@ fn options(path: &Path) -> Options {
         retention_ms: 0,
         wal_sync: WalSync::Never,
         wal_segment_bytes: 1 << 16,
+        block_access: support::block_access(),
         reserve_bytes: 0,
         ..Options::new(path)
     }
@@ -144,7 +145,7 @@ fn value(series: usize, step: i64) -> f64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: support::cases(24), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_is_lost((series, cuts) in case()) {

@@ -7,7 +7,6 @@ mod disk;
 mod support;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use barograph_instrument::Registry;
 use barograph_model::{Labels, Matcher, SystemClock, TimeRange};
 use barograph_tsdb::{Batch, Column, Db, OpenError, Options, WalSync};
 use disk::{FaultyDisk, Random};
-use support::metric;
+use support::{metric, seeds};
 
 const STEP_MS: i64 = 20_000;
 const START_MS: i64 = 1_650_000_000_000 / 600_000 * 600_000;
@@ -149,14 +148,6 @@ impl Written {
     }
 }
 
-fn seeds(default: Range<u64>) -> Range<u64> {
-    let Ok(text) = std::env::var("BAROGRAPH_POWER_SEEDS") else {
-        return default;
-    };
-    let (first, end) = text.split_once("..").expect("first..end");
-    first.parse().expect("a number")..end.parse().expect("a number")
-}
-
 /// Some lives of a store; each ends with a power cut in the middle of some operation.
 fn lives(seed: u64, fault_one_in: u64) {
     let mut random = Random::new(seed);
@@ -195,14 +186,14 @@ fn lives(seed: u64, fault_one_in: u64) {
 
 #[test]
 fn nothing_synced_is_lost_with_the_power() {
-    for seed in seeds(0..25) {
+    for seed in seeds("BAROGRAPH_POWER_SEEDS", 0..25) {
         lives(seed, 0);
     }
 }
 
 #[test]
 fn nothing_synced_is_lost_with_faults_and_the_power() {
-    for seed in seeds(1000..1025) {
+    for seed in seeds("BAROGRAPH_POWER_SEEDS", 1000..1025) {
         lives(seed, 40);
     }
 }

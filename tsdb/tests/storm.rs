@@ -9,18 +9,16 @@ mod disk;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use barograph_instrument::Registry;
-use barograph_model::histogram::Span;
-use barograph_model::{
-    Exemplar, Histogram, IntegerHistogram, Labels, MatchOp, Matcher, SystemClock, TimeRange,
-};
+use barograph_model::{Exemplar, Histogram, Labels, MatchOp, Matcher, SystemClock, TimeRange};
 use barograph_tsdb::{Batch, Column, Db, GroupId, OpenError, Options, Snapshot, WalSync};
 use disk::{FaultyDisk, Random};
+use support::seeds;
 
 const STEP_MS: i64 = 20_000;
 const START_MS: i64 = 1_650_000_000_000 / 600_000 * 600_000;
@@ -65,20 +63,7 @@ fn is_histogram(series: usize) -> bool {
 }
 
 fn histogram(row: i64) -> Histogram {
-    let count = row as u64 + 1;
-    Histogram::Integer(IntegerHistogram {
-        schema: if row % 60 > 45 { 2 } else { 3 },
-        zero_threshold: 1e-128,
-        zero_count: count,
-        count: count * 3 + 3,
-        sum: row as f64 * 0.37,
-        positive_spans: vec![Span {
-            offset: -1,
-            length: 3,
-        }],
-        positive_buckets: vec![count, count, 3],
-        ..IntegerHistogram::default()
-    })
+    support::histogram(row, if row % 60 > 45 { 2 } else { 3 })
 }
 
 /// What a sample must read as.
@@ -402,14 +387,6 @@ fn flip_a_bit(model: &Model, directory: &Path, random: &mut Random, context: &st
     );
 }
 
-fn seeds(default: Range<u64>) -> Range<u64> {
-    let Ok(text) = std::env::var("BAROGRAPH_STORM_SEEDS") else {
-        return default;
-    };
-    let (first, end) = text.split_once("..").expect("first..end");
-    first.parse().expect("a number")..end.parse().expect("a number")
-}
-
 /// Some lives of a store; each ends with a power cut in the middle of some operation.
 fn lives(seed: u64, fault_one_in: u64) {
     let mut random = Random::new(seed);
@@ -456,14 +433,14 @@ fn lives(seed: u64, fault_one_in: u64) {
 
 #[test]
 fn nothing_acknowledged_is_lost_with_the_power() {
-    for seed in seeds(0..12) {
+    for seed in seeds("BAROGRAPH_STORM_SEEDS", 0..12) {
         lives(seed, 0);
     }
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_with_faults_and_the_power() {
-    for seed in seeds(1000..1012) {
+    for seed in seeds("BAROGRAPH_STORM_SEEDS", 1000..1012) {
         lives(seed, 60);
     }
 }

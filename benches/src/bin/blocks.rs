@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use barograph_benches::simulated::{Noise, Time};
 use barograph_benches::{heap, measure};
 use barograph_instrument::Registry;
-use barograph_model::{Clock, Labels};
+use barograph_model::Labels;
 use barograph_tsdb::disk::SystemDisk;
 use barograph_tsdb::{Batch, Db, Options, SeriesRef, WalSync, inspect_block};
 
@@ -30,27 +31,6 @@ const ARCHIVE_LIMIT_BYTES: u64 = 2 << 30;
 
 #[global_allocator]
 static ALLOCATOR: heap::Counting = heap::Counting;
-
-#[derive(Clone, Debug)]
-struct Time(Arc<AtomicI64>);
-
-impl Clock for Time {
-    fn now_ms(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Numbers from a seed; the same in every run.
-struct Noise(u64);
-
-impl Noise {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) % end
-    }
-}
 
 /// Rows of one target: per row a value for each of its series, or none.
 trait Rows {

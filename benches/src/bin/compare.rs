@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use barograph_benches::http;
 use barograph_benches::measure::{self, Usage};
-use barograph_benches::systems::{Kind, System};
+use barograph_benches::systems::{Programs, System};
 use clap::Parser;
 
 /// What is asked after the load ran: name, expression with WINDOW for the window, whether over a
@@ -67,15 +67,8 @@ const RESTART_LIMIT: Duration = Duration::from_mins(3);
 /// Compares systems.
 #[derive(Parser)]
 struct Arguments {
-    /// Our binary.
-    #[arg(long, default_value = "target/release/barograph")]
-    barograph: PathBuf,
-    /// Prometheus; left out where it cannot be started. May be given more than once.
-    #[arg(long, default_value = "prometheus")]
-    prometheus: Vec<PathBuf>,
-    /// VictoriaMetrics; left out where it cannot be started. May be given more than once.
-    #[arg(long, default_value = "victoria-metrics")]
-    victoria_metrics: Vec<PathBuf>,
+    #[command(flatten)]
+    programs: Programs,
     /// How many targets.
     #[arg(long, default_value_t = 100)]
     targets: usize,
@@ -178,19 +171,7 @@ struct Restart {
 
 fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
-    let mut systems = Vec::new();
-    let candidates = [(Kind::Barograph, std::slice::from_ref(&arguments.barograph))]
-        .into_iter()
-        .chain([(Kind::Prometheus, &arguments.prometheus[..])])
-        .chain([(Kind::VictoriaMetrics, &arguments.victoria_metrics[..])]);
-    for (kind, binaries) in candidates {
-        for binary in binaries {
-            match System::find(kind, binary) {
-                Some(system) => systems.push(system),
-                None => eprintln!("left out: {} cannot be started", binary.display()),
-            }
-        }
-    }
+    let systems = arguments.programs.find();
     let mut results = Vec::new();
     for system in &systems {
         eprintln!("{} …", system.label);

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use barograph_benches::heap::{self, Counting};
 use barograph_benches::measure;
+use barograph_benches::simulated::{Noise, Time};
 use barograph_instrument::Registry;
-use barograph_model::{Clock, Labels, TimeRange};
+use barograph_model::{Labels, TimeRange};
 use barograph_tsdb::disk::SystemDisk;
 use barograph_tsdb::{Batch, Column, Db, GroupId, Options, RejectReason, SeriesRef, WalSync};
 
@@ -21,31 +22,6 @@ const MAINTAIN_MS: i64 = 60_000;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-#[derive(Clone, Debug)]
-struct Time(Arc<AtomicI64>);
-
-impl Clock for Time {
-    fn now_ms(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Numbers from a seed; the same in every run.
-struct Noise(u64);
-
-impl Noise {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        (self.next() >> 11) % end
-    }
-}
 
 /// A series of the workload.
 struct Member {

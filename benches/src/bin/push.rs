@@ -5,27 +5,19 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use barograph_benches::http;
 use barograph_benches::measure;
-use barograph_benches::systems::{Kind, System};
+use barograph_benches::systems::{Programs, System};
 use barograph_benches::workload::{Page, Shape};
 use clap::Parser;
 
 /// Pushes remote write.
 #[derive(Clone, Parser)]
 struct Arguments {
-    /// Our binary.
-    #[arg(long, default_value = "target/release/barograph")]
-    barograph: PathBuf,
-    /// Prometheus; left out where it cannot be started. May be given more than once.
-    #[arg(long, default_value = "prometheus")]
-    prometheus: Vec<PathBuf>,
-    /// VictoriaMetrics; left out where it cannot be started. May be given more than once.
-    #[arg(long, default_value = "victoria-metrics")]
-    victoria_metrics: Vec<PathBuf>,
+    #[command(flatten)]
+    programs: Programs,
     /// How many targets the senders have.
     #[arg(long, default_value_t = 100)]
     targets: usize,
@@ -64,26 +56,9 @@ struct Outcome {
 
 fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
-    let mut systems = vec![(Kind::Barograph, arguments.barograph.clone())];
-    systems.extend(
-        arguments
-            .prometheus
-            .iter()
-            .map(|p| (Kind::Prometheus, p.clone())),
-    );
-    systems.extend(
-        arguments
-            .victoria_metrics
-            .iter()
-            .map(|p| (Kind::VictoriaMetrics, p.clone())),
-    );
     let mut outcomes = Vec::new();
-    for (kind, binary) in systems {
-        let Some(system) = System::find(kind, &binary) else {
-            println!("{} cannot be started: left out", binary.display());
-            continue;
-        };
-        eprintln!("{}", system.label);
+    for system in arguments.programs.find() {
+        eprintln!("{} …", system.label);
         outcomes.push(run(&arguments, &system)?);
     }
     print(&arguments, &outcomes);

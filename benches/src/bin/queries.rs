@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use barograph_benches::heap;
+use barograph_benches::simulated::{Noise, Time};
 use barograph_instrument::Registry;
-use barograph_model::{Clock, Labels, TimeRange};
+use barograph_model::{Labels, TimeRange};
 use barograph_query::parse_selector;
 use barograph_query::{Engine, EngineOptions, Outcome, QueryOptions, RangeSteps, Value, parse};
 use barograph_tsdb::disk::SystemDisk;
@@ -27,15 +28,6 @@ const MAINTAIN_MS: i64 = 10 * MINUTE_MS;
 
 #[global_allocator]
 static ALLOCATOR: heap::Counting = heap::Counting;
-
-#[derive(Clone, Debug)]
-struct Time(Arc<AtomicI64>);
-
-impl Clock for Time {
-    fn now_ms(&self) -> i64 {
-        self.0.load(Relaxed)
-    }
-}
 
 /// A query, over the last `span_ms` before the end of the data; at its end alone where that is 0.
 struct Query {
@@ -437,18 +429,6 @@ fn forget(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     Ok(())
-}
-
-/// Numbers from a seed; the same in every run.
-struct Noise(u64);
-
-impl Noise {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) % end
-    }
 }
 
 /// A series being written: of each hundred 60 stand still, 30 are counters, 10 are decimals.

@@ -150,11 +150,7 @@ impl<'a> Request<'a> {
 
     /// What a version 2 message says of the family of a series, and a hash of it.
     pub(super) fn metadata(&self, message: &[u8]) -> Result<Metadata, Malformed> {
-        let mut metadata = Metadata {
-            kind: MetricKind::Unknown,
-            unit: String::new(),
-            help: String::new(),
-        };
+        let mut metadata = Metadata::default();
         let mut fields = Fields::new(message);
         while let Some((number, field)) = fields.next()? {
             match number {
@@ -349,11 +345,7 @@ fn numbers(value: Value<'_>, out: &mut Vec<u32>) -> Result<(), Malformed> {
 
 fn family(message: &[u8]) -> Result<(String, Metadata), Malformed> {
     let mut name = String::new();
-    let mut metadata = Metadata {
-        kind: MetricKind::Unknown,
-        unit: String::new(),
-        help: String::new(),
-    };
+    let mut metadata = Metadata::default();
     let mut fields = Fields::new(message);
     while let Some((number, field)) = fields.next()? {
         match number {

@@ -7,16 +7,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use barograph_instrument::Registry;
-use barograph_model::histogram::Span;
 use barograph_model::{
-    Clock, Exemplar, Histogram, IntegerHistogram, Labels, MatchOp, Matcher, Metadata, MetricKind,
-    STALE_NAN_BITS, TimeRange,
+    Clock, Exemplar, Histogram, Labels, MatchOp, Matcher, Metadata, MetricKind, STALE_NAN_BITS,
+    TimeRange,
 };
 use barograph_tsdb::disk::SystemDisk;
 use barograph_tsdb::{Batch, Db, OpenError, Options, WalSync};
 
 use crate::foreign;
-use crate::support::{block_access, files};
+use crate::support::{self, block_access, files};
 
 pub(crate) const STEP_MS: i64 = 20_000;
 pub(crate) const SPAN_MS: i64 = 600_000;
@@ -62,20 +61,7 @@ pub(crate) fn open(path: &Path, now_ms: i64) -> Result<Db, OpenError> {
 pub(crate) const NOW_MS: i64 = START_MS + ROWS * STEP_MS;
 
 pub(crate) fn histogram(row: i64) -> Histogram {
-    let count = row as u64 + 1;
-    Histogram::Integer(IntegerHistogram {
-        schema: if row % 50 > 40 { 2 } else { 3 },
-        zero_threshold: 1e-128,
-        zero_count: count,
-        count: count * 3 + 3,
-        sum: row as f64 * 0.37,
-        positive_spans: vec![Span {
-            offset: -1,
-            length: 3,
-        }],
-        positive_buckets: vec![count, count, 3],
-        ..IntegerHistogram::default()
-    })
+    support::histogram(row, if row % 50 > 40 { 2 } else { 3 })
 }
 
 fn value(kind: i64, row: i64) -> f64 {

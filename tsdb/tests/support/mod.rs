@@ -2,9 +2,12 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use barograph_instrument::{Format, Registry};
+use barograph_model::histogram::Span;
+use barograph_model::{Histogram, IntegerHistogram};
 use barograph_tsdb::BlockAccess;
 
 /// The value of a metric; of one with labels, the first, unless the name has them.
@@ -53,6 +56,33 @@ pub(crate) fn cases(usual: u32) -> u32 {
         Ok(text) => text.parse().expect("PROPTEST_CASES is a number"),
         Err(_) => usual,
     }
+}
+
+/// The seeds a test runs: those that the variable names as `first..end`, else the usual ones.
+pub(crate) fn seeds(variable: &str, usual: Range<u64>) -> Range<u64> {
+    let Ok(text) = std::env::var(variable) else {
+        return usual;
+    };
+    let (first, end) = text.split_once("..").expect("first..end");
+    first.parse().expect("a number")..end.parse().expect("a number")
+}
+
+/// The histogram of a row: each of them has more observations than the one before.
+pub(crate) fn histogram(row: i64, schema: i32) -> Histogram {
+    let count = row as u64 + 1;
+    Histogram::Integer(IntegerHistogram {
+        schema,
+        zero_threshold: 1e-128,
+        zero_count: count,
+        count: count * 3 + 3,
+        sum: row as f64 * 0.37,
+        positive_spans: vec![Span {
+            offset: -1,
+            length: 3,
+        }],
+        positive_buckets: vec![count, count, 3],
+        ..IntegerHistogram::default()
+    })
 }
 
 /// The files of a directory and of those below it, by path below it; the lock is none.
