@@ -21,6 +21,8 @@ use crate::metrics::ServerMetrics;
 
 /// Requests of remote write stored at a time; further ones wait.
 const WRITERS_LIMIT: usize = 8;
+/// Kibibytes that requests of remote write may have in memory before they are stored.
+const WRITE_BODIES_LIMIT_KIB: usize = 256 << 10;
 
 /// The server as a whole, from before the store is open until after it is closed.
 pub(crate) struct App {
@@ -37,6 +39,8 @@ pub(crate) struct App {
     stopping: AtomicBool,
     /// One permit per request of remote write that may be stored at a time.
     pub(crate) writers: Arc<Semaphore>,
+    /// One permit per kibibyte of such requests that may be in memory.
+    pub(crate) write_bodies: Arc<Semaphore>,
     /// Asks the server to stop.
     pub(crate) quit: Notify,
 }
@@ -111,6 +115,7 @@ impl App {
             core: OnceLock::new(),
             stopping: AtomicBool::new(false),
             writers: Arc::new(Semaphore::new(WRITERS_LIMIT)),
+            write_bodies: Arc::new(Semaphore::new(WRITE_BODIES_LIMIT_KIB)),
             quit: Notify::new(),
         })
     }

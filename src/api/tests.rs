@@ -602,3 +602,21 @@ async fn a_client_that_leaves_stops_its_query() {
         .expect("no panic")
         .expect("the job ends");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_of_remote_write_beyond_the_memory_for_them_are_to_come_again() {
+    let server = Server::with("{}\n", &["--web.enable-remote-write-receiver"]).await;
+    let root = server.url.trim_end_matches('/').trim_end_matches("/api/v1");
+    let url = format!("{root}/api/v1/write");
+    // A message without series, compressed.
+    let send = || server.client.post(&url).body(&b"\0"[..]).send();
+    assert_eq!(send().await.expect("a reply").status(), 204);
+    let bodies = server.app.write_bodies.clone();
+    let all = bodies.available_permits() as u32;
+    let taken = bodies.try_acquire_many_owned(all).expect("all are free");
+    let reply = send().await.expect("a reply");
+    assert_eq!(reply.status(), 503);
+    assert!(reply.headers().contains_key("retry-after"));
+    drop(taken);
+    assert_eq!(send().await.expect("a reply").status(), 204);
+}

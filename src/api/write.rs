@@ -31,6 +31,15 @@ pub(super) async fn write(State(app): State<Arc<App>>, core: Core, request: Requ
         Ok(message) => message,
         Err(text) => return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, text),
     };
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    let kibibytes = length
+        .unwrap_or(REMOTE_WRITE_LIMIT_BYTES)
+        .clamp(1, REMOTE_WRITE_LIMIT_BYTES)
+        .div_ceil(1024) as u32;
+    let Ok(room) = app.write_bodies.clone().try_acquire_many_owned(kibibytes) else {
+        return later("requests that wait to be stored fill the memory set aside for them");
+    };
     let reading = axum::body::to_bytes(request.into_body(), REMOTE_WRITE_LIMIT_BYTES);
     let body = match tokio::time::timeout(app.settings.read_timeout, reading).await {
         Ok(Ok(body)) => body,
@@ -54,7 +63,7 @@ pub(super) async fn write(State(app): State<Arc<App>>, core: Core, request: Requ
     };
     let receiver = receiver.clone();
     let received = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
+        let _permit = (permit, room);
         receiver.receive(message, &body)
     });
     let (written, outcome) = match received.await {
@@ -64,11 +73,7 @@ pub(super) async fn write(State(app): State<Arc<App>>, core: Core, request: Requ
     let mut reply = match outcome {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(RemoteWriteError::Refused(text)) => plain(StatusCode::BAD_REQUEST, text),
-        Err(RemoteWriteError::Unavailable(text)) => {
-            let mut reply = plain(StatusCode::SERVICE_UNAVAILABLE, text);
-            reply.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
-            reply
-        }
+        Err(RemoteWriteError::Unavailable(text)) => later(text),
     };
     if message == Message::V2 {
         say_written(reply.headers_mut(), written);
@@ -133,6 +138,13 @@ fn say_written(headers: &mut HeaderMap, written: Written) {
     ] {
         headers.insert(name, HeaderValue::from(count));
     }
+}
+
+/// The store takes nothing now: the sender is to come again.
+fn later(text: impl std::fmt::Display) -> Response {
+    let mut reply = plain(StatusCode::SERVICE_UNAVAILABLE, text);
+    reply.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+    reply
 }
 
 fn plain(status: StatusCode, text: impl std::fmt::Display) -> Response {
