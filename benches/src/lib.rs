@@ -6,12 +6,26 @@
 //!   prints what each took.
 //! * `push` sends them remote write.
 //! * `head`, `histograms`, `blocks`, `restart` and `wal` measure the store alone.
+//! * `disk` measures what days of history take on disk, against the peers.
 //! * `queries` measures queries without HTTP.
 //! * `kill` and `full` do what must lose nothing: sudden death, and a disk that fills.
 
+pub mod generator;
 pub mod heap;
+pub mod history;
 pub mod http;
 pub mod measure;
 pub mod simulated;
 pub mod systems;
+pub mod table;
 pub mod workload;
+
+/// A directory for a run, gone when dropped; its name says whose it is.
+///
+/// # Errors
+/// It cannot be made.
+pub fn directory() -> std::io::Result<tempfile::TempDir> {
+    tempfile::Builder::new()
+        .prefix("barograph-bench-")
+        .tempdir()
+}

@@ -48,13 +48,9 @@ pub fn usage(pid: u32) -> io::Result<Usage> {
 }
 
 /// Nanoseconds this thread was on a processor.
-///
-/// # Errors
-/// `/proc` is not there.
-pub fn thread_cpu_ns() -> io::Result<u64> {
-    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
-    let first = text.split(' ').next().unwrap_or_default();
-    first.parse().map_err(io::Error::other)
+pub fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// The value of a metric without labels, of a registry in this process.
@@ -87,6 +83,41 @@ pub fn disk_bytes(path: &Path) -> u64 {
         }
     }
     total
+}
+
+/// Bytes of disk that each file or directory in `path` occupies, by name.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn disk_split(path: &Path) -> io::Result<Vec<(String, u64)>> {
+    let mut parts = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        parts.push((name, disk_bytes(&entry.path())));
+    }
+    parts.sort();
+    Ok(parts)
+}
+
+/// Takes every file below `path` out of the page cache; returns their bytes.
+///
+/// # Errors
+/// Those of reading directories and writing files out.
+pub fn forget(path: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            bytes += forget(&entry.path())?;
+            continue;
+        }
+        let file = fs::File::open(entry.path())?;
+        file.sync_all()?;
+        bytes += file.metadata()?.len();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+    }
+    Ok(bytes)
 }
 
 fn field(text: &str, name: &str) -> u64 {

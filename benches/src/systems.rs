@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::http;
+use crate::{http, measure};
 
 /// A kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,10 @@ pub struct Programs {
     /// VictoriaMetrics; left out where it cannot be started. May be given more than once.
     #[arg(long, default_value = "victoria-metrics")]
     victoria_metrics: Vec<PathBuf>,
+    /// A directory of the control groups' file system (`…/memory/<name>`, with its limits set) that
+    /// every system is put into.
+    #[arg(long)]
+    cgroup: Option<PathBuf>,
 }
 
 impl Programs {
@@ -45,7 +49,10 @@ impl Programs {
         for (kind, binaries) in candidates {
             for binary in binaries {
                 match System::find(kind, binary) {
-                    Some(system) => systems.push(system),
+                    Some(system) => systems.push(System {
+                        cgroup: self.cgroup.clone(),
+                        ..system
+                    }),
                     None => eprintln!("left out: {} cannot be started", binary.display()),
                 }
             }
@@ -63,6 +70,8 @@ pub struct System {
     pub label: String,
     /// The program.
     pub binary: PathBuf,
+    /// The control group it runs in.
+    cgroup: Option<PathBuf>,
 }
 
 impl System {
@@ -81,11 +90,12 @@ impl System {
         let version = text
             .split(|c: char| !(c.is_ascii_digit() || c == '.'))
             .find(|word| word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit()))
-            .unwrap_or("(tells no version)");
+            .map_or_else(|| format!("in {}", binary.display()), str::to_owned);
         Some(Self {
             kind,
             label: format!("{kind:?} {version}"),
             binary: binary.to_owned(),
+            cgroup: None,
         })
     }
 
@@ -121,11 +131,13 @@ impl System {
                 .arg("--web.enable-remote-write-receiver")
                 .arg(format!("--config.file={}", config.display()))
                 .arg(format!("--storage.tsdb.path={}", data.display()))
+                .arg("--storage.tsdb.retention.time=1y")
                 .arg(format!("--web.listen-address={address}")),
             Kind::VictoriaMetrics => command
                 .arg(format!("-promscrape.config={}", config.display()))
                 .arg(format!("-storageDataPath={}", data.display()))
                 .arg(format!("-httpListenAddr={address}"))
+                .arg("-retentionPeriod=1y")
                 .arg("-search.disableCache"),
         };
         let log = fs::File::create(data.with_extension("log"))?;
@@ -134,6 +146,9 @@ impl System {
             .stderr(log)
             .stdin(Stdio::null())
             .spawn()?;
+        if let Some(cgroup) = &self.cgroup {
+            fs::write(cgroup.join("cgroup.procs"), child.id().to_string())?;
+        }
         Ok(Running {
             child,
             kind: self.kind,
@@ -172,6 +187,29 @@ impl Running {
         };
         let answer = http::get(self.address, path, Duration::from_secs(2));
         Ok(answer.is_ok_and(|answer| answer.status == 200))
+    }
+
+    /// Bytes of log it has written on `data`: what ours counts, the length of Prometheus's files,
+    /// which is the same while none was truncated. VictoriaMetrics has no log.
+    pub fn log_bytes(&self, data: &Path) -> Option<f64> {
+        match self.kind {
+            Kind::VictoriaMetrics => None,
+            Kind::Prometheus => Some(measure::disk_bytes(&data.join("wal")) as f64),
+            Kind::Barograph => {
+                let answer = http::get(self.address, "/metrics", Duration::from_secs(10)).ok()?;
+                let page = String::from_utf8_lossy(&answer.body).into_owned();
+                let name = "barograph_tsdb_wal_written_bytes_total ";
+                page.lines()
+                    .find_map(|line| line.strip_prefix(name)?.parse().ok())
+            }
+        }
+    }
+
+    /// Has it read its configuration again.
+    pub fn reload(&self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id() as i32) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::HUP);
+        }
     }
 
     /// Ends it with SIGTERM and waits, at most 60 s.

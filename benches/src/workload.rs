@@ -14,6 +14,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::history::Unpacked;
+
 /// How much is served.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -23,8 +25,43 @@ pub struct Shape {
     pub series: usize,
     /// Changes every value; the same seed serves the same bytes.
     pub seed: u64,
+    /// What the series are called, and how they move.
+    pub layout: Layout,
     /// Which series are replaced, and when.
     pub churn: Option<Churn>,
+    /// When whole targets are replaced.
+    pub rollout: Option<Rollout>,
+}
+
+/// What a page consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Families of ten series, mixed as exporters mix them.
+    Families,
+    /// One family of counters that all move: what range queries have most work with.
+    OneCounter,
+}
+
+/// Replacing every series of every target, one target after another, some times over.
+#[derive(Clone, Copy, Debug)]
+pub struct Rollout {
+    /// How often.
+    pub times: usize,
+    /// Begins after so many scrapes.
+    pub after: usize,
+    /// Ends after so many more.
+    pub scrapes: usize,
+}
+
+impl Rollout {
+    /// Which rollout reaches a target at a scrape.
+    fn at(self, target: usize, targets: usize, scrape: usize) -> Option<usize> {
+        let place = |time: usize| {
+            let share = (time * targets + target) as f64 / (self.times * targets) as f64;
+            self.after + (share * self.scrapes as f64) as usize
+        };
+        (0..self.times).find(|time| place(*time) == scrape)
+    }
 }
 
 /// Replacing series, as deployments do.
@@ -60,6 +97,9 @@ const MIX: [(usize, Kind); 5] = [
     (3, Kind::Float),
 ];
 
+/// What churn does not reach: the first generation of rollouts.
+const ROLLOUT_GENERATION: usize = 1_000_000;
+
 /// One target's page, ready to be written again and again.
 pub struct Page {
     /// The text up to and including the space before each value.
@@ -67,7 +107,8 @@ pub struct Page {
     kinds: Vec<Kind>,
     state: Vec<f64>,
     random: Random,
-    churn: Option<Churn>,
+    shape: Shape,
+    target: usize,
     rendered: usize,
 }
 
@@ -79,8 +120,8 @@ impl Page {
         let mut lines = Vec::with_capacity(shape.series);
         let mut kinds = Vec::with_capacity(shape.series);
         for series in 0..shape.series {
-            lines.push(line_of(series, 0));
-            kinds.push(kind_of(series));
+            lines.push(line_of(shape.layout, series, 0));
+            kinds.push(kind_of(shape.layout, series));
         }
         let state = (0..shape.series)
             .map(|_| (random.next() % 10_000) as f64)
@@ -90,7 +131,8 @@ impl Page {
             kinds,
             state,
             random,
-            churn: shape.churn,
+            shape,
+            target,
             rendered: 0,
         }
     }
@@ -139,14 +181,29 @@ impl Page {
 
     /// Where it is time, gives a part of the series new labels and values: another part each time.
     fn replace_series(&mut self) {
-        let Some(churn) = self.churn else { return };
+        let rollout = self.shape.rollout;
+        let rollout = rollout.and_then(|r| r.at(self.target, self.shape.targets, self.rendered));
+        if let Some(number) = rollout {
+            let generation = ROLLOUT_GENERATION + number;
+            return self.replace(generation, 0..self.lines.len());
+        }
+        let Some(churn) = self.shape.churn else {
+            return;
+        };
         let (one_of, scrapes) = (churn.one_of.max(1), churn.scrapes.max(1));
         if self.rendered == 0 || !self.rendered.is_multiple_of(scrapes) {
             return;
         }
         let generation = self.rendered / scrapes;
-        for series in (generation % one_of..self.lines.len()).step_by(one_of) {
-            self.lines[series] = line_of(series, generation);
+        self.replace(
+            generation,
+            (generation % one_of..self.lines.len()).step_by(one_of),
+        );
+    }
+
+    fn replace(&mut self, generation: usize, series: impl Iterator<Item = usize>) {
+        for series in series {
+            self.lines[series] = line_of(self.shape.layout, series, generation);
             self.state[series] = 0.0;
         }
     }
@@ -177,11 +234,13 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Reads a directory of bodies named `<unix_ms>.txt`.
+    /// Reads a directory of bodies named `<unix_ms>.txt`, or an archive of one.
     ///
     /// # Errors
-    /// The directory cannot be read, or has none.
-    pub fn read(directory: &Path) -> io::Result<Self> {
+    /// It cannot be read, or has none.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let unpacked = Unpacked::at(path)?;
+        let directory = unpacked.path();
         let files = recorded_files(directory)?;
         let bodies: io::Result<Vec<String>> = files
             .into_iter()
@@ -244,9 +303,18 @@ impl Recording {
 }
 
 /// A line up to the value. Later generations of a series differ in one label.
-fn line_of(series: usize, generation: usize) -> String {
-    let family = series / 10;
+fn line_of(layout: Layout, series: usize, generation: usize) -> String {
     let mut line = String::new();
+    if layout == Layout::OneCounter {
+        let code = ["200", "201", "404", "500", "503"][series % 5];
+        let _ = write!(line, "x_total{{code=\"{code}\",path=\"/{}\"", series / 5);
+        if generation > 0 {
+            let _ = write!(line, ",container=\"{generation}\"");
+        }
+        line.push_str("} ");
+        return line;
+    }
+    let family = series / 10;
     if series.is_multiple_of(10) && generation == 0 {
         let _ = writeln!(
             line,
@@ -265,7 +333,10 @@ fn line_of(series: usize, generation: usize) -> String {
     line
 }
 
-fn kind_of(series: usize) -> Kind {
+fn kind_of(layout: Layout, series: usize) -> Kind {
+    if layout == Layout::OneCounter {
+        return Kind::Counter;
+    }
     // Neighbours get unlike kinds, whatever the number of series.
     let mut place = series * 37 % 100;
     for (share, kind) in MIX {
@@ -299,7 +370,9 @@ mod tests {
             targets: 2,
             series: 200,
             seed: 7,
+            layout: Layout::Families,
             churn: None,
+            rollout: None,
         };
         let render = |target| {
             let (mut page, mut out) = (Page::new(shape, target), String::new());
@@ -329,7 +402,9 @@ mod tests {
             targets: 1,
             series: 300,
             seed: 7,
+            layout: Layout::Families,
             churn: Some(churn),
+            rollout: None,
         };
         let (mut page, mut out) = (Page::new(shape, 0), String::new());
         let mut names = || -> std::collections::HashSet<String> {
@@ -344,5 +419,21 @@ mod tests {
         assert_eq!(first, second);
         assert_eq!(second.difference(&third).count(), 100);
         assert_eq!(third.len(), 300);
+    }
+
+    #[test]
+    fn a_rollout_reaches_every_target_as_often_as_it_says() {
+        let rollout = Rollout {
+            times: 3,
+            after: 10,
+            scrapes: 60,
+        };
+        for target in 0..7 {
+            let scrapes: Vec<usize> = (0..100)
+                .filter(|scrape| rollout.at(target, 7, *scrape).is_some())
+                .collect();
+            assert_eq!(scrapes.len(), 3, "target {target}");
+            assert!(scrapes.iter().all(|scrape| (10..70).contains(scrape)));
+        }
     }
 }

@@ -4,17 +4,15 @@
 //! end to end, counters going on where they stopped; then mixes of made-up series. Time is simulated,
 //! timestamps are late by a few milliseconds now and then, as scrapes are.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use barograph_benches::history::{Made, Recorded, Rows};
 use barograph_benches::simulated::{Noise, Time};
 use barograph_benches::{heap, measure};
 use barograph_instrument::Registry;
-use barograph_model::Labels;
 use barograph_tsdb::disk::SystemDisk;
 use barograph_tsdb::{Batch, Db, Options, SeriesRef, WalSync, inspect_block};
 
@@ -26,166 +24,9 @@ const DAY_MS: i64 = 24 * 3_600_000;
 const BEGIN_MS: i64 = 1_700_006_400_000 / (7 * DAY_MS) * (7 * DAY_MS) + 4 * DAY_MS;
 /// How often simulated time stops for maintenance.
 const MAINTAIN_MS: i64 = 600_000;
-/// Bytes that one archive of the corpus may unpack to.
-const ARCHIVE_LIMIT_BYTES: u64 = 2 << 30;
 
 #[global_allocator]
 static ALLOCATOR: heap::Counting = heap::Counting;
-
-/// Rows of one target: per row a value for each of its series, or none.
-trait Rows {
-    fn labels(&self) -> Vec<Labels>;
-    fn row(&mut self, number: usize, values: &mut Vec<Option<f64>>);
-}
-
-/// A recording, again and again.
-struct Recorded {
-    series: Vec<Labels>,
-    rows: Vec<Vec<Option<f64>>>,
-    /// By how much a counter is ahead after each repetition; nothing for what is no counter.
-    ahead: Vec<f64>,
-}
-
-impl Recorded {
-    fn read(archive: &Path) -> Result<Self, Error> {
-        let directory = tempfile::tempdir()?;
-        let mut unpacking = Command::new("zstd")
-            .args(["-dc", "--long=27"])
-            .arg(archive)
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let from = unpacking.stdout.take().ok_or("zstd gives nothing")?;
-        let mut untarring = Command::new("tar");
-        untarring.arg("-x").current_dir(directory.path());
-        let status = untarring.stdin(from).status()?;
-        if !status.success() || !unpacking.wait()?.success() {
-            return Err(format!("{} cannot be unpacked", archive.display()).into());
-        }
-        if measure::disk_bytes(directory.path()) > ARCHIVE_LIMIT_BYTES {
-            return Err(format!("{} is too large", archive.display()).into());
-        }
-        let mut files: Vec<_> = std::fs::read_dir(directory.path())?
-            .map(|entry| Ok(entry?.path()))
-            .collect::<Result<_, std::io::Error>>()?;
-        files.sort();
-        let mut recorded = Self {
-            series: Vec::new(),
-            rows: Vec::new(),
-            ahead: Vec::new(),
-        };
-        let mut numbers: HashMap<String, usize> = HashMap::new();
-        for file in files {
-            let mut row = vec![None; recorded.series.len()];
-            for line in std::fs::read_to_string(file)?.lines() {
-                let Some((series, value)) = line.rsplit_once(' ') else {
-                    continue;
-                };
-                if line.starts_with('#') {
-                    continue;
-                }
-                let number = *numbers.entry(series.to_owned()).or_insert_with(|| {
-                    recorded.series.push(labels_of(series));
-                    row.push(None);
-                    recorded.series.len() - 1
-                });
-                row[number] = Some(value.parse()?);
-            }
-            recorded.rows.push(row);
-        }
-        recorded.ahead = (0..recorded.series.len())
-            .map(|number| recorded.gain(number))
-            .collect();
-        Ok(recorded)
-    }
-
-    fn gain(&self, number: usize) -> f64 {
-        let value = |row: &Vec<Option<f64>>| row.get(number).copied().flatten();
-        let values: Vec<f64> = self.rows.iter().filter_map(value).collect();
-        match (values.first(), values.last()) {
-            (Some(first), Some(last)) if values.is_sorted() => last - first,
-            _ => 0.0,
-        }
-    }
-}
-
-/// Labels of a line of the text format; what is escaped stays so.
-fn labels_of(series: &str) -> Labels {
-    let (name, rest) = series.split_once('{').unwrap_or((series, ""));
-    let mut pairs = vec![
-        ("__name__".to_owned(), name.to_owned()),
-        ("instance".to_owned(), "localhost:9100".to_owned()),
-        ("job".to_owned(), "recorded".to_owned()),
-    ];
-    let mut rest = rest.trim_end_matches('}');
-    while let Some((label, value)) = rest.split_once("=\"") {
-        let Some((value, after)) = value.split_once('"') else {
-            break;
-        };
-        pairs.push((label.trim_matches(',').to_owned(), value.to_owned()));
-        rest = after;
-    }
-    Labels::from_pairs(pairs)
-}
-
-impl Rows for Recorded {
-    fn labels(&self) -> Vec<Labels> {
-        self.series.clone()
-    }
-
-    fn row(&mut self, number: usize, values: &mut Vec<Option<f64>>) {
-        let (round, at) = (number / self.rows.len(), number % self.rows.len());
-        let row = &self.rows[at];
-        values.clear();
-        values.extend((0..self.series.len()).map(|series| {
-            let value = row.get(series).copied().flatten()?;
-            Some(value + self.ahead[series] * round as f64)
-        }));
-    }
-}
-
-/// Series of one target, each of the kind that its number gives.
-struct Made {
-    target: usize,
-    values: Vec<f64>,
-    noise: Noise,
-}
-
-impl Rows for Made {
-    fn labels(&self) -> Vec<Labels> {
-        let labels = |series: usize| {
-            Labels::from_pairs([
-                ("__name__", format!("some_metric_name_{}_total", series / 8)),
-                ("cluster", "production".to_owned()),
-                ("code", format!("{}", 200 + series % 4)),
-                ("handler", format!("/api/v1/resource_{}", series % 50)),
-                (
-                    "instance",
-                    format!("10.0.{}.{}:9100", self.target / 256, self.target % 256),
-                ),
-                ("job", "service".to_owned()),
-                ("method", ["GET", "POST"][series / 4 % 2].to_owned()),
-                ("namespace", format!("team-{}", self.target % 20)),
-                ("node", format!("node-{:04}", self.target / 10)),
-                ("pod", format!("service-7d4b9c-{:05x}", self.target * 7919)),
-                ("region", "eu-west-1".to_owned()),
-            ])
-        };
-        (0..self.values.len()).map(labels).collect()
-    }
-
-    fn row(&mut self, _number: usize, values: &mut Vec<Option<f64>>) {
-        values.clear();
-        for (series, value) in self.values.iter_mut().enumerate() {
-            match series % 10 {
-                0..5 => {}
-                5..8 => *value += self.noise.below(200) as f64,
-                8 => *value = self.noise.below(10_000) as f64 / 100.0,
-                _ => *value = (self.noise.below(1 << 40) as f64).sqrt(),
-            }
-            values.push(Some(*value));
-        }
-    }
-}
 
 fn main() -> Result<(), Error> {
     let mut args = std::env::args().skip(1);
@@ -203,13 +44,7 @@ fn main() -> Result<(), Error> {
         }
     }
     for (name, targets, series) in [("few targets", 4, 500), ("many targets", 200, 100)] {
-        let made = |target| -> Box<dyn Rows> {
-            Box::new(Made {
-                target,
-                values: (0..series).map(f64::from).collect(),
-                noise: Noise(0x9e37_79b9_7f4a_7c15 ^ target as u64),
-            })
-        };
+        let made = |target| -> Box<dyn Rows> { Box::new(Made::new(target, series)) };
         run(name, (0..targets).map(made).collect(), days)?;
     }
     Ok(())

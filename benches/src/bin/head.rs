@@ -127,11 +127,12 @@ fn run(workload: Workload, hours: i64, count: usize) -> Result<(), Box<dyn std::
                     }
                 }
             }
-            let began = measure::thread_cpu_ns()?;
             for target in &mut targets {
-                samples += scrape(&db, workload, target, now_ms, &mut noise)?;
+                let rows = rows(workload, target, now_ms, &mut noise);
+                let began = measure::thread_cpu_ns();
+                samples += scrape(&db, workload, target, &rows)?;
+                cpu_ns += measure::thread_cpu_ns() - began;
             }
-            cpu_ns += measure::thread_cpu_ns()? - began;
             if (now_ms - BEGIN_MS) % MAINTAIN_MS == 0 {
                 db.maintain();
             }
@@ -142,9 +143,10 @@ fn run(workload: Workload, hours: i64, count: usize) -> Result<(), Box<dyn std::
         let per_series = |held: usize| held.saturating_sub(own_bytes) / count;
         let total = log_bytes(&registry);
         println!(
-            "{:<10} hour {hour}: {:6.1} ns/sample, {:5} B heap per active series (peak {:5}), {:.3} B of log per sample; {} series in memory, {} of {} MB resident; 5 minutes of all: {read}",
+            "{:<10} hour {hour}: {:6.1} ns/sample ({:.1} M/s), {:5} B heap per active series (peak {:5}), {:.3} B of log per sample; {} series in memory, {} of {} MB resident; 5 minutes of all: {read}",
             format!("{workload:?}"),
             cpu_ns as f64 / samples as f64,
+            samples as f64 * 1e3 / cpu_ns as f64,
             per_series(heap::held_bytes()),
             per_series(peak),
             (total - written) / samples as f64,
@@ -164,15 +166,15 @@ fn read_newest(db: &Db, now_ms: i64) -> Result<String, Box<dyn std::error::Error
         end_ms: now_ms,
     };
     let mut column = Column::default();
-    let began = measure::thread_cpu_ns()?;
+    let began = measure::thread_cpu_ns();
     let selection = db.snapshot().select(&[], range)?;
-    let selected = measure::thread_cpu_ns()?;
+    let selected = measure::thread_cpu_ns();
     let mut samples = 0;
     for index in 0..selection.len() {
         selection.read(index, range, &mut column)?;
         samples += column.values.len();
     }
-    let read = measure::thread_cpu_ns()?;
+    let read = measure::thread_cpu_ns();
     let per_series = |ns: u64| ns / selection.len().max(1) as u64;
     Ok(format!(
         "{} ns to select, {} ns to read, {samples} samples",
@@ -202,19 +204,16 @@ fn labels(id: usize) -> Labels {
     ])
 }
 
-/// One round of a target: values of the kinds that exporters have.
-fn scrape(
-    db: &Db,
+/// What a target says next: values of the kinds that exporters have.
+fn rows(
     workload: Workload,
     target: &mut Target,
     now_ms: i64,
     noise: &mut Noise,
-) -> Result<u64, Box<dyn std::error::Error>> {
-    let (mut sent, mut timestamp_ms) = (0, now_ms);
-    target.batch.clear();
-    let mut retired = Vec::new();
-    for at in 0..target.members.len() {
-        let member = &mut target.members[at];
+) -> Vec<(SeriesRef, i64, f64)> {
+    let mut timestamp_ms = now_ms;
+    let mut rows = Vec::with_capacity(target.members.len());
+    for (at, member) in target.members.iter_mut().enumerate() {
         match member.id % 10 {
             0..5 => {}
             5..8 => member.value += noise.below(200) as f64,
@@ -227,7 +226,22 @@ fn scrape(
         if workload == Workload::Timestamps && at % 10 == 0 {
             timestamp_ms = now_ms - noise.below(INTERVAL_MS as u64) as i64;
         }
-        target.batch.push(member.series, timestamp_ms, member.value);
+        rows.push((member.series, timestamp_ms, member.value));
+    }
+    rows
+}
+
+/// One round of a target: a batch, or one of each sample.
+fn scrape(
+    db: &Db,
+    workload: Workload,
+    target: &mut Target,
+    rows: &[(SeriesRef, i64, f64)],
+) -> Result<u64, Box<dyn std::error::Error>> {
+    let (mut sent, mut retired) = (0, Vec::new());
+    target.batch.clear();
+    for (series, timestamp_ms, value) in rows {
+        target.batch.push(*series, *timestamp_ms, *value);
         if matches!(workload, Workload::Single | Workload::Push) {
             sent += append(db, &target.batch, &mut retired)?;
             target.batch.clear();

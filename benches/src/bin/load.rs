@@ -2,13 +2,16 @@
 //! `/served` says how many samples were served, `/scrapes` in how many scrapes, `/done` whether a fast
 //! clock has reached the end of its span.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use barograph_benches::workload::{Churn, Page, Recording, Shape};
+use barograph_benches::generator::{FastClock, Workload};
+use barograph_benches::workload::{Page, Recording};
 use clap::Parser;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
@@ -19,28 +22,14 @@ const HEAD_LIMIT_BYTES: usize = 16 * 1024;
 /// Serves scrape targets.
 #[derive(Parser)]
 struct Arguments {
-    /// How many targets.
-    #[arg(long, default_value_t = 250)]
-    targets: usize,
-    /// Series per target.
-    #[arg(long, default_value_t = 1000)]
-    series: usize,
+    #[command(flatten)]
+    workload: Workload,
     /// Changes every value.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Where to listen; loopback only.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// Replace one series of so many each time; 0 replaces none.
-    #[arg(long, default_value_t = 0)]
-    churn_one_of: usize,
-    /// Replace after so many scrapes.
-    #[arg(long, default_value_t = 40)]
-    churn_scrapes: usize,
-    /// Serve recorded bodies, `<unix_ms>.txt` in this directory, instead of generated ones. May be
-    /// given more than once: targets take turns.
-    #[arg(long)]
-    recorded: Vec<PathBuf>,
     /// A fast clock: timestamps from this instant on, milliseconds since the Unix epoch.
     #[arg(long)]
     from_ms: Option<i64>,
@@ -71,17 +60,11 @@ struct Served {
     targets: Vec<Mutex<Target>>,
     series: u64,
     clock: Option<FastClock>,
+    gzip: bool,
     samples: AtomicU64,
     scrapes: AtomicU64,
     /// Targets whose clock reached the end.
     ended: AtomicUsize,
-}
-
-#[derive(Clone, Copy)]
-struct FastClock {
-    until_ms: i64,
-    step_ms: i64,
-    steps: usize,
 }
 
 impl Target {
@@ -126,16 +109,9 @@ async fn main() -> std::io::Result<()> {
     if !arguments.listen.ip().is_loopback() {
         return Err(std::io::Error::other("--listen must be a loopback address"));
     }
-    let shape = Shape {
-        targets: arguments.targets,
-        series: arguments.series,
-        seed: arguments.seed,
-        churn: (arguments.churn_one_of > 0).then_some(Churn {
-            one_of: arguments.churn_one_of,
-            scrapes: arguments.churn_scrapes,
-        }),
-    };
+    let shape = arguments.workload.shape(arguments.seed);
     let recordings: Vec<Recording> = arguments
+        .workload
         .recorded
         .iter()
         .map(|directory| Recording::read(directory))
@@ -157,7 +133,9 @@ async fn main() -> std::io::Result<()> {
             })
             .collect(),
         series: shape.series as u64,
-        clock: arguments.from_ms.map(|_| FastClock {
+        gzip: arguments.workload.gzip,
+        clock: arguments.from_ms.map(|from_ms| FastClock {
+            from_ms,
             until_ms: arguments.until_ms,
             step_ms: arguments.step_ms.max(1),
             steps: arguments.steps,
@@ -218,14 +196,28 @@ async fn serve(mut stream: TcpStream, served: &Served) -> std::io::Result<()> {
             body.clear();
             "404 Not Found"
         };
+        let head = line.to_ascii_lowercase();
+        let gzip = served.gzip && page.is_some() && head.contains("gzip");
+        let compressed = if gzip { compress(&body)? } else { Vec::new() };
+        let (encoding, body) = if gzip {
+            ("Content-Encoding: gzip\r\n", &compressed[..])
+        } else {
+            ("", body.as_bytes())
+        };
         let answer = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: {}\r\n\r\n",
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n{encoding}Content-Length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all(answer.as_bytes()).await?;
-        stream.write_all(body.as_bytes()).await?;
-        if line.to_ascii_lowercase().contains("connection: close") {
+        stream.write_all(body).await?;
+        if head.contains("connection: close") {
             return Ok(());
         }
     }
+}
+
+fn compress(body: &str) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    encoder.write_all(body.as_bytes())?;
+    encoder.finish()
 }

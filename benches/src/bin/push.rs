@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use barograph_benches::http;
 use barograph_benches::measure;
 use barograph_benches::systems::{Programs, System};
-use barograph_benches::workload::{Page, Shape};
+use barograph_benches::table::{Table, quantile};
+use barograph_benches::workload::{Churn, Layout, Page, Shape};
 use clap::Parser;
 
 /// Pushes remote write.
@@ -39,6 +40,12 @@ struct Arguments {
     /// Version of the protocol; 2 only where the peer has it.
     #[arg(long, default_value_t = 1)]
     version: u8,
+    /// Replace one series of so many each time; 0 replaces none.
+    #[arg(long, default_value_t = 0)]
+    churn_one_of: usize,
+    /// Replace after so many samples.
+    #[arg(long, default_value_t = 40)]
+    churn_scrapes: usize,
 }
 
 /// What one system did.
@@ -49,24 +56,28 @@ struct Outcome {
     cpu_us: f64,
     anonymous_bytes: f64,
     written_bytes: f64,
-    /// Time from request to reply, milliseconds, ascending.
+    disk_bytes: f64,
+    /// Time from request to reply, milliseconds.
     replies_ms: Vec<f64>,
     stored: String,
 }
 
-fn main() -> io::Result<()> {
+fn main() {
     let arguments = Arguments::parse();
     let mut outcomes = Vec::new();
     for system in arguments.programs.find() {
         eprintln!("{} …", system.label);
-        outcomes.push(run(&arguments, &system)?);
+        match run(&arguments, &system) {
+            Ok(outcome) => outcomes.push(outcome),
+            // Not every peer has every version.
+            Err(error) => eprintln!("{} left out: {error}", system.label),
+        }
     }
     print(&arguments, &outcomes);
-    Ok(())
 }
 
 fn run(arguments: &Arguments, system: &System) -> io::Result<Outcome> {
-    let directory = tempfile::tempdir()?;
+    let directory = barograph_benches::directory()?;
     let config = directory.path().join("config.yml");
     std::fs::write(&config, "scrape_configs: []\n")?;
     let running = system.start(&config, &directory.path().join("data"))?;
@@ -88,7 +99,6 @@ fn run(arguments: &Arguments, system: &System) -> io::Result<Outcome> {
     }
     let seconds = began.elapsed().as_secs_f64();
     let after = measure::usage(running.pid())?;
-    replies_ms.sort_by(f64::total_cmp);
     // What is in flight inside the peers settles.
     std::thread::sleep(Duration::from_secs(2));
     let expression = format!(
@@ -107,6 +117,7 @@ fn run(arguments: &Arguments, system: &System) -> io::Result<Outcome> {
         cpu_us: (after.cpu_seconds - before.cpu_seconds) * 1e6,
         anonymous_bytes: after.anonymous_bytes as f64,
         written_bytes: (after.written_bytes - before.written_bytes) as f64,
+        disk_bytes: measure::disk_bytes(&directory.path().join("data")) as f64,
         replies_ms,
         stored,
     })
@@ -118,7 +129,12 @@ fn send(arguments: &Arguments, number: usize, address: SocketAddr) -> io::Result
         targets: arguments.targets,
         series: arguments.series,
         seed: 1,
-        churn: None,
+        layout: Layout::Families,
+        churn: (arguments.churn_one_of > 0).then_some(Churn {
+            one_of: arguments.churn_one_of,
+            scrapes: arguments.churn_scrapes,
+        }),
+        rollout: None,
     };
     let targets = (number..arguments.targets).step_by(arguments.senders);
     let mut pages: Vec<(usize, Page)> = targets.map(|t| (t, Page::new(shape, t))).collect();
@@ -319,11 +335,11 @@ impl Connection {
 }
 
 /// A row of the table: what it shows, and of an outcome its value.
-type Row<'a> = (&'a str, &'a dyn Fn(&Outcome) -> f64);
+type Row<'a> = (&'a str, &'a dyn Fn(&Outcome) -> Option<f64>);
 
 fn print(arguments: &Arguments, outcomes: &[Outcome]) {
-    println!(
-        "remote write {}, {} targets × {} series × {} samples, {} per request, {} senders\n",
+    print!(
+        "remote write {}, {} targets × {} series × {} samples, {} per request, {} senders",
         arguments.version,
         arguments.targets,
         arguments.series,
@@ -331,44 +347,38 @@ fn print(arguments: &Arguments, outcomes: &[Outcome]) {
         arguments.request,
         arguments.senders
     );
+    if arguments.churn_one_of > 0 {
+        print!(
+            ", 1 series of {} replaced every {} samples",
+            arguments.churn_one_of, arguments.churn_scrapes
+        );
+    }
+    println!("\n");
     let series = (arguments.targets * arguments.series) as f64;
-    let at = |outcome: &Outcome, share: f64| {
-        let last = outcome.replies_ms.len().saturating_sub(1) as f64;
-        outcome.replies_ms[(last * share) as usize]
-    };
-    let rows: [Row<'_>; 6] = [
-        ("CPU per sample, µs", &|o| o.cpu_us / o.samples as f64),
-        ("samples per second, thousands", &|o| {
-            o.samples as f64 / o.seconds / 1e3
+    let rows: [Row<'_>; 7] = [
+        ("CPU per sample, µs", &|o| {
+            Some(o.cpu_us / o.samples as f64)
         }),
-        ("reply, median, ms", &|o| at(o, 0.5)),
-        ("reply, p99, ms", &|o| at(o, 0.99)),
+        ("samples per second, thousands", &|o| {
+            Some(o.samples as f64 / o.seconds / 1e3)
+        }),
+        ("reply, median, ms", &|o| quantile(&o.replies_ms, 0.5)),
+        ("reply, p99, ms", &|o| quantile(&o.replies_ms, 0.99)),
         ("anonymous memory per series, B", &|o| {
-            o.anonymous_bytes / series
+            Some(o.anonymous_bytes / series)
         }),
         ("written per sample, B", &|o| {
-            o.written_bytes / o.samples as f64
+            Some(o.written_bytes / o.samples as f64)
+        }),
+        ("disk per sample, B", &|o| {
+            Some(o.disk_bytes / o.samples as f64)
         }),
     ];
-    let titles: Vec<&str> = outcomes.iter().map(|o| o.label.as_str()).collect();
-    println!("| | {} |", titles.join(" | "));
-    println!("|---|{}", "---|".repeat(outcomes.len()));
+    let mut table = Table::new(outcomes.iter().map(|o| o.label.as_str()));
     for (title, value) in rows {
-        let first = outcomes.first().map_or(f64::NAN, value);
-        let cells: Vec<String> = outcomes
-            .iter()
-            .enumerate()
-            .map(|(number, outcome)| {
-                let value = value(outcome);
-                if number == 0 {
-                    format!("{value:.3}")
-                } else {
-                    format!("{value:.3} ({:.1}×)", value / first)
-                }
-            })
-            .collect();
-        println!("| {title} | {} |", cells.join(" | "));
+        table.row(title, outcomes.iter().map(value));
     }
-    let stored: Vec<&str> = outcomes.iter().map(|o| o.stored.as_str()).collect();
-    println!("| samples found afterwards | {} |", stored.join(" | "));
+    let stored = outcomes.iter().map(|o| o.stored.as_str());
+    table.texts("samples found afterwards", stored);
+    println!("{}", table.text());
 }
