@@ -30,7 +30,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::app::App;
 use crate::metrics::measure;
-use error::{ApiError, ErrorKind};
+pub(crate) use error::{ApiError, ErrorKind};
 
 pub(crate) use json::{ValueWriter, push_labels, push_list, push_string};
 pub(crate) use query::push_profile;

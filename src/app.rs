@@ -3,18 +3,19 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, OriginalUri};
 use axum::response::{IntoResponse, Response};
 use barograph_alerting::{Notifier, RuleManager};
 use barograph_instrument::Registry;
 use barograph_model::{Clock, SystemClock};
 use barograph_query::{Engine, ParseOptions, Pool};
 use barograph_scraper::{RemoteWrite, Scraper};
-use barograph_tsdb::Db;
+use barograph_tsdb::{Db, OpeningProgress, OpeningStep};
 use http::StatusCode;
 use http::request::Parts;
 use tokio::sync::{Mutex, Notify, Semaphore};
 
+use crate::api::{ApiError, ErrorKind};
 use crate::cli::Settings;
 use crate::config::{Builtin, Collectors, Config, ConfigError};
 use crate::metrics::ServerMetrics;
@@ -36,6 +37,8 @@ pub(crate) struct App {
     pub(crate) started_ms: i64,
     /// Set once everything runs.
     core: OnceLock<Core>,
+    /// Set once the store is being opened.
+    opening: OnceLock<Db>,
     stopping: AtomicBool,
     /// One permit per request of remote write that may be stored at a time.
     pub(crate) writers: Arc<Semaphore>,
@@ -113,11 +116,23 @@ impl App {
             registry,
             started_ms: SystemClock.now_ms(),
             core: OnceLock::new(),
+            opening: OnceLock::new(),
             stopping: AtomicBool::new(false),
             writers: Arc::new(Semaphore::new(WRITERS_LIMIT)),
             write_bodies: Arc::new(Semaphore::new(WRITE_BODIES_LIMIT_KIB)),
             quit: Notify::new(),
         })
+    }
+
+    /// The store is being opened: who asks is told how far that is.
+    pub(crate) fn opening(&self, db: Db) {
+        self.opening.set(db).ok();
+    }
+
+    /// How far opening the store is.
+    pub(crate) fn opening_progress(&self) -> OpeningProgress {
+        let opening = self.opening.get().map(Db::opening_progress);
+        opening.unwrap_or_default()
     }
 
     /// Everything runs: requests are answered from now on.
@@ -259,18 +274,39 @@ pub(crate) fn log_notices(config: &Config) {
 impl FromRequestParts<Arc<App>> for Core {
     type Rejection = Response;
 
-    async fn from_request_parts(_parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
-        app.core().cloned().ok_or_else(|| not_ready(app))
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
+        if let Some(core) = app.core() {
+            return Ok(core.clone());
+        }
+        let original = parts.extensions.get::<OriginalUri>();
+        let path = original.map_or(parts.uri.path(), |uri| uri.path());
+        if path.contains("/api/") {
+            let error = ApiError::new(ErrorKind::Unavailable, why_not_ready(app));
+            return Err((stopping_header(app), error).into_response());
+        }
+        Err(not_ready(app))
     }
 }
 
-/// The answer while starting and stopping.
+/// The answer while starting and stopping. Says what it waits for.
 pub(crate) fn not_ready(app: &App) -> Response {
+    let text = format!("Service Unavailable: {}\n", why_not_ready(app));
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    (status, stopping_header(app), text).into_response()
+}
+
+fn stopping_header(app: &App) -> [(&'static str, &'static str); 1] {
     let stopping = if app.is_stopping() { "true" } else { "false" };
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        [("X-Prometheus-Stopping", stopping)],
-        "Service Unavailable",
-    )
-        .into_response()
+    [("X-Prometheus-Stopping", stopping)]
+}
+
+fn why_not_ready(app: &App) -> String {
+    if app.is_stopping() {
+        return "the server is stopping".into();
+    }
+    let progress = app.opening_progress();
+    if progress.step == OpeningStep::Done {
+        return "the server is starting: the rules are loaded".into();
+    }
+    format!("the server is starting: {progress}")
 }

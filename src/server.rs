@@ -227,6 +227,7 @@ pub(crate) async fn start(
     options.out_of_order_window_ms = config.out_of_order_window_ms;
     options.exemplars_limit = config.exemplars_limit;
     let (db, opening) = Db::prepare(options, registry);
+    app.opening(db.clone());
     let opening = tokio::task::spawn_blocking(move || opening.run());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let engine = Engine::new(

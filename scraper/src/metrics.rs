@@ -50,6 +50,8 @@ pub(crate) struct ScrapeMetrics {
     pub(crate) file_watcher_errors: Counter,
     pub(crate) appends_refused: Counter,
     pub(crate) series_refused: Counter,
+    pub(crate) held_bytes: Gauge,
+    pub(crate) held_back: Counter,
     pub(crate) intervals: Arc<Intervals>,
 }
 
@@ -174,6 +176,14 @@ impl ScrapeMetrics {
             series_refused: counter(
                 "barograph_scrape_series_refused_total",
                 "Samples dropped because the store takes no more series.",
+            ),
+            held_bytes: registry.gauge(
+                "barograph_scrape_held_bytes",
+                "Bytes of scraped pages that wait for the store, which is being opened.",
+            ),
+            held_back: counter(
+                "barograph_scrape_held_back_total",
+                "Scrapes left out while the store was being opened, since as many pages waited as may.",
             ),
             intervals,
         }

@@ -225,6 +225,9 @@ impl TargetLoop {
     }
 
     async fn scrape(&mut self, settings: &Arc<LoopSettings>, timestamp_ms: i64) {
+        if self.shared.is_held_back().await {
+            return;
+        }
         let began_ms = self.shared.clock.now_ms();
         let started = Instant::now();
         if let Some(last) = self.last_start.replace(started) {
@@ -315,7 +318,8 @@ impl TargetLoop {
         started: Instant,
     ) -> Outcome {
         let fetched_at = Instant::now();
-        let Some(memory) = self.take_memory().await else {
+        let bytes = fetched.as_ref().map_or(0, |page| page.raw.len());
+        let Some(memory) = self.take_memory(bytes).await else {
             return Outcome {
                 error: Some(ScrapeError::Store("the store is not open".to_owned())),
                 ..Outcome::default()
@@ -348,12 +352,13 @@ impl TargetLoop {
         }
     }
 
-    /// What is known of the target; `None` where the store cannot be opened.
-    async fn take_memory(&mut self) -> Option<Box<TargetMemory>> {
+    /// What is known of the target; `None` where the store cannot be opened. A page of so many bytes
+    /// waits for that.
+    async fn take_memory(&mut self, page_bytes: usize) -> Option<Box<TargetMemory>> {
         if let Some(memory) = self.memory.take() {
             return Some(memory);
         }
-        if !self.shared.opened().await {
+        if !self.shared.opened_for(page_bytes).await {
             return None;
         }
         let db = &self.shared.db;

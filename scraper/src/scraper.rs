@@ -1,6 +1,7 @@
 //! The manager of all target loops.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use barograph_instrument::Registry;
@@ -17,6 +18,10 @@ use crate::status::{DroppedTarget, FamilyMetadata, TargetStatus};
 /// Scrapes that are parsed and stored at once, per core. More would only wait for cores or for
 /// the disk, each with its buffers in hand.
 const INGESTS_PER_CORE: usize = 2;
+
+/// Bytes of pages, as they came, that may wait for the store while it is being opened. Where there
+/// are more, targets are scraped again when it is open.
+const HELD_LIMIT_BYTES: usize = 64 << 20;
 
 /// What all jobs share.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,6 +60,8 @@ pub(crate) struct Shared {
     running: Mutex<Option<mpsc::Sender<()>>>,
     /// Whether the store is open, once that is known.
     opened: tokio::sync::OnceCell<bool>,
+    /// Bytes of pages that wait for it.
+    held_bytes: AtomicUsize,
 }
 
 /// How many running loops have which labels.
@@ -106,12 +113,52 @@ impl Shared {
         self.db.is_open(false) || *self.opened.get_or_init(wait).await
     }
 
+    /// Where there is no room for one more page to wait for the store: waits until it is open.
+    pub(crate) async fn is_held_back(&self) -> bool {
+        if self.db.is_open(false) || self.held_bytes.load(Relaxed) < HELD_LIMIT_BYTES {
+            return false;
+        }
+        self.metrics.held_back.inc();
+        self.opened().await;
+        true
+    }
+
+    /// [`Self::opened`], with a page of so many bytes in hand.
+    pub(crate) async fn opened_for(self: &Arc<Self>, bytes: usize) -> bool {
+        if self.db.is_open(false) {
+            return true;
+        }
+        let _held = Held::new(self.clone(), bytes);
+        self.opened().await
+    }
+
     /// Held by each task for as long as it runs.
     pub(crate) fn running(&self) -> Option<mpsc::Sender<()>> {
         self.running
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+}
+
+/// A page that waits for the store.
+struct Held {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
+
+impl Held {
+    fn new(shared: Arc<Shared>, bytes: usize) -> Self {
+        shared.held_bytes.fetch_add(bytes, Relaxed);
+        shared.metrics.held_bytes.add(bytes as f64);
+        Self { shared, bytes }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shared.held_bytes.fetch_sub(self.bytes, Relaxed);
+        self.shared.metrics.held_bytes.add(-(self.bytes as f64));
     }
 }
 
@@ -138,6 +185,7 @@ impl Scraper {
             stop: watch::channel(false).0,
             running: Mutex::new(Some(running)),
             opened: tokio::sync::OnceCell::new(),
+            held_bytes: AtomicUsize::new(0),
         };
         Self {
             inner: Arc::new(Inner {

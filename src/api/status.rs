@@ -216,7 +216,11 @@ pub(super) async fn tsdb(core: Core, params: Params) -> Result<Reply, ApiError> 
     }))
 }
 
-/// `/status/walreplay`: there is no replay that queries could watch.
-pub(super) async fn wal_replay() -> Reply {
-    Reply::text("{\"min\":0,\"max\":0,\"current\":0}".into())
+/// `/status/walreplay`: segments of the log that are read at the start, and the one that is read.
+pub(super) async fn wal_replay(State(app): State<Arc<App>>) -> Reply {
+    let progress = app.opening_progress();
+    Reply::text(format!(
+        "{{\"min\":{},\"max\":{},\"current\":{}}}",
+        progress.first_segment, progress.last_segment, progress.segment
+    ))
 }

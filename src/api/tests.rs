@@ -458,6 +458,13 @@ async fn before_it_is_ready_only_health_and_metrics_answer() {
     }
     let (_, metrics) = server.get("/metrics").await;
     assert!(metrics.contains("\nprometheus_ready 0\n"));
+    // Both say what they wait for, as people and as programs read it.
+    let why = "the server is starting: the store is about to be opened";
+    let (_, text) = server.get("/-/ready").await;
+    assert_eq!(text, format!("Service Unavailable: {why}\n"));
+    let (_, reply) = server.json("/api/v1/query?query=1").await;
+    let error = json!({"status": "error", "errorType": "unavailable", "error": why});
+    assert_eq!(reply, error);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! The series in memory: their labels, how to find them, and where their samples are.
 
+mod restore;
+
 use std::collections::{HashMap, HashSet};
 
 use barograph_model::Labels;
@@ -11,6 +13,8 @@ use crate::component::{Belongs, ComponentKey, Components};
 use crate::postings::Postings;
 use crate::symbols::{Symbol, Symbols};
 use crate::wal::record::Name;
+
+pub(crate) use restore::KnownPairs;
 
 /// A label pair in use.
 pub(crate) type PairId = u32;
@@ -81,6 +85,8 @@ pub(crate) struct Catalog {
     generation: u32,
     /// The series that have no labels.
     components: Components,
+    /// Whether postings and what is free are made later.
+    restoring: bool,
 }
 
 impl Catalog {
@@ -96,10 +102,13 @@ impl Catalog {
 
     /// Whether a series of these labels can be added: texts and lists are addressed by 32 bits.
     pub(crate) fn has_room(&self, labels: &Labels) -> bool {
-        let count = labels.len();
-        self.symbols.has_room(labels.size_bytes())
-            && u32::try_from(self.label_arena.len() + count).is_ok()
-            && count < usize::from(COMPONENT)
+        self.has_room_for(labels.len(), labels.size_bytes())
+    }
+
+    fn has_room_for(&self, labels: usize, size_bytes: usize) -> bool {
+        self.symbols.has_room(size_bytes)
+            && u32::try_from(self.label_arena.len() + labels).is_ok()
+            && labels < usize::from(COMPONENT)
     }
 
     /// Adds a series whose labels are new and for which there is room, with a given reference when
@@ -114,18 +123,28 @@ impl Catalog {
             Some(reference) => self.reserve(reference.slot),
             None => self.free_slots.pop().unwrap_or_else(|| self.grow()),
         };
-        let labels_at = self.label_arena.len() as u32;
+        let labels_at = self.label_arena.len();
         reserve(&mut self.label_arena, labels.len());
         for (name, value) in labels {
             let pair = self.acquire_pair(name, value);
-            self.pairs[pair as usize].postings.insert(slot);
+            if !self.restoring {
+                self.pairs[pair as usize].postings.insert(slot);
+            }
             self.label_arena.push(pair);
         }
-        let labels_count = (self.label_arena.len() - labels_at as usize) as u16;
+        if !self.restoring {
+            self.everything.insert(slot);
+        }
+        let generation = restored.map_or(self.generation, |r| r.generation);
+        self.settle(slot, generation, labels_at, group)
+    }
+
+    /// Gives a slot to the series whose labels are those at the end of the arena.
+    fn settle(&mut self, slot: u32, generation: u32, labels_at: usize, group: u32) -> SeriesRef {
         self.slots[slot as usize] = Slot {
-            generation: restored.map_or(self.generation, |r| r.generation),
-            labels_at,
-            labels_count,
+            generation,
+            labels_at: labels_at as u32,
+            labels_count: (self.label_arena.len() - labels_at) as u16,
             live: true,
             idle: false,
             location: Location {
@@ -138,7 +157,6 @@ impl Catalog {
         let (arena, slots) = (&self.label_arena, &self.slots);
         self.series_lookup
             .insert_unique(hash, slot, |slot| self::hash(list(arena, slots, *slot)));
-        self.everything.insert(slot);
         self.reference(slot)
     }
 
@@ -212,7 +230,9 @@ impl Catalog {
         }
         let mut touched = RoaringBitmap::new();
         for slot in gone {
-            touched.extend(self.label_ids(slot).iter().copied());
+            if !self.restoring {
+                touched.extend(self.label_ids(slot).iter().copied());
+            }
             let hash = hash(self.label_ids(slot));
             if !self.is_component(slot)
                 && let Ok(entry) = self.series_lookup.find_entry(hash, |have| *have == slot)
@@ -229,17 +249,21 @@ impl Catalog {
             state.live = false;
             state.labels_count = 0;
             self.history.remove(&slot);
-            self.free_slots.push(slot);
+            if !self.restoring {
+                self.free_slots.push(slot);
+            }
         }
         // Low slots first, so that postings stay dense.
         self.free_slots.sort_unstable_by(|a, b| b.cmp(a));
         self.everything -= gone;
+        let mut unused = Vec::new();
         for pair in &touched {
             self.pairs[pair as usize].postings.remove(gone);
             if self.pairs[pair as usize].postings.len() == 0 {
-                self.free_pair(pair);
+                unused.push(pair);
             }
         }
+        self.free_pairs(&unused);
         self.generation += 1;
         if self.garbage > self.label_arena.len() / 2 && self.garbage > 1 << 16 {
             self.compact_arena();
@@ -425,22 +449,6 @@ impl Catalog {
         self.generation = self.generation.max(at_least.min(NUMBERS_LIMIT));
     }
 
-    /// Ends restoring: slots that stayed empty become free.
-    pub(crate) fn finish_restore(&mut self) {
-        self.free_slots = (0..self.slots.len() as u32)
-            .rev()
-            .filter(|slot| !self.slots[*slot as usize].live)
-            .collect();
-        for pair in &mut self.pairs {
-            if let Postings::Many(bitmap) = &mut pair.postings {
-                bitmap.optimize();
-            }
-        }
-        let mut components = std::mem::take(&mut self.components);
-        components.relink(|series| self.locate(series).is_some());
-        self.components = components;
-    }
-
     fn find_slot(&self, ids: &[PairId]) -> Option<u32> {
         self.series_lookup
             .find(hash(ids), |slot| self.label_ids(*slot) == ids)
@@ -498,23 +506,35 @@ impl Catalog {
         id
     }
 
-    fn free_pair(&mut self, id: PairId) {
-        let (name, value) = (self.pairs[id as usize].name, self.pairs[id as usize].value);
-        if let Ok(entry) = self
-            .pair_lookup
-            .find_entry(hash_pair(name, value), |have| *have == id)
-        {
-            entry.remove();
+    /// Frees pairs that no series has any more.
+    fn free_pairs(&mut self, unused: &[PairId]) {
+        let mut names = HashSet::new();
+        for id in unused.iter().copied() {
+            let (name, value) = (self.pairs[id as usize].name, self.pairs[id as usize].value);
+            if let Ok(entry) = self
+                .pair_lookup
+                .find_entry(hash_pair(name, value), |have| *have == id)
+            {
+                entry.remove();
+            }
+            names.insert(name);
         }
-        if let Some(pairs) = self.by_name.get_mut(&name) {
-            pairs.retain(|have| *have != id);
-            if pairs.is_empty() {
-                self.by_name.remove(&name);
+        // Once per name: there may be as many values as series.
+        for name in names {
+            if let Some(ids) = self.by_name.get_mut(&name) {
+                let pairs = &self.pairs;
+                ids.retain(|id| pairs[*id as usize].postings.len() > 0);
+                if ids.is_empty() {
+                    self.by_name.remove(&name);
+                }
             }
         }
-        self.symbols.release(name);
-        self.symbols.release(value);
-        self.free_pairs.push(id);
+        for id in unused.iter().copied() {
+            let (name, value) = (self.pairs[id as usize].name, self.pairs[id as usize].value);
+            self.symbols.release(name);
+            self.symbols.release(value);
+            self.free_pairs.push(id);
+        }
     }
 
     fn compact_arena(&mut self) {

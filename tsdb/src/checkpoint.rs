@@ -36,8 +36,8 @@ pub(crate) fn checkpoint_number(name: &str) -> Option<u64> {
 }
 
 /// Writes a checkpoint that reflects every log segment before `number`. Returns the number of the
-/// checkpoint before it, which stays, should the new one turn out to be damaged; older ones are
-/// removed.
+/// checkpoint before it, which stays, should the new one turn out to be damaged, and the bytes of the
+/// new one; older ones are removed.
 ///
 /// It counts once it has its name. Before that `flush` is called: chunks that were sealed before
 /// their group was written are named by nothing but their head file.
@@ -47,7 +47,7 @@ pub(crate) fn write(
     head: &Head,
     number: u64,
     flush: impl FnOnce() -> Result<(), (PathBuf, io::Error)>,
-) -> Result<u64, (PathBuf, io::Error)> {
+) -> Result<(u64, u64), (PathBuf, io::Error)> {
     let temporary = directory.join("checkpoint.tmp");
     let path = directory.join(checkpoint_name(number));
     let result = write_file(disk, &temporary, head, number)
@@ -62,7 +62,7 @@ pub(crate) fn write(
     match result {
         Ok(size) => {
             tracing::debug!(path = %path.display(), bytes = size, "a checkpoint is written");
-            Ok(remove_others(disk, directory, number))
+            Ok((remove_others(disk, directory, number), size))
         }
         Err(error) => {
             // It may not exist; the next attempt removes it too.
@@ -139,6 +139,7 @@ fn write_file(disk: &Arc<dyn Disk>, path: &Path, head: &Head, number: u64) -> io
         next_group: head.next_group.load(Ordering::Relaxed),
         floor_ms: head.floor_ms.load(Ordering::Relaxed),
         head_start_ms: head.start_ms.load(Ordering::Relaxed),
+        series: head.catalog().len() as u32,
     };
     sink.operation(kind::COUNTERS, |out| counters.write(out));
     for layout in head.layouts.all() {

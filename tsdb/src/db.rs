@@ -21,6 +21,7 @@ use crate::metrics::{self, Figures};
 use crate::offline::BlockInfo;
 use crate::options::{Options, WalSync};
 use crate::out_of_order::Backfill;
+use crate::progress::{OpeningProgress, OpeningStep, Progress};
 use crate::quarantine::Quarantine;
 use crate::reserve::Reserve;
 use crate::retention::Retention;
@@ -40,6 +41,8 @@ struct Shared {
     /// Set once the store is open; `None` where it could not be opened.
     inner: OnceLock<Option<Arc<Inner>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// How far opening is.
+    progress: Progress,
 }
 
 /// The work of opening a store that [`Db::prepare`] made.
@@ -59,7 +62,9 @@ impl Opening {
     /// As [`Db::open`].
     pub fn run(self) -> Result<(), OpenError> {
         let shared = &self.db.shared;
-        let opened = crate::open::open(self.options.clone(), self.disk.clone(), self.clock.clone());
+        let progress = &shared.progress;
+        let (disk, clock) = (self.disk.clone(), self.clock.clone());
+        let opened = crate::open::open(self.options.clone(), disk, clock, progress);
         let inner = Arc::new(opened?);
         metrics::register(&self.registry, &inner);
         let threads = start_threads(&inner)?;
@@ -67,6 +72,7 @@ impl Opening {
             .threads
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = threads;
+        progress.begin(OpeningStep::Done, 0);
         shared.inner.set(Some(inner)).ok();
         Ok(())
     }
@@ -114,9 +120,21 @@ impl<T: Clock + std::fmt::Debug> ClockDebug for T {}
 pub(crate) struct Maintenance {
     pub(crate) head_files: HeadFiles,
     pub(crate) reserve: Reserve,
-    pub(crate) checkpointed: Instant,
+    pub(crate) checkpointed: Checkpointed,
     pub(crate) cut_sought: Instant,
     pub(crate) leaving: Leaving,
+}
+
+/// The last attempt to write a checkpoint.
+#[derive(Debug)]
+pub(crate) struct Checkpointed {
+    pub(crate) at: Instant,
+    /// Bytes that had been written to the log when it began.
+    pub(crate) log_bytes: u64,
+    /// Samples that had been stored.
+    pub(crate) samples: u64,
+    /// Bytes of the last checkpoint that was written; 0 before the first.
+    pub(crate) size_bytes: u64,
 }
 
 impl Db {
@@ -163,6 +181,7 @@ impl Db {
             shared: Arc::new(Shared {
                 inner: OnceLock::new(),
                 threads: Mutex::default(),
+                progress: Progress::default(),
             }),
         };
         let opening = Opening {
@@ -184,6 +203,11 @@ impl Db {
             self.shared.inner.get()
         };
         inner.is_some_and(Option::is_some)
+    }
+
+    /// How far opening it is. Does not wait.
+    pub fn opening_progress(&self) -> OpeningProgress {
+        self.shared.progress.now()
     }
 
     /// Begins a group. Close it when its writer goes away.
@@ -446,7 +470,12 @@ impl Inner {
             maintenance: Mutex::new(Maintenance {
                 head_files,
                 reserve,
-                checkpointed: Instant::now(),
+                checkpointed: Checkpointed {
+                    at: Instant::now(),
+                    log_bytes: 0,
+                    samples: 0,
+                    size_bytes: 0,
+                },
                 cut_sought: Instant::now(),
                 leaving: Leaving::default(),
             }),

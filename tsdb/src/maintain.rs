@@ -7,13 +7,37 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::checkpoint;
-use crate::db::{Inner, Maintenance};
+use crate::db::{Checkpointed, Inner, Maintenance};
 
 /// How often the background thread looks for spans to cut. Also the time in which a writer that
 /// brings its samples series by series, old ones last, can finish before they are too old.
 const CUT_INTERVAL: Duration = Duration::from_mins(1);
+/// A checkpoint has the open rows of all series, and names them: it is many times as long as what the
+/// log gets in a few minutes. So it waits until the log has one part in so many of its bytes, …
+const LOG_SHARE: u64 = 2;
+/// … or so many samples, which take about two seconds to replay, …
+const LOG_SAMPLES_LIMIT: u64 = 48 << 20;
+/// … or the interval has passed so often.
+const INTERVALS_LIMIT: u32 = 6;
 /// Most chunks written to a head file at once.
 const CHUNKS_AT_ONCE: usize = 64;
+
+/// What happened since a checkpoint.
+struct Since {
+    elapsed: Duration,
+    log_bytes: u64,
+    samples: u64,
+}
+
+impl Since {
+    /// Whether it is time for another, after one of so many bytes.
+    fn is_enough(&self, interval: Duration, size_bytes: u64) -> bool {
+        self.elapsed >= interval
+            && (self.log_bytes >= size_bytes / LOG_SHARE
+                || self.samples >= LOG_SAMPLES_LIMIT
+                || self.elapsed >= interval.saturating_mul(INTERVALS_LIMIT))
+    }
+}
 
 impl Inner {
     /// One round of maintenance. `cut_always` looks for spans to cut even where it did lately.
@@ -38,7 +62,9 @@ impl Inner {
             self.write_silent(&mut state, cut_always);
         }
         let dropped = self.drop_old() | self.retire_silent(&mut state);
-        let due = state.checkpointed.elapsed() >= self.options.checkpoint_interval;
+        let last = &state.checkpointed;
+        let since = self.since(last);
+        let due = since.is_enough(self.options.checkpoint_interval, last.size_bytes);
         let asked = &self.wal.figures.checkpoint_asked;
         let is_asked = asked.swap(false, Ordering::Relaxed);
         let wanted = cut || spilled || dropped || due || is_asked || is_tidying;
@@ -46,6 +72,19 @@ impl Inner {
             asked.fetch_or(is_asked || is_tidying, Ordering::Relaxed);
         }
         self.take_reserve(&mut state);
+    }
+
+    /// What happened since the last checkpoint.
+    fn since(&self, last: &Checkpointed) -> Since {
+        let (log_bytes, samples) = (
+            self.wal.figures.written_bytes.load(Ordering::Relaxed),
+            self.head.figures.samples.load(Ordering::Relaxed),
+        );
+        Since {
+            elapsed: last.at.elapsed(),
+            log_bytes: log_bytes.saturating_sub(last.log_bytes),
+            samples: samples.saturating_sub(last.samples),
+        }
     }
 
     /// Where the disk is full: gives up the reserve, so that what is past the retention and the log
@@ -125,6 +164,8 @@ impl Inner {
         let directory = self.wal_directory();
         let began = Instant::now();
         let (mut syncs_failed, mut newest) = (0, 0);
+        let log_bytes = self.wal.figures.written_bytes.load(Ordering::Relaxed);
+        let samples = self.head.figures.samples.load(Ordering::Relaxed);
         let written = self.wal.rotate().and_then(|number| {
             newest = number;
             syncs_failed = self.wal.syncs_failed();
@@ -132,10 +173,19 @@ impl Inner {
                 self.flush_chunks(state)
             })
         });
-        state.checkpointed = Instant::now();
+        state.checkpointed.at = Instant::now();
         match written {
-            Ok(before) => {
+            Ok((before, size_bytes)) => {
                 self.figures.checkpoints.fetch_add(1, Ordering::Relaxed);
+                self.figures
+                    .checkpoint_bytes
+                    .fetch_add(size_bytes, Ordering::Relaxed);
+                state.checkpointed = Checkpointed {
+                    at: Instant::now(),
+                    log_bytes,
+                    samples,
+                    size_bytes,
+                };
                 self.wal.restored(syncs_failed);
                 let before = if self.wal.is_full() {
                     // Samples that can be stored are worth more than a second copy of old ones.
@@ -170,5 +220,29 @@ impl Inner {
                 Err((path, error))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_wait_for_a_log_that_is_worth_them() {
+        let interval = Duration::from_mins(5);
+        let since = |minutes, log_bytes, samples| Since {
+            elapsed: Duration::from_mins(minutes),
+            log_bytes,
+            samples,
+        };
+        let size_bytes = 60 << 20;
+        assert!(!since(4, 100 << 20, 1 << 30).is_enough(interval, size_bytes));
+        assert!(!since(5, 29 << 20, 1 << 20).is_enough(interval, size_bytes));
+        assert!(since(5, 30 << 20, 1 << 20).is_enough(interval, size_bytes));
+        assert!(since(5, 29 << 20, 48 << 20).is_enough(interval, size_bytes));
+        assert!(!since(29, 1, 1).is_enough(interval, size_bytes));
+        assert!(since(30, 1, 1).is_enough(interval, size_bytes));
+        assert!(since(5, 0, 0).is_enough(interval, 0), "the first one");
+        assert!(since(0, 0, 0).is_enough(Duration::ZERO, size_bytes));
     }
 }

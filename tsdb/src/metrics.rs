@@ -24,6 +24,7 @@ pub(crate) struct Figures {
     pub(crate) wal_truncations: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
     pub(crate) checkpoints_failed: AtomicU64,
+    pub(crate) checkpoint_bytes: AtomicU64,
     pub(crate) blocks_cut: AtomicU64,
     pub(crate) blocks_failed: AtomicU64,
     pub(crate) blocks_unreadable: AtomicU64,
@@ -356,6 +357,12 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         Counter,
         "Checkpoints that could not be written.",
         count(&own.checkpoints_failed),
+    );
+    one(
+        "barograph_tsdb_checkpoint_written_bytes_total",
+        Counter,
+        "Bytes of checkpoints written.",
+        count(&own.checkpoint_bytes),
     );
     one(
         "barograph_tsdb_ingestion_stopped",

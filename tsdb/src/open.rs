@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,6 +18,7 @@ use crate::head_file::{Found, HeadFiles, OpenFailure};
 use crate::metrics::Figures;
 use crate::options::{BlockAccess, Options};
 use crate::positioned::{PositionedDisk, ReadCache};
+use crate::progress::{OpeningStep, Progress};
 use crate::prometheus;
 use crate::prometheus::import::Imported;
 use crate::quarantine::{PIECE_LIMIT_BYTES, Quarantine};
@@ -25,14 +27,16 @@ use crate::view::StoredBlock;
 use crate::view::View;
 use crate::wal::header::{self, HeaderError};
 use crate::wal::reader::{Damage, read_segment};
-use crate::wal::record::{kind, operations};
+use crate::wal::record::{FRAME_BYTES, kind, operations};
 use crate::wal::writer::{SEGMENT_MAGIC, SEGMENT_VERSION, Wal, segment_name, segment_number};
 
 pub(crate) fn open(
     options: Options,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn ClockDebug>,
+    progress: &Progress,
 ) -> Result<Inner, OpenError> {
+    progress.begin(OpeningStep::Blocks, 0);
     let root = options.path.clone();
     for part in ["", "wal", "head", "blocks"] {
         let path = root.join(part);
@@ -69,6 +73,7 @@ pub(crate) fn open(
         ..view
     };
     let quarantine = Quarantine::new(disk.clone(), &root);
+    progress.begin(OpeningStep::HeadFiles, 0);
     let (head_files, found) = open_head_files(&disk, &root.join("head"), &quarantine)?;
     figures
         .head_file_corruptions
@@ -96,6 +101,7 @@ pub(crate) fn open(
         root: &root,
         quarantine: &quarantine,
         figures: &figures,
+        progress,
     };
     let next_number = replay(&source, &head, found, done)?;
     // Of a block that cannot be opened the head may still have some.
@@ -188,9 +194,10 @@ fn replay(
     };
     loader.replay.damaged = found.damaged > 0;
     let checkpoint = loader.choose(&directory, &checkpoints)?;
-    if let Some(number) = checkpoint {
-        loader.checkpoint(&directory.join(checkpoint_name(number)))?;
+    if let Some(checkpoint) = &checkpoint {
+        loader.checkpoint(&directory, checkpoint)?;
     }
+    let checkpoint = checkpoint.map(|checkpoint| checkpoint.number);
     let first = checkpoint.unwrap_or(0);
     let unread = checkpoints
         .iter()
@@ -200,7 +207,16 @@ fn replay(
     for name in unread.chain(old.map(|number| segment_name(*number))) {
         loader.check_version(&directory.join(name))?;
     }
-    for number in segments.into_iter().filter(|number| *number >= first) {
+    segments.retain(|number| *number >= first);
+    let progress = from.progress;
+    if let (Some(first), Some(last)) = (segments.first(), segments.last()) {
+        progress.segments(*first, *last);
+    }
+    let size = |number: &u64| from.disk.size_bytes(&directory.join(segment_name(*number)));
+    let sizes = segments.iter().map(|number| size(number).unwrap_or(0));
+    progress.begin(OpeningStep::Log, sizes.sum());
+    for number in segments {
+        progress.segment(number);
         loader.segment(&directory.join(segment_name(number)))?;
     }
     let outcome = loader.finish();
@@ -243,6 +259,7 @@ struct Source<'a> {
     root: &'a Path,
     quarantine: &'a Quarantine,
     figures: &'a Figures,
+    progress: &'a Progress,
 }
 
 /// Replays files, and decides what their damaged places are.
@@ -252,6 +269,15 @@ struct Loader<'a> {
     /// A segment's end that is no record. Where a record follows in a later segment it is damage;
     /// else it is the write that the end of the process cut short.
     torn: Option<Torn>,
+}
+
+/// A checkpoint whose checksums were verified.
+struct Chosen {
+    number: u64,
+    mapping: Mapping,
+    /// Where its intact records are.
+    records: Vec<Range<usize>>,
+    is_whole: bool,
 }
 
 struct Torn {
@@ -264,29 +290,42 @@ struct Torn {
 impl Loader<'_> {
     /// The newest checkpoint that is whole. The one before it and the log since then say the same;
     /// the newest after all, where neither is whole.
-    fn choose(&self, directory: &Path, numbers: &[u64]) -> Result<Option<u64>, OpenError> {
+    fn choose(&self, directory: &Path, numbers: &[u64]) -> Result<Option<Chosen>, OpenError> {
+        let mut newest = None;
         for number in numbers.iter().rev() {
             let path = directory.join(checkpoint_name(*number));
             let mapping = self.map(&path)?;
+            let mut records = Vec::new();
             let mut is_whole = true;
             let mut ended = false;
             let read = read_segment(
                 mapping.0.as_slice(),
-                |_, payload| ended = is_end(payload),
+                |at, payload| {
+                    ended = is_end(payload);
+                    let start = at + FRAME_BYTES;
+                    records.push(start..start + payload.len());
+                },
                 |_| is_whole = false,
             );
-            match read {
-                Err(HeaderError::Version(version)) => {
-                    return Err(OpenError::Version { path, version });
-                }
-                Ok(_) if is_whole && ended => return Ok(Some(*number)),
-                _ => {}
+            if let Err(HeaderError::Version(version)) = read {
+                return Err(OpenError::Version { path, version });
+            }
+            is_whole &= read.is_ok() && ended;
+            let chosen = Chosen {
+                number: *number,
+                mapping,
+                records,
+                is_whole,
+            };
+            if is_whole {
+                return Ok(Some(chosen));
             }
             tracing::error!(path = %path.display(),
                 "the checkpoint is damaged; the one before it and the log since then are read instead, where they are there");
-            self.quarantine_checkpoint(&path, mapping.0.as_slice());
+            self.quarantine_checkpoint(&path, chosen.mapping.0.as_slice());
+            newest.get_or_insert(chosen);
         }
-        Ok(numbers.last().copied())
+        Ok(newest)
     }
 
     fn quarantine_checkpoint(&self, path: &Path, bytes: &[u8]) {
@@ -309,16 +348,23 @@ impl Loader<'_> {
     }
 
     /// Replays a checkpoint as far as it is intact; its damage was reported.
-    fn checkpoint(&mut self, path: &Path) -> Result<(), OpenError> {
-        let mapping = self.map(path)?;
-        let replay = &mut self.replay;
-        let mut damaged = false;
-        let read = read_segment(
-            mapping.0.as_slice(),
-            |_, payload| replay.record(payload),
-            |_| damaged = true,
-        );
-        replay.damaged |= damaged || read.is_err() || !replay.outcome.ended;
+    fn checkpoint(&mut self, directory: &Path, chosen: &Chosen) -> Result<(), OpenError> {
+        let bytes = chosen.mapping.0.as_slice();
+        self.replay.expect(bytes.len());
+        let progress = self.from.progress;
+        progress.begin(OpeningStep::Checkpoint, bytes.len() as u64);
+        self.replay.records(bytes.len(), true, |apply| {
+            for record in &chosen.records {
+                apply(&bytes[record.clone()]);
+                progress.read(FRAME_BYTES + record.len());
+            }
+        });
+        self.replay.damaged |= !chosen.is_whole;
+        if chosen.mapping.0.is_lost() {
+            // What was verified cannot be read any more: zeros came in its place.
+            let path = directory.join(checkpoint_name(chosen.number));
+            return Err(failure(&path, "read", io::ErrorKind::UnexpectedEof.into()));
+        }
         Ok(())
     }
 
@@ -332,15 +378,18 @@ impl Loader<'_> {
             .map_err(|source| failure(path, "read", source))?;
         let mut damages: Vec<Damage> = Vec::new();
         let mut records = 0;
-        let replay = &mut self.replay;
-        let read = read_segment(
-            &bytes,
-            |_, payload| {
-                records += 1;
-                replay.record(payload);
-            },
-            |damage| damages.push(damage),
-        );
+        let (replay, progress) = (&mut self.replay, self.from.progress);
+        let read = replay.records(bytes.len(), false, |apply| {
+            read_segment(
+                &bytes,
+                |_, payload| {
+                    records += 1;
+                    apply(payload);
+                    progress.read(FRAME_BYTES + payload.len());
+                },
+                |damage| damages.push(damage),
+            )
+        });
         if records > 0 {
             self.judge_torn(true);
         }

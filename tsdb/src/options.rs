@@ -49,7 +49,8 @@ pub struct Options {
     /// How often the background thread looks for work; zero starts none, and
     /// [`Db::maintain`](crate::Db::maintain) is the caller's to call.
     pub maintenance_interval: Duration,
-    /// How often a checkpoint of the head is written, beside those after a block is cut.
+    /// How often a checkpoint of the head is written at most, beside those after a block is cut. It
+    /// waits, up to six times as long, for a log that is worth it.
     pub checkpoint_interval: Duration,
     /// Bytes that compaction may read and write per second; 0 sets no limit.
     pub compaction_bytes_per_second: u64,

@@ -58,6 +58,36 @@ impl Postings {
         }
     }
 
+    /// Adds ascending slots, all above those that are there.
+    pub(crate) fn extend(&mut self, sorted: &[u32]) {
+        let [first, .., last] = *sorted else {
+            if let [slot] = *sorted {
+                self.insert(slot);
+            }
+            return;
+        };
+        let is_run = (last - first) as usize + 1 == sorted.len();
+        match self {
+            Self::Empty if is_run => {
+                let count = sorted.len() as u32;
+                *self = Self::Range { first, count };
+            }
+            Self::Empty if sorted.len() <= FEW_LIMIT => *self = Self::Few(sorted.into()),
+            Self::Range {
+                first: start,
+                count,
+            } if is_run && first == *start + *count => {
+                *count += sorted.len() as u32;
+            }
+            Self::Many(bitmap) => add_sorted(bitmap, sorted),
+            _ => {
+                let mut bitmap = self.to_bitmap();
+                add_sorted(&mut bitmap, sorted);
+                *self = Self::from_bitmap(bitmap);
+            }
+        }
+    }
+
     /// Removes every slot of `gone`.
     pub(crate) fn remove(&mut self, gone: &RoaringBitmap) {
         let mut bitmap = self.to_bitmap();
@@ -127,6 +157,20 @@ impl Postings {
     }
 }
 
+/// Adds ascending numbers, all above those in the set.
+pub(crate) fn add_sorted(set: &mut RoaringBitmap, sorted: &[u32]) {
+    /// What is longer than this is added as a range.
+    const RUN: usize = 16;
+    for run in sorted.chunk_by(|a, b| a + 1 == *b) {
+        if run.len() > RUN {
+            set.insert_range(run[0]..=run[run.len() - 1]);
+        } else {
+            // They ascend: nothing is refused.
+            set.append(run.iter().copied()).ok();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +197,23 @@ mod tests {
             set.insert_range(0..50);
             postings.intersect(&mut set);
             prop_assert!(set.iter().eq(model.iter().copied().filter(|s| *s < 100)));
+        }
+
+        #[test]
+        fn extended_like_a_set(
+            gaps in prop::collection::vec(prop_oneof![4 => Just(1u32), 1 => 1u32..5], 0..200),
+            parts in prop::collection::vec(0usize..90, 0..6),
+        ) {
+            let slots: Vec<u32> = gaps.iter().scan(0, |at, gap| { *at += gap; Some(*at) }).collect();
+            let (mut postings, mut rest) = (Postings::default(), &slots[..]);
+            for part in parts {
+                let (now, later) = rest.split_at(part.min(rest.len()));
+                postings.extend(now);
+                rest = later;
+            }
+            postings.extend(rest);
+            prop_assert_eq!(postings.len(), slots.len() as u64);
+            prop_assert!(postings.to_bitmap().iter().eq(slots));
         }
     }
 }

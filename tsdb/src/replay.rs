@@ -1,30 +1,38 @@
 //! Rebuilding the head from a checkpoint and the log after it.
 
+mod columns;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use barograph_model::Labels;
 use roaring::RoaringBitmap;
 
 use crate::batch::SeriesRef;
 use crate::bytes::{Malformed, Reader};
-use crate::catalog::{Location, NUMBERS_LIMIT, SLOTS_LIMIT};
+use crate::catalog::{Catalog, KnownPairs, Location, NUMBERS_LIMIT, PairId, SLOTS_LIMIT};
 use crate::chunk::Chunk;
+use crate::component::Belongs;
 use crate::head::{Group, Head};
 use crate::out_of_order;
-use crate::row::Row;
-use crate::track::{DEAD, Logged, ROWS_LIMIT, Track};
-use crate::wal::record::{Counters, Join, Name, kind, operations};
+use crate::track::{DEAD, Track};
+use crate::wal::record::{Counters, Name, ReadJoin, ReadName, kind, operations};
+use columns::{Columns, Crew, Task, is_of_columns, with_crew};
 
 /// Applies records, in order.
 pub(crate) struct Replay<'a> {
     head: &'a Head,
     /// Group and index of each track.
     tracks: HashMap<u32, (Arc<Group>, u32)>,
-    /// Chunks found in head files, by track, oldest first.
-    stored: HashMap<u32, Vec<Arc<Chunk>>>,
+    /// Applies what is said of tracks.
+    columns: Columns<'a>,
     /// What is left of damaged chunks: better than nothing, and than nothing else.
     saved: Vec<Arc<Chunk>>,
-    row: Row,
+    /// Pairs of the texts of a join, and of a series of it.
+    known: KnownPairs,
+    pairs: Vec<PairId>,
+    /// Most series that the bytes to be read can name.
+    series_limit: usize,
     /// Whether something was lost: names may be among it.
     pub(crate) damaged: bool,
     /// Blocks there are: late samples that became one are not restored.
@@ -44,8 +52,26 @@ pub(crate) struct ReplayOutcome {
     pub(crate) rows_missing: u64,
     /// Operations that made no sense.
     pub(crate) malformed: u64,
-    /// Whether a checkpoint's end was seen.
-    pub(crate) ended: bool,
+}
+
+impl ReplayOutcome {
+    /// Counts an operation that makes no sense.
+    fn malformed(&mut self, error: Malformed) {
+        self.malformed += 1;
+        tracing::warn!(
+            offset = error.offset,
+            what = error.what,
+            "a log record passes its checksum but makes no sense; skipped"
+        );
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.samples += other.samples;
+        self.rows_lost += other.rows_lost;
+        self.rows_missing += other.rows_missing;
+        self.malformed += other.malformed;
+    }
 }
 
 impl<'a> Replay<'a> {
@@ -66,29 +92,64 @@ impl<'a> Replay<'a> {
         for chunks in by_track.values_mut() {
             *chunks = best_cover(std::mem::take(chunks));
         }
+        head.catalog_mut().begin_restore();
         Self {
             head,
             tracks: HashMap::new(),
-            stored: by_track,
+            columns: Columns::new(head, Arc::new(by_track)),
             saved,
-            row: Row::default(),
+            known: KnownPairs::default(),
+            pairs: Vec::new(),
+            series_limit: 0,
             damaged: false,
             done,
             outcome: ReplayOutcome::default(),
         }
     }
 
+    /// Says how many bytes of a checkpoint are to come: a count in it must not ask for more memory
+    /// than they can fill.
+    pub(crate) fn expect(&mut self, size_bytes: usize) {
+        self.series_limit = size_bytes / SERIES_BYTES;
+    }
+
+    /// Applies the records of a file of so many bytes that `read` calls its argument with. Of a
+    /// checkpoint, columns follow the names of all their series.
+    pub(crate) fn records<'p, R>(
+        &mut self,
+        size_bytes: usize,
+        is_checkpoint: bool,
+        read: impl FnOnce(&mut dyn FnMut(&'p [u8])) -> R,
+    ) -> R {
+        let columns = Columns::new(self.head, self.columns.stored.clone());
+        let (result, outcome) = with_crew(&columns, size_bytes, |crew| {
+            read(&mut |payload| self.record(payload, crew, is_checkpoint))
+        });
+        self.outcome.add(&outcome);
+        let own = std::mem::take(&mut self.columns.outcome);
+        self.outcome.add(&own);
+        result
+    }
+
     /// Applies one record.
-    pub(crate) fn record(&mut self, payload: &[u8]) {
+    fn record<'p>(&mut self, payload: &'p [u8], crew: &mut Crew<'p>, is_checkpoint: bool) {
+        if crew.begin_record(payload) {
+            // Records that name series are written twice.
+            return;
+        }
         for operation in operations(payload) {
-            let done = operation.and_then(|(kind, body)| self.operation(kind, body));
+            let done = operation.and_then(|(kind, body)| {
+                if is_of_columns(kind) {
+                    return self.column(kind, body, crew);
+                }
+                // It may move series between tracks, and give their slots to others.
+                if kind == kind::JOIN && !is_checkpoint {
+                    crew.wait();
+                }
+                self.operation(kind, body)
+            });
             if let Err(error) = done {
-                self.outcome.malformed += 1;
-                tracing::warn!(
-                    offset = error.offset,
-                    what = error.what,
-                    "a log record passes its checksum but makes no sense; skipped"
-                );
+                self.outcome.malformed(error);
                 return;
             }
         }
@@ -152,7 +213,7 @@ impl<'a> Replay<'a> {
     /// The record that named a series may be lost while its samples are there: nobody else may get
     /// its number.
     fn use_new_numbers(&self) {
-        let chunks = self.stored.values().flatten();
+        let chunks = self.columns.stored.values().flatten();
         let newest = chunks
             .flat_map(|chunk| crate::chunk::series_of(chunk.bytes().as_slice()).unwrap_or_default())
             .map(|series| series.generation)
@@ -164,7 +225,7 @@ impl<'a> Replay<'a> {
 
     /// Rows that the log lost may be in a head file.
     fn recover(&self, track: &mut Track) {
-        let stored = self.stored.get(&track.id).into_iter().flatten();
+        let stored = self.columns.stored.get(&track.id).into_iter().flatten();
         let sealed = stored.filter(|c| c.end_row() <= track.first_row);
         let saved = self.saved.iter();
         let saved = saved.filter(|c| c.track == track.id && c.end_row() <= track.first_row);
@@ -182,18 +243,40 @@ impl<'a> Replay<'a> {
         track.chunks = Arc::new(best);
     }
 
+    /// Has an operation on a track applied.
+    fn column<'p>(
+        &mut self,
+        kind: u8,
+        body: &'p [u8],
+        crew: &mut Crew<'p>,
+    ) -> Result<(), Malformed> {
+        let mut reader = Reader::new(body);
+        let track = reader.varint_u32()?;
+        let Some((group, index)) = self.tracks.get(&track) else {
+            let is_row = matches!(kind, kind::ROW | kind::PLAIN_ROW);
+            self.outcome.rows_lost += u64::from(is_row);
+            return Ok(());
+        };
+        let task = Task {
+            kind,
+            body: reader.rest(),
+            group: group.clone(),
+            index: *index,
+        };
+        if let Some(task) = crew.hand(task) {
+            self.columns.apply(&task);
+        }
+        Ok(())
+    }
+
     fn operation(&mut self, kind: u8, body: &[u8]) -> Result<(), Malformed> {
         let mut reader = Reader::new(body);
         match kind {
-            kind::ROW => self.row(&mut reader, Track::decode_row),
-            kind::PLAIN_ROW => self.row(&mut reader, Track::decode_plain_row),
             kind::JOIN => {
-                let join = Join::read(&mut reader)?;
+                let join = ReadJoin::read(&mut reader)?;
                 self.join(&join).map_err(|what| reader.fail(what))
             }
-            kind::SEAL => self.seal(&mut reader),
             kind::TRACK => self.track(&mut reader),
-            kind::MEMBERS => self.members(&mut reader),
             kind::COUNTERS => {
                 self.counters(Counters::read(&mut reader)?);
                 Ok(())
@@ -213,10 +296,6 @@ impl<'a> Replay<'a> {
                 self.outcome.rows_lost += restored.lost;
                 Ok(())
             }
-            kind::END => {
-                self.outcome.ended = true;
-                Ok(())
-            }
             _ => Ok(()),
         }
     }
@@ -232,86 +311,12 @@ impl<'a> Replay<'a> {
         // Nothing is put into a block that is still accepted.
         let start_ms = counters.head_start_ms.min(counters.floor_ms);
         head.start_ms.fetch_max(start_ms, Relaxed);
-        head.catalog_mut().raise_generation(counters.generation);
+        let mut catalog = head.catalog_mut();
+        catalog.raise_generation(counters.generation);
+        catalog.expect((counters.series as usize).min(self.series_limit));
     }
 
-    fn row(
-        &mut self,
-        reader: &mut Reader<'_>,
-        decode: impl FnOnce(&mut Track, &mut Reader<'_>, &mut Row) -> Result<Logged, Malformed>,
-    ) -> Result<(), Malformed> {
-        let track = reader.varint_u32()?;
-        let Some((group, index)) = self.tracks.get(&track) else {
-            self.outcome.rows_lost += 1;
-            return Ok(());
-        };
-        let mut state = group.write();
-        let Some(track) = state.track_mut(*index) else {
-            return Ok(());
-        };
-        let number = match decode(track, reader, &mut self.row)? {
-            Logged::Row { number } => number,
-            Logged::Known => return Ok(()),
-            Logged::Lost => {
-                self.outcome.rows_lost += 1;
-                return Ok(());
-            }
-        };
-        let mut slab = self.head.slab(group.number);
-        let gap = number > track.next_row();
-        let full = track.timestamps_ms.len() as u32 >= ROWS_LIMIT;
-        if gap || full && !self.row.amends {
-            self.head.sealed(track.seal(&mut slab));
-            track.skip_to(number);
-        }
-        let in_order = if self.row.amends {
-            self.row.timestamp_ms == track.last_ms
-        } else {
-            self.row.timestamp_ms > track.last_ms
-        };
-        if !in_order {
-            self.outcome.rows_lost += 1;
-            return Ok(());
-        }
-        track.apply(&mut slab, &self.row);
-        self.outcome.rows += u64::from(!self.row.amends);
-        self.outcome.samples += self.row.len() as u64;
-        Ok(())
-    }
-
-    fn seal(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
-        let (id, end_row) = (reader.varint_u32()?, reader.varint_u32()?);
-        let Some((group, index)) = self.tracks.get(&id) else {
-            return Ok(());
-        };
-        let mut state = group.write();
-        let Some(track) = state.track_mut(*index) else {
-            return Ok(());
-        };
-        if end_row <= track.first_row {
-            return Ok(());
-        }
-        let Some(chunk) = track.seal(&mut self.head.slab(group.number)) else {
-            return Ok(());
-        };
-        // The head file may have it already.
-        let stored = self.stored.get(&id).and_then(|chunks| {
-            let at = chunks.binary_search_by_key(&chunk.first_row, |c| c.first_row);
-            at.ok().map(|at| chunks[at].clone())
-        });
-        match stored {
-            // The process that wrote it had every record.
-            Some(stored) if stored.end_row() == end_row && end_row >= chunk.end_row() => {
-                let chunks = Arc::make_mut(&mut track.chunks);
-                chunks.pop();
-                chunks.push(stored);
-            }
-            _ => self.head.sealed(Some(chunk)),
-        }
-        Ok(())
-    }
-
-    fn join(&mut self, join: &Join) -> Result<(), &'static str> {
+    fn join(&mut self, join: &ReadJoin<'_>) -> Result<(), &'static str> {
         use std::sync::atomic::Ordering::Relaxed;
         let numbers = [join.group, join.track, join.first_row];
         if numbers.iter().any(|number| *number >= NUMBERS_LIMIT) {
@@ -326,22 +331,33 @@ impl<'a> Replay<'a> {
         if u64::from(join.position) > known + POSITIONS_LOST_LIMIT {
             return Err("more positions than lost records can have named");
         }
+        if let Some(track) = state.track_mut(index)
+            && track.positions() as u64 == u64::from(join.position)
+        {
+            track.reserve(join.series.len());
+        }
         let mut catalog = self.head.catalog_mut();
+        self.known.clear();
         for (position, (series, name)) in (join.position..).zip(&join.series) {
             let known = state.track(index).map_or(0, |t| t.positions() as u32);
             if position < known {
                 continue;
             }
+            let naming = match *name {
+                ReadName::Known => None,
+                ReadName::Component(belongs) => Some(Naming::Component(belongs)),
+                ReadName::Labels { at, count } => Some(Naming::Texts {
+                    join,
+                    at,
+                    count,
+                    known: &mut self.known,
+                    pairs: &mut self.pairs,
+                }),
+            };
             let series = if *series == DEAD {
                 DEAD
             } else {
-                known_series(
-                    self.head,
-                    &mut catalog,
-                    *series,
-                    name.as_ref(),
-                    group.number,
-                )
+                known_series(self.head, &mut catalog, *series, naming, group.number)
             };
             if series != DEAD {
                 let old = catalog.locate(series);
@@ -368,7 +384,7 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn track_of(&mut self, join: &Join) -> (Arc<Group>, u32) {
+    fn track_of(&mut self, join: &ReadJoin<'_>) -> (Arc<Group>, u32) {
         if let Some(found) = self.tracks.get(&join.track) {
             return found.clone();
         }
@@ -400,22 +416,10 @@ impl<'a> Replay<'a> {
         restored
     }
 
-    fn members(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
-        let id = reader.varint_u32()?;
-        let Some((group, index)) = self.tracks.get(&id) else {
-            return Ok(());
-        };
-        let mut state = group.write();
-        let Some(track) = state.track_mut(*index) else {
-            return Ok(());
-        };
-        track.restore_members(&mut self.head.slab(group.number), reader)
-    }
-
     /// Gives a track its chunks from the head files, those before its open rows.
     fn attach(&self, track: &mut Track) {
         let first_row = track.first_row;
-        let Some(stored) = self.stored.get(&track.id) else {
+        let Some(stored) = self.columns.stored.get(&track.id) else {
             return;
         };
         let chunks: Vec<_> = stored
@@ -426,6 +430,9 @@ impl<'a> Replay<'a> {
         track.chunks = Arc::new(chunks);
     }
 }
+
+/// A series takes at least so many bytes of a checkpoint: its name and the state of its column.
+const SERIES_BYTES: usize = 20;
 
 /// Positions that lost records may have named before those that are known: each takes memory.
 const POSITIONS_LOST_LIMIT: u64 = 1 << 20;
@@ -464,13 +471,38 @@ fn best_cover(mut chunks: Vec<Arc<Chunk>>) -> Vec<Arc<Chunk>> {
     kept
 }
 
+/// How a record names a series.
+pub(crate) enum Naming<'a> {
+    /// By its labels.
+    Labels(&'a Labels),
+    /// By texts of a join.
+    Texts {
+        join: &'a ReadJoin<'a>,
+        at: u32,
+        count: u32,
+        known: &'a mut KnownPairs,
+        pairs: &'a mut Vec<PairId>,
+    },
+    /// By what it is a component of.
+    Component(Belongs),
+}
+
+impl<'a> From<&'a Name> for Naming<'a> {
+    fn from(name: &'a Name) -> Self {
+        match name {
+            Name::Labels(labels) => Self::Labels(labels),
+            Name::Component(belongs) => Self::Component(*belongs),
+        }
+    }
+}
+
 /// The series of a join: one that is there, one to be made, or a dead position where the record
 /// that named it is lost.
 pub(crate) fn known_series(
     head: &Head,
-    catalog: &mut crate::catalog::Catalog,
+    catalog: &mut Catalog,
     series: SeriesRef,
-    name: Option<&Name>,
+    naming: Option<Naming<'_>>,
     group: u32,
 ) -> SeriesRef {
     if series.slot >= SLOTS_LIMIT || series.generation >= NUMBERS_LIMIT {
@@ -480,25 +512,48 @@ pub(crate) fn known_series(
     if catalog.locate(series).is_some() {
         return series;
     }
-    let Some(name) = name else {
+    let Some(naming) = naming else {
         return DEAD;
     };
-    let mut gone = RoaringBitmap::new();
     // Who has the slot, or these labels, left memory before the log's end.
-    gone.extend(catalog.occupant(series.slot).map(|old| old.slot));
-    if let Name::Labels(labels) = name {
-        gone.extend(catalog.find(labels).map(|old| old.slot));
+    let occupant = catalog.occupant(series.slot);
+    match naming {
+        Naming::Labels(labels) => {
+            retire_old(head, catalog, [occupant, catalog.find(labels)]);
+            // Whoever logged it had room.
+            if !catalog.has_room(labels) {
+                return DEAD;
+            }
+            catalog.insert(labels, group, Some(series))
+        }
+        Naming::Texts {
+            join,
+            at,
+            count,
+            known,
+            pairs,
+        } => {
+            if !catalog.restore_pairs(&join.texts, join.labels(at, count), known, pairs) {
+                retire_old(head, catalog, [occupant, None]);
+                return DEAD;
+            }
+            retire_old(head, catalog, [occupant, catalog.find_by_pairs(pairs)]);
+            catalog.insert_pairs(pairs, group, series)
+        }
+        Naming::Component(belongs) => {
+            retire_old(head, catalog, [occupant, None]);
+            catalog.insert_component(belongs, Some(series))
+        }
     }
-    if !gone.is_empty() {
-        head.late.orphan(catalog, &gone);
-        catalog.retire(&gone);
+}
+
+fn retire_old(head: &Head, catalog: &mut Catalog, old: [Option<SeriesRef>; 2]) {
+    if old == [None, None] {
+        return;
     }
-    match name {
-        // Whoever logged it had room.
-        Name::Labels(labels) if !catalog.has_room(labels) => DEAD,
-        Name::Labels(labels) => catalog.insert(labels, group, Some(series)),
-        Name::Component(belongs) => catalog.insert_component(*belongs, Some(series)),
-    }
+    let gone: RoaringBitmap = old.into_iter().flatten().map(|old| old.slot).collect();
+    head.late.orphan(catalog, &gone);
+    catalog.retire(&gone);
 }
 
 #[cfg(test)]

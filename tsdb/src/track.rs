@@ -149,13 +149,18 @@ impl Track {
         self.first_row + self.timestamps_ms.len() as u32
     }
 
+    /// Makes room for members.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.ids.reserve_exact(more);
+        self.members.reserve_exact(more);
+    }
+
     /// Adds members at the end.
     pub(crate) fn join(&mut self, series: impl Iterator<Item = SeriesRef>) {
         let more = series.size_hint().0;
         // Many come once; few come again and again, and must not be copied each time.
         if more > self.ids.len() / 8 {
-            self.ids.reserve_exact(more);
-            self.members.reserve_exact(more);
+            self.reserve(more);
         }
         for id in series {
             self.ids.push(id);

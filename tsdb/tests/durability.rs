@@ -5,7 +5,7 @@ mod support;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use barograph_instrument::Registry;
@@ -24,6 +24,8 @@ struct Moody {
     refuses_sync: Arc<AtomicBool>,
     refuses_sync_dir: Arc<AtomicBool>,
     refuses_remove: Arc<AtomicBool>,
+    /// Whoever writes to a checkpoint says so, and waits until this is gone.
+    stuck: Arc<Mutex<Option<mpsc::Sender<mpsc::Sender<()>>>>>,
 }
 
 impl Moody {
@@ -33,10 +35,17 @@ impl Moody {
 }
 
 #[derive(Debug)]
-struct MoodyFile(Arc<dyn DiskFile>, Moody);
+struct MoodyFile(Arc<dyn DiskFile>, Moody, bool);
 
 impl DiskFile for MoodyFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let stuck = self.1.stuck.lock().expect("no panic").clone();
+        if let Some(stuck) = stuck.filter(|_| self.2) {
+            let (go_on, goes_on) = mpsc::channel();
+            stuck.send(go_on).ok();
+            // Ends when the other side goes away.
+            goes_on.recv().ok();
+        }
         self.0.write_at(bytes, offset)
     }
     fn sync_data(&self) -> io::Result<()> {
@@ -60,7 +69,8 @@ impl Disk for Moody {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
         let file = SystemDisk.create(path, size_bytes)?;
-        Ok(Arc::new(MoodyFile(file, self.clone())))
+        let is_checkpoint = path.ends_with("checkpoint.tmp");
+        Ok(Arc::new(MoodyFile(file, self.clone(), is_checkpoint)))
     }
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         SystemDisk.read(path)
@@ -475,4 +485,70 @@ fn of_a_damaged_chunk_the_other_series_are_saved() {
         assert_eq!(quarantined(directory.path()).len(), 1);
         db.maintain();
     }
+}
+
+/// Every write of a checkpoint hangs, in the middle of the groups as at the end, until all there is
+/// to do with the store was done beside it.
+#[test]
+fn nothing_waits_for_the_disk_that_a_checkpoint_is_written_to() {
+    const GROUPS: usize = 12;
+    const SERIES: usize = 120;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let disk = Moody::default();
+    let db = open(options(directory.path()), &disk);
+    // Long enough for several writes.
+    let long = "x".repeat(2000);
+    let writers: Vec<_> = (0..GROUPS)
+        .map(|target| {
+            let group = db.open_group();
+            let register = |number| {
+                let id = format!("{target} {number} {long}");
+                db.register(group, &labels(&id)).expect("registers")
+            };
+            (group, (0..SERIES).map(register).collect::<Vec<_>>())
+        })
+        .collect();
+    let append_all = |row: i64| {
+        for (group, series) in &writers {
+            let mut batch = Batch::new(*group);
+            for series in series {
+                batch.push(*series, START_MS + row * 1000, row as f64);
+            }
+            assert_eq!(db.append(&batch).expect("appends").accepted, SERIES);
+        }
+    };
+    append_all(0);
+    let (stuck, is_stuck) = mpsc::channel();
+    *disk.stuck.lock().expect("no panic") = Some(stuck);
+    let (mut rows, mut writes) = (1, 0);
+    std::thread::scope(|scope| {
+        let maintenance = scope.spawn(|| db.maintain());
+        while let Ok(go_on) = is_stuck.recv_timeout(Duration::from_secs(60)) {
+            append_all(rows);
+            append(&db, &format!("new {rows}"), [(START_MS, 1.0)]);
+            let name = [Matcher::equal("__name__", "x")];
+            let found = db.snapshot().select(&name, TimeRange::ALL).expect("finds");
+            assert_eq!(found.len(), GROUPS * SERIES + rows as usize);
+            (rows, writes) = (rows + 1, writes + 1);
+            if writes == 3 {
+                *disk.stuck.lock().expect("no panic") = None;
+            }
+            go_on.send(()).expect("it waits");
+        }
+        maintenance.join().expect("it ends");
+    });
+    assert_eq!(writes, 3, "several writes");
+    drop(db);
+    let db = open(options(directory.path()), &Moody::default());
+    let name = [Matcher::equal("__name__", "x")];
+    let found = db.snapshot().select(&name, TimeRange::ALL).expect("finds");
+    assert_eq!(found.len(), GROUPS * SERIES + rows as usize - 1);
+    let mut column = Column::default();
+    let mut samples = 0;
+    for index in 0..found.len() {
+        let read = found.read(index, TimeRange::ALL, &mut column);
+        read.expect("reads");
+        samples += column.values.len();
+    }
+    assert_eq!(samples as i64, (GROUPS * SERIES) as i64 * rows + rows - 1);
 }

@@ -38,6 +38,9 @@ struct Arguments {
     /// Takes the files out of the page cache before opening.
     #[arg(long)]
     cold: bool,
+    /// How often to open.
+    #[arg(long, default_value_t = 1)]
+    rounds: i64,
     /// Scrapes after the restart, at least one each of these milliseconds, while maintenance runs
     /// without pause; 0 measures no stalls.
     #[arg(long, default_value_t = 0)]
@@ -45,6 +48,10 @@ struct Arguments {
     /// Where to write; a temporary directory where absent.
     #[arg(long)]
     directory: Option<PathBuf>,
+    /// Keeps what is written there in this directory, and writes only where it is not there yet: so
+    /// that a process can be measured that does nothing but open it.
+    #[arg(long)]
+    keep: Option<PathBuf>,
 }
 
 const START_MS: i64 = 1_700_006_400_000;
@@ -137,18 +144,17 @@ fn open(path: &Path, clock: &ManualClock) -> Result<Db, Box<dyn Error>> {
     )?)
 }
 
-fn resident_mib() -> u64 {
+fn status_mib(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
     kib.unwrap_or_default() / 1024
 }
 
-/// What this thread has used of the processors.
+/// What this process has used of the processors.
 fn cpu_time() -> Duration {
-    let line = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let spent = line.split(' ').next().and_then(|field| field.parse().ok());
-    Duration::from_nanos(spent.unwrap_or_default())
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32)
 }
 
 /// Takes every file below a directory out of the page cache.
@@ -177,12 +183,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         None => tempfile::tempdir()?,
     };
-    let path = temporary.path();
+    let path = arguments.keep.as_deref().unwrap_or(temporary.path());
     let clock = ManualClock(Arc::new(AtomicI64::new(START_MS)));
     let interval_ms = arguments.interval * 1000;
     let rows = arguments.minutes * 60 / arguments.interval;
     let samples = rows * (arguments.targets * arguments.series) as i64;
-    {
+    let counted = path.join("restarts");
+    if !counted.exists() {
         let db = open(path, &clock)?;
         let writer = Writer::new(&db, &arguments, 0..arguments.targets)?;
         let began = Instant::now();
@@ -203,19 +210,41 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!(
             "written: {samples} samples in {took:.1?} ({:.1} M/s), of it {maintenance:.1?} maintenance; {} MiB resident",
             samples as f64 / took.saturating_sub(maintenance).as_secs_f64() / 1e6,
-            resident_mib()
+            status_mib("VmRSS:")
         );
+        std::fs::write(&counted, "0")?;
     }
+    let before: i64 = std::fs::read_to_string(&counted)?.parse()?;
     if arguments.cold {
         println!("cold: {} MiB of files", forget(path)? >> 20);
     }
-    let before_mib = resident_mib();
+    for round in before..before + arguments.rounds {
+        let db = restart(&arguments, path, &clock, rows + round)?;
+        std::fs::write(&counted, (round + 1).to_string())?;
+        if arguments.stall_rows > 0 && round == before + arguments.rounds - 1 {
+            let writer = Writer::new(&db, &arguments, 0..arguments.targets)?;
+            stalls(&db, &writer, &arguments, &clock, rows + round);
+        }
+    }
+    Ok(())
+}
+
+/// Opens the store that is as it was killed, scrapes one target into it, and asks a query.
+fn restart(
+    arguments: &Arguments,
+    path: &Path,
+    clock: &ManualClock,
+    rows: i64,
+) -> Result<Db, Box<dyn Error>> {
+    let interval_ms = arguments.interval * 1000;
+    clock.0.store(START_MS + rows * interval_ms, Relaxed);
+    let before_mib = status_mib("VmRSS:");
     let cpu_before = cpu_time();
     let began = Instant::now();
-    let db = open(path, &clock)?;
+    let db = open(path, clock)?;
     let opened = began.elapsed();
     let busy = cpu_time().saturating_sub(cpu_before);
-    let first = Writer::new(&db, &arguments, 0..1)?;
+    let first = Writer::new(&db, arguments, 0..1)?;
     let mut batch = Batch::new(first.groups[0].0);
     assert!(first.scrape(&db, &mut batch, 0, rows, interval_ms));
     let scraped = began.elapsed();
@@ -230,17 +259,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let queried = began.elapsed();
     println!(
-        "restart: open {opened:.3?} ({busy:.3?} of processor time), first scrape {scraped:.3?}, first query ({read} samples of {} series) {queried:.3?}; {before_mib} → {} MiB resident",
+        "restart: open {opened:.3?} ({busy:.3?} of processor time), first scrape {scraped:.3?}, first query ({read} samples of {} series) {queried:.3?}; {before_mib} → {} MiB resident, at most {}",
         selection.len(),
-        resident_mib()
+        status_mib("VmRSS:"),
+        status_mib("VmHWM:")
     );
-    let want = (arguments.targets * 10) as i64 * rows + 10;
+    // Whatever round it is, all rows that the targets brought are there, and one more of each restart.
+    let rounds = rows - arguments.minutes * 60 / arguments.interval;
+    let want = (arguments.targets * 10) as i64 * (rows - rounds) + 10 * (rounds + 1);
     assert_eq!(read as i64, want, "samples are missing");
-    if arguments.stall_rows > 0 {
-        let writer = Writer::new(&db, &arguments, 0..arguments.targets)?;
-        stalls(&db, &writer, &arguments, &clock, rows);
-    }
-    Ok(())
+    Ok(db)
 }
 
 /// Appends while maintenance runs without pause.

@@ -272,7 +272,8 @@ pub(crate) fn restore(
         let series = {
             head.group_or_new(group);
             let mut catalog = head.catalog_mut();
-            crate::replay::known_series(head, &mut catalog, last, name.as_ref(), group)
+            let naming = name.as_ref().map(Into::into);
+            crate::replay::known_series(head, &mut catalog, last, naming, group)
         };
         if series == DEAD {
             restored.lost += count;

@@ -21,9 +21,9 @@ pub(crate) struct Damage {
 /// Calls `record` with the payload of each intact record and `damage` for what lies between.
 /// Returns where the content ends: behind it are only zeros, reserved and never written, or the
 /// damage that nothing follows.
-pub(crate) fn read_segment(
-    bytes: &[u8],
-    mut record: impl FnMut(usize, &[u8]),
+pub(crate) fn read_segment<'p>(
+    bytes: &'p [u8],
+    mut record: impl FnMut(usize, &'p [u8]),
     mut damage: impl FnMut(Damage),
 ) -> Result<usize, HeaderError> {
     if is_zero(bytes) {

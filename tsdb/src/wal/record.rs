@@ -193,21 +193,62 @@ impl Join {
             }
         }
     }
+}
 
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+/// A join as it is read: texts once each, labels as numbers of them.
+#[derive(Debug)]
+pub(crate) struct ReadJoin<'a> {
+    pub(crate) group: u32,
+    pub(crate) track: u32,
+    /// Row number at which a new track begins.
+    pub(crate) first_row: u32,
+    /// Position of the first of them.
+    pub(crate) position: u32,
+    /// The series.
+    pub(crate) series: Vec<(SeriesRef, ReadName)>,
+    /// What labels refer to.
+    pub(crate) texts: Vec<&'a str>,
+    /// Labels of all series.
+    labels: Vec<TextPair>,
+}
+
+/// A label: numbers of its texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TextPair {
+    pub(crate) name: u32,
+    pub(crate) value: u32,
+}
+
+/// What a series that is read is called.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum ReadName {
+    /// It was named before.
+    Known,
+    /// So many labels, from the first on.
+    Labels {
+        at: u32,
+        count: u32,
+    },
+    Component(Belongs),
+}
+
+impl<'a> ReadJoin<'a> {
+    pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let mut join = Self {
             group: reader.varint_u32()?,
             track: reader.varint_u32()?,
             first_row: reader.varint_u32()?,
             position: reader.varint_u32()?,
             series: Vec::new(),
+            texts: Vec::new(),
+            labels: Vec::new(),
         };
         let count = reader.count(1)?;
-        let mut texts: Vec<&str> = Vec::new();
+        join.series.reserve_exact(count);
         for _ in 0..count {
             let form = reader.u8()?;
             if form == 0 {
-                join.series.push((DEAD, None));
+                join.series.push((DEAD, ReadName::Known));
                 continue;
             }
             let series = SeriesRef {
@@ -215,14 +256,59 @@ impl Join {
                 generation: reader.varint_u32()?,
             };
             let name = match form {
-                1 => None,
-                2 => Some(Name::Labels(read_labels(reader, &mut texts)?)),
-                3 => Some(Name::Component(Belongs::read(reader)?)),
+                1 => ReadName::Known,
+                2 => join.read_labels(reader)?,
+                3 => ReadName::Component(Belongs::read(reader)?),
                 _ => return Err(reader.fail("an unknown form of series")),
             };
             join.series.push((series, name));
         }
         Ok(join)
+    }
+
+    /// The labels of a series.
+    pub(crate) fn labels(&self, at: u32, count: u32) -> &[TextPair] {
+        &self.labels[at as usize..][..count as usize]
+    }
+
+    fn read_labels(&mut self, reader: &mut Reader<'a>) -> Result<ReadName, Malformed> {
+        let count = reader.count(2)?;
+        let at = self.labels.len();
+        for _ in 0..count {
+            let pair = TextPair {
+                name: self.read_text(reader)?,
+                value: self.read_text(reader)?,
+            };
+            self.labels.push(pair);
+        }
+        let (before, own) = self.labels.split_at(at);
+        // Mostly the names are those of the series before, which are in order.
+        let before = &before[at.saturating_sub(count)..];
+        let is_same = before.len() == count
+            && matches!(self.series.last(), Some((_, ReadName::Labels { count: last, .. })) if *last as usize == count)
+            && before.iter().zip(own).all(|(a, b)| a.name == b.name);
+        let text = |number: u32| self.texts[number as usize];
+        if !is_same && !own.is_sorted_by(|a, b| text(a.name) < text(b.name))
+            || own.iter().any(|pair| text(pair.value).is_empty())
+        {
+            return Err(reader.fail("labels out of order"));
+        }
+        Ok(ReadName::Labels {
+            at: at as u32,
+            count: count as u32,
+        })
+    }
+
+    fn read_text(&mut self, reader: &mut Reader<'a>) -> Result<u32, Malformed> {
+        let next = self.texts.len();
+        match reader.varint()? {
+            0 => {
+                self.texts.push(reader.text()?);
+                Ok(next as u32)
+            }
+            number if number <= next as u64 => Ok(number as u32 - 1),
+            _ => Err(reader.fail("a text that was not named before")),
+        }
     }
 }
 
@@ -292,6 +378,8 @@ pub(crate) struct Counters {
     /// Samples before this instant were put into blocks. What of them is in no block was deleted
     /// since then, or is past the retention.
     pub(crate) head_start_ms: i64,
+    /// About how many series follow.
+    pub(crate) series: u32,
 }
 
 impl Counters {
@@ -301,6 +389,7 @@ impl Counters {
         }
         out.extend_from_slice(&self.floor_ms.to_le_bytes());
         out.extend_from_slice(&self.head_start_ms.to_le_bytes());
+        out.extend_from_slice(&self.series.to_le_bytes());
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -314,6 +403,7 @@ impl Counters {
             } else {
                 i64::MIN
             },
+            series: if reader.left() > 0 { reader.u32()? } else { 0 },
         })
     }
 }
@@ -360,9 +450,28 @@ mod tests {
         };
         let mut out = Vec::new();
         join.write(&mut out);
-        assert_eq!(Join::read(&mut Reader::new(&out)), Ok(join));
+        let read = ReadJoin::read(&mut Reader::new(&out)).expect("reads");
+        let named = |name: ReadName| match name {
+            ReadName::Known => None,
+            ReadName::Labels { at, count } => {
+                let labels = read.labels(at, count).iter();
+                let text = |number: u32| read.texts[number as usize];
+                let texts = labels.map(|pair| (text(pair.name), text(pair.value)));
+                Some(Name::Labels(Labels::from_pairs(texts)))
+            }
+            ReadName::Component(belongs) => Some(Name::Component(belongs)),
+        };
+        let numbers = [read.group, read.track, read.first_row, read.position];
+        let back = Join {
+            group: numbers[0],
+            track: numbers[1],
+            first_row: numbers[2],
+            position: numbers[3],
+            series: read.series.iter().map(|(s, n)| (*s, named(*n))).collect(),
+        };
+        assert_eq!(back, join);
         for cut in 0..out.len() {
-            assert!(Join::read(&mut Reader::new(&out[..cut])).is_err());
+            assert!(ReadJoin::read(&mut Reader::new(&out[..cut])).is_err());
         }
     }
 }
