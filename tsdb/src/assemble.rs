@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rapidhash::fast::RapidHasher;
 
 use crate::merge::{Samples, Tie};
+use crate::reader::TracksSeen;
 
 /// Which timestamp column a page refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,8 +34,17 @@ pub(crate) struct Timestamps {
     interned: HashMap<Arc<[i64]>, u32>,
     /// Numbers given to columns so far.
     numbers: u32,
+}
+
+/// What one reader has seen of a selection: it asks what all readers share only for what is new to it.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    decoded: HashMap<ColumnKey, Arc<[i64]>, FastHash>,
+    assembled: HashMap<Vec<Run>, Arc<[i64]>, FastHash>,
     /// Memory for the runs of the next series.
     spare: Runs,
+    /// What is known of tracks of the head.
+    pub(crate) tracks: TracksSeen,
 }
 
 /// Most columns kept of either kind.
@@ -78,61 +88,74 @@ pub(crate) struct Assembly<'a> {
     values: &'a mut Vec<f64>,
     runs: Runs,
     timestamps: &'a Mutex<Timestamps>,
+    recent: &'a mut Recent,
     tie: Tie,
     pages_decoded: u32,
 }
 
 impl<'a> Assembly<'a> {
-    pub(crate) fn new(values: &'a mut Vec<f64>, timestamps: &'a Mutex<Timestamps>) -> Self {
-        let mut seen = timestamps.lock().unwrap_or_else(PoisonError::into_inner);
-        let runs = std::mem::take(&mut seen.spare);
-        drop(seen);
+    pub(crate) fn new(
+        values: &'a mut Vec<f64>,
+        timestamps: &'a Mutex<Timestamps>,
+        recent: &'a mut Recent,
+    ) -> Self {
         Self {
             values,
-            runs,
+            runs: std::mem::take(&mut recent.spare),
             timestamps,
+            recent,
             tie: Tie::Value,
             pages_decoded: 0,
         }
     }
 
     /// Samples of one instant are settled like that.
-    pub(crate) fn with_tie(self, tie: Tie) -> Self {
-        Self { tie, ..self }
+    pub(crate) fn set_tie(&mut self, tie: Tie) {
+        self.tie = tie;
     }
 
     /// A column, decoded by `decode` where it was not seen before. Others may use the selection
     /// meanwhile: decoding can wait for the disk, and a reader of the head that waits here holds
     /// its group. What fails is not kept, so that it fails for the next series too.
     pub(crate) fn column<E>(
-        &self,
+        &mut self,
         key: ColumnKey,
         decode: impl FnOnce() -> Result<Arc<[i64]>, E>,
     ) -> Result<Arc<[i64]>, E> {
-        let lock = || {
-            self.timestamps
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        if let Some(column) = lock().decoded.get(&key) {
+        if let Some(column) = self.recent.decoded.get(&key) {
             return Ok(column.clone());
         }
-        let column = decode()?;
-        let mut seen = lock();
-        if seen.decoded.len() >= COLUMNS_LIMIT {
-            seen.decoded.clear();
-        }
-        // Someone may have been faster; all share theirs then.
-        Ok(seen.decoded.entry(key).or_insert(column).clone())
+        let known = self.timestamps().decoded.get(&key).cloned();
+        let column = if let Some(column) = known {
+            column
+        } else {
+            let column = decode()?;
+            let mut seen = self.timestamps();
+            make_room(&mut seen.decoded);
+            // Someone may have been faster; all share theirs then.
+            seen.decoded.entry(key).or_insert(column).clone()
+        };
+        make_room(&mut self.recent.decoded);
+        self.recent.decoded.insert(key, column.clone());
+        Ok(column)
+    }
+
+    /// What all readers share.
+    fn timestamps(&self) -> MutexGuard<'a, Timestamps> {
+        self.timestamps
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of tracks of the head.
+    pub(crate) fn tracks(&mut self) -> &mut TracksSeen {
+        &mut self.recent.tracks
     }
 
     /// A column of a block that does not share its columns: series with the same timestamps get the
     /// same one nevertheless.
     pub(crate) fn interned(&self, timestamps_ms: Vec<i64>) -> (ColumnKey, Arc<[i64]>) {
-        let mut seen = self
-            .timestamps
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.timestamps();
         if let Some((column, number)) = seen.interned.get_key_value(&timestamps_ms[..]) {
             return (ColumnKey::Interned(*number), column.clone());
         }
@@ -176,58 +199,60 @@ impl<'a> Assembly<'a> {
     /// The timestamps of the values.
     pub(crate) fn finish(mut self) -> Arc<[i64]> {
         let mut runs = std::mem::take(&mut self.runs);
-        if runs.overlap {
-            return self.in_order(&runs);
-        }
-        let shared = runs.list.len() <= SHARED_RUNS_LIMIT;
-        let mut seen = self
-            .timestamps
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(column) = seen.assembled.get(&runs.list) {
-            let column = column.clone();
-            runs.clear();
-            seen.spare = runs;
-            return column;
-        }
-        let column: Arc<[i64]> = match (&runs.list[..], &runs.columns[..]) {
-            // The whole of one column: no copy.
-            ([(_, 0, count)], [only]) if *count as usize == only.len() => only.clone(),
-            _ => rows_of(&runs).collect(),
-        };
-        if shared {
-            if seen.assembled.len() >= COLUMNS_LIMIT {
-                seen.assembled.clear();
-            }
-            seen.assembled.insert(runs.list, column.clone());
-        }
+        let column = self.timestamps_of(&runs);
+        runs.clear();
+        self.recent.spare = runs;
         column
     }
 
-    /// Merges samples that came from overlapping places. Series that overlap alike share the
-    /// column here too.
-    fn in_order(self, runs: &Runs) -> Arc<[i64]> {
-        let samples = Samples {
-            timestamps_ms: rows_of(runs).collect(),
-            values: std::mem::take(self.values),
-        };
-        let merged = samples.into_order(self.tie);
-        *self.values = merged.values;
-        let mut seen = self
-            .timestamps
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(column) = seen.assembled.get(&runs.list) {
+    fn timestamps_of(&mut self, runs: &Runs) -> Arc<[i64]> {
+        let merged = runs.overlap.then(|| {
+            // Samples that came from overlapping places. Series that overlap alike share the column
+            // here too.
+            let samples = Samples {
+                timestamps_ms: rows_of(runs).collect(),
+                values: std::mem::take(self.values),
+            };
+            let merged = samples.into_order(self.tie);
+            *self.values = merged.values;
+            merged.timestamps_ms
+        });
+        if let Some(column) = self.recent.assembled.get(&runs.list) {
             return column.clone();
         }
-        let column: Arc<[i64]> = merged.timestamps_ms.into();
-        if runs.list.len() <= SHARED_RUNS_LIMIT {
-            if seen.assembled.len() >= COLUMNS_LIMIT {
-                seen.assembled.clear();
-            }
-            seen.assembled.insert(runs.list.clone(), column.clone());
+        let known = self.timestamps().assembled.get(&runs.list).cloned();
+        let is_known = known.is_some();
+        let column = known.unwrap_or_else(|| match merged {
+            Some(merged) => merged.into(),
+            None => match (&runs.list[..], &runs.columns[..]) {
+                // The whole of one column: no copy.
+                ([(_, 0, count)], [only]) if *count as usize == only.len() => only.clone(),
+                _ => rows_of(runs).collect(),
+            },
+        });
+        if runs.list.len() > SHARED_RUNS_LIMIT {
+            return column;
         }
+        let column = if is_known {
+            column
+        } else {
+            let mut seen = self.timestamps();
+            make_room(&mut seen.assembled);
+            // Someone may have been faster; all share theirs then.
+            let entry = seen.assembled.entry(runs.list.clone());
+            entry.or_insert(column).clone()
+        };
+        make_room(&mut self.recent.assembled);
+        let assembled = &mut self.recent.assembled;
+        assembled.insert(runs.list.clone(), column.clone());
         column
+    }
+}
+
+/// Forgets everything where no more is to be kept.
+fn make_room<K, V>(columns: &mut HashMap<K, V, FastHash>) {
+    if columns.len() >= COLUMNS_LIMIT {
+        columns.clear();
     }
 }
 

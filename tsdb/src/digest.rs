@@ -123,7 +123,8 @@ impl Selection {
 
     /// The samples of series `index` inside `range` in short, of pages where they suffice. `None`
     /// where only the samples tell: where [`Selection::stretches`] could not, and where a value that
-    /// was read is a NaN or the negative zero. `column` is room to read into.
+    /// was read is a NaN or the negative zero. `column` is room to read into; it counts the pages that
+    /// were decoded.
     ///
     /// # Errors
     /// A damaged page.
@@ -139,6 +140,7 @@ impl Selection {
             return Ok(None);
         }
         let mut digest = Digest::default();
+        let mut pages_decoded = 0;
         for Stretch {
             start_ms,
             end_ms,
@@ -156,6 +158,7 @@ impl Selection {
                 _ => {
                     let range = TimeRange { start_ms, end_ms };
                     self.read(index, range, column)?;
+                    pages_decoded += column.pages_decoded;
                     for (at_ms, value) in column.timestamps_ms.iter().zip(&column.values) {
                         if is_stale(*value) {
                             continue;
@@ -175,6 +178,7 @@ impl Selection {
                 }
             }
         }
+        column.pages_decoded = pages_decoded;
         Ok(Some(digest))
     }
 }

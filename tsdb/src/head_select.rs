@@ -42,6 +42,18 @@ pub(crate) struct HeadSeries {
 }
 
 impl HeadSeries {
+    /// Moves it elsewhere.
+    pub(crate) fn take(&mut self) -> Self {
+        Self {
+            series: self.series,
+            track: self.track,
+            position: self.position,
+            former: std::mem::take(&mut self.former),
+            parts: std::mem::take(&mut self.parts),
+            list: self.list,
+        }
+    }
+
     /// A component.
     pub(crate) fn part(&self, key: ComponentKey) -> Option<&Self> {
         let at = self
@@ -104,6 +116,8 @@ fn copy(
     let mut found = HeadSelection::default();
     let mut groups: FastMap<u32, Option<u32>> = FastMap::default();
     let mut source = pairs.begin_source();
+    let count = slots.len() as usize;
+    found.series.reserve_exact(count);
     each_turn(index, slots, range, marks, |turn| {
         let mut group_index = |number: u32| {
             *groups.entry(number).or_insert_with(|| {
@@ -124,6 +138,10 @@ fn copy(
             let ids = catalog.label_ids(slot);
             let text = |id| Ok::<_, Infallible>(catalog.texts(id));
             let Ok(list) = source.add(pairs, ids, text);
+            if found.series.is_empty() {
+                // The others have about as many labels.
+                pairs.reserve(count, list);
+            }
             series.list = list;
             found.series.push(series);
         }

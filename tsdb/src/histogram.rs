@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use barograph_model::{FloatHistogram, Histogram, TimeRange};
 
+use crate::assemble::Recent;
 use crate::component::ComponentKey;
 use crate::error::ReadError;
 use crate::layout::{self, Layout, RAW_FLOAT};
@@ -72,10 +73,11 @@ impl Selection {
         range: TimeRange,
     ) -> Result<Vec<(i64, Histogram)>, ReadError> {
         let mut column = Column::default();
-        self.read_own(index, range, &mut column)?;
+        let mut recent = Recent::default();
+        self.read_own(index, range, &mut column, &mut recent)?;
         let mut histograms = Vec::new();
-        if let Some(marked) = self.split(index, range, &mut column)? {
-            self.assemble(index, range, &marked, |at, layout, values| {
+        if let Some(marked) = self.split(index, range, &mut column, &mut recent)? {
+            self.assemble(index, range, &marked, &mut recent, |at, layout, values| {
                 histograms.push((marked.timestamps_ms[at], layout.shape.histogram(values)));
             })?;
         }
@@ -89,14 +91,15 @@ impl Selection {
         index: usize,
         range: TimeRange,
         column: &mut Column,
+        recent: &mut Recent,
     ) -> Result<(), ReadError> {
-        let marked = self.split(index, range, column)?;
+        let marked = self.split(index, range, column, recent)?;
         let histograms = &mut column.histograms;
         let mut kept: Vec<i64> = Vec::new();
         if let Some(marked) = marked {
             kept.reserve(marked.ids.len());
             histograms.values.reserve(marked.ids.len());
-            let assembled = self.assemble(index, range, &marked, |at, layout, values| {
+            let assembled = self.assemble(index, range, &marked, recent, |at, layout, values| {
                 kept.push(marked.timestamps_ms[at]);
                 let histogram = layout.shape.float_histogram(values);
                 histograms.values.push(Arc::new(histogram));
@@ -108,7 +111,7 @@ impl Selection {
                 kept.into()
             };
         }
-        let starts = self.read_part(index, ComponentKey::START, range)?;
+        let starts = self.read_part(index, ComponentKey::START, range, recent)?;
         column.pages_decoded += starts.pages_decoded;
         if !starts.values.is_empty() {
             starts_of(&starts, &column.timestamps_ms, &mut column.starts_ms);
@@ -127,6 +130,7 @@ impl Selection {
         index: usize,
         range: TimeRange,
         column: &mut Column,
+        recent: &mut Recent,
     ) -> Result<Option<Marked>, ReadError> {
         let id_of = |value: f64| {
             let bits = value.to_bits();
@@ -142,7 +146,7 @@ impl Selection {
             let timestamps_ms = std::mem::take(&mut column.timestamps_ms);
             return Ok(Some(Marked { timestamps_ms, ids }));
         }
-        let raw = self.read_part(index, ComponentKey::RAW, range)?;
+        let raw = self.read_part(index, ComponentKey::RAW, range, recent)?;
         column.pages_decoded += raw.pages_decoded;
         let mut raw = raw.timestamps_ms.iter().zip(&raw.values).peekable();
         let (mut floats, mut values) = (Vec::new(), Vec::new());
@@ -179,6 +183,7 @@ impl Selection {
         index: usize,
         range: TimeRange,
         marked: &Marked,
+        recent: &mut Recent,
         mut each: impl FnMut(usize, &Layout, &[u64]),
     ) -> Result<u32, ReadError> {
         let mut pages_decoded = 0;
@@ -200,7 +205,7 @@ impl Selection {
                     columns.push(*known);
                     continue;
                 }
-                let part = self.read_part(index, key, range)?;
+                let part = self.read_part(index, key, range, recent)?;
                 pages_decoded += part.pages_decoded;
                 aligned.push(Aligned::new(part, &marked.timestamps_ms));
                 parts.insert(key, aligned.len() - 1);

@@ -31,6 +31,24 @@ pub(crate) struct List {
     count: u32,
 }
 
+/// Lists in an order of their own, to replace those there are.
+#[derive(Default)]
+pub(crate) struct Arranged(Vec<u32>);
+
+impl Arranged {
+    /// Adds a list at the end.
+    pub(crate) fn push(&mut self, pairs: &[u32]) -> List {
+        let (at, count) = (self.0.len() as u32, pairs.len() as u32);
+        self.0.extend_from_slice(pairs);
+        List { at, count }
+    }
+
+    /// The numbers of a list.
+    pub(crate) fn list(&self, list: List) -> &[u32] {
+        stretch(&self.0, list)
+    }
+}
+
 /// Translates the numbers that one source has for its pairs.
 #[derive(Default)]
 pub(crate) struct SourcePairs {
@@ -95,7 +113,22 @@ impl Pairs {
 
     /// The numbers of the pairs of a series, in order of label name.
     pub(crate) fn list(&self, list: List) -> &[u32] {
-        &self.lists[list.at as usize..][..list.count as usize]
+        stretch(&self.lists, list)
+    }
+
+    /// Makes room for so many lists like the last.
+    pub(crate) fn reserve(&mut self, lists: usize, last: List) {
+        self.lists.reserve(lists * last.count as usize);
+    }
+
+    /// For all lists in another order: room for as many.
+    pub(crate) fn arrangement(&self) -> Arranged {
+        Arranged(Vec::with_capacity(self.lists.len()))
+    }
+
+    /// Replaces the lists.
+    pub(crate) fn arrange(&mut self, arranged: Arranged) {
+        self.lists = arranged.0;
     }
 
     /// The labels of a series.
@@ -140,20 +173,26 @@ impl Pairs {
             pairs.take_while(|(a, b)| a == b).count()
         });
         let bits = u32::BITS - (by_text.len() as u32).leading_zeros();
-        let packed = (u128::BITS / bits.max(1)) as usize;
+        let packed = ((u128::BITS - u32::BITS) / bits.max(1)) as usize;
         let key = |list: &List| {
             let mut own = self.list(*list)[common..].iter();
             (0..packed).fold(0u128, |key, _| {
                 key << bits | u128::from(own.next().map_or(0, |pair| ranks[*pair as usize]))
             })
         };
+        // Stable: places that are in order each, one after the other, are merged.
+        if lists.iter().all(|l| l.count as usize <= common + packed) {
+            let keys = lists.iter().map(key).zip(0..);
+            let mut order: Vec<u128> = keys.map(|(key, at)| key << 32 | at).collect();
+            order.sort();
+            return order.into_iter().map(|key| key as u32).collect();
+        }
         let mut order: Vec<(u128, u32)> = lists.iter().map(key).zip(0..).collect();
         let rest = |at: u32| {
             let pairs = self.list(lists[at as usize]);
             let rest = pairs.get(common + packed..).unwrap_or_default();
             rest.iter().map(|pair| ranks[*pair as usize])
         };
-        // Stable: places that are in order each, one after the other, are merged.
         order.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| rest(a.1).cmp(rest(b.1))));
         order.into_iter().map(|(_, at)| at).collect()
     }
@@ -196,6 +235,10 @@ impl Pairs {
     fn encoded(&self, pair: u32) -> &str {
         span(&self.ends, pair).map_or("", |at| &self.encoded[at])
     }
+}
+
+fn stretch(lists: &[u32], list: List) -> &[u32] {
+    &lists[list.at as usize..][..list.count as usize]
 }
 
 /// Where the text of a pair is.

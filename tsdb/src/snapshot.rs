@@ -1,18 +1,14 @@
 //! Reading: an immutable view of the store.
 
 use std::collections::{BTreeSet, HashMap};
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use barograph_model::{Labels, Matcher, TimeRange};
 use roaring::RoaringBitmap;
 
-use crate::assemble::{Assembly, ColumnKey, Timestamps};
-use crate::batch::SeriesRef;
+use crate::assemble::{Assembly, Recent, Timestamps};
 use crate::block::BlockSeries;
 use crate::block::index::Pin;
-use crate::chunk::{self, Chunk, ChunkPage};
-use crate::component::ComponentKey;
 use crate::deletions::{self, Deletion, Place};
 use crate::digest::Stretch;
 use crate::error::{ReadError, SelectError};
@@ -20,9 +16,8 @@ use crate::exemplars::SeriesExemplars;
 use crate::head::{Group, Head};
 use crate::head_index::HeadIndex;
 use crate::head_select::{self, HeadSelection, HeadSeries};
-use crate::histogram::{HistogramColumn, Part};
+use crate::histogram::HistogramColumn;
 use crate::layout::Layout;
-use crate::merge::Tie;
 use crate::out_of_order::{LateColumn, LateView, select as late};
 use crate::pairs::{List, Pairs};
 use crate::prometheus::block::ForeignBlock;
@@ -31,29 +26,29 @@ use crate::view::{StoredBlock, View};
 /// An immutable view of the store. Cheap to clone, safe to hold for as long as a query runs.
 #[derive(Clone)]
 pub struct Snapshot {
-    head: Arc<Head>,
+    pub(crate) head: Arc<Head>,
     /// Blocks, and from where on the head counts. Holding it keeps the head from dropping what
     /// the blocks of this view do not have.
-    view: Arc<View>,
+    pub(crate) view: Arc<View>,
     /// Committed rows of every track.
-    marks: Arc<[u32]>,
+    pub(crate) marks: Arc<[u32]>,
     /// Samples out of order that are in memory.
-    late: Arc<[LateView]>,
+    pub(crate) late: Arc<[LateView]>,
 }
 
 /// The series of one selection, in order of their labels.
 pub struct Selection {
-    snapshot: Snapshot,
-    groups: Vec<Arc<Group>>,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) groups: Vec<Arc<Group>>,
     pairs: Pairs,
-    series: Vec<Picked>,
+    pub(crate) series: Vec<Picked>,
     /// What the series are made of.
     of_head: Vec<HeadSeries>,
     of_blocks: Vec<BlockSeries>,
     of_late: Vec<LateColumn>,
     /// Label sets that someone asked for.
     labels: OnceLock<Box<[OnceLock<Labels>]>>,
-    timestamps: Mutex<Timestamps>,
+    pub(crate) timestamps: Mutex<Timestamps>,
     /// Deletions about a series, by its index.
     deleted: HashMap<usize, Vec<Arc<Deletion>>>,
     /// Indexes of blocks that are not mapped.
@@ -66,7 +61,7 @@ pub struct Selection {
 
 /// A series and where its samples are.
 #[derive(Default)]
-struct Picked {
+pub(crate) struct Picked {
     list: List,
     head: Option<u32>,
     /// Which stretch of all of them.
@@ -259,7 +254,7 @@ impl Snapshot {
     }
 
     /// The part of a range that the head answers for.
-    fn head_range(&self, range: TimeRange) -> TimeRange {
+    pub(crate) fn head_range(&self, range: TimeRange) -> TimeRange {
         TimeRange {
             start_ms: range.start_ms.max(self.view.head_start_ms),
             end_ms: range.end_ms,
@@ -332,27 +327,6 @@ impl Selection {
         self.pairs.texts(number)
     }
 
-    /// Reads the samples of series `index` inside `range` into `column`, replacing what it holds.
-    ///
-    /// # Errors
-    /// A damaged page.
-    pub fn read(
-        &self,
-        index: usize,
-        range: TimeRange,
-        column: &mut Column,
-    ) -> Result<(), ReadError> {
-        column.starts_ms.clear();
-        column.histograms.clear();
-        column.pages_decoded = 0;
-        let has_parts = self.has_parts(index);
-        self.read_column(index, range, has_parts, column)?;
-        if has_parts {
-            self.read_components(index, range, column)?;
-        }
-        self.read_foreign(index, range, column)
-    }
-
     /// Whether series `index` has floats only, each in one place, as stored.
     pub(crate) fn is_plain(&self, index: usize, range: TimeRange) -> bool {
         let series = &self.series[index];
@@ -372,14 +346,14 @@ impl Selection {
         range: TimeRange,
         stretches: &mut Vec<Stretch>,
     ) -> Result<bool, ReadError> {
-        let mut unused = Vec::new();
-        let assembly = Assembly::new(&mut unused, &self.timestamps);
+        let (mut unused, mut recent) = (Vec::new(), Recent::default());
+        let mut assembly = Assembly::new(&mut unused, &self.timestamps, &mut recent);
         for at in self.blocks(&self.series[index]) {
             let block = &self.snapshot.view.blocks[at.block as usize];
             if let Some(block) = block.own()
                 && block.range().overlaps(&range)
             {
-                block.stretches(*at, range, &assembly, stretches)?;
+                block.stretches(*at, range, &mut assembly, stretches)?;
             }
         }
         Ok(stretches.is_sorted_by(|a, b| a.end_ms < b.start_ms))
@@ -410,15 +384,18 @@ impl Selection {
         lists.extend(self.of_head.iter().map(|series| series.list));
         lists.extend(blocks.iter().map(|(list, _)| *list));
         lists.extend(late.iter().map(|(list, _)| *list));
-        let of_head = self.of_head.len();
-        self.series.reserve(of_head.max(blocks.len()));
+        let mut of_head = std::mem::take(&mut self.of_head);
+        self.of_head.reserve_exact(of_head.len());
+        self.series.reserve(of_head.len().max(blocks.len()));
+        // All that is known of series is put in their order: they are mostly read like that.
+        let mut arranged = self.pairs.arrangement();
         for at in self.pairs.order(&lists) {
-            let list = lists[at as usize];
+            let pairs = self.pairs.list(lists[at as usize]);
             let last = self.series.last();
-            if last.is_none_or(|last| self.pairs.list(last.list) != self.pairs.list(list)) {
+            if last.is_none_or(|last| arranged.list(last.list) != pairs) {
                 let (block, late) = (self.of_blocks.len() as u32, self.of_late.len() as u32);
                 self.series.push(Picked {
-                    list,
+                    list: arranged.push(pairs),
                     head: None,
                     blocks: (block, block),
                     late: (late, late),
@@ -428,27 +405,29 @@ impl Selection {
                 continue;
             };
             let at = at as usize;
-            if at < of_head {
-                series.head = Some(at as u32);
-            } else if let Some((_, block)) = blocks.get(at - of_head) {
+            if let Some(head) = of_head.get_mut(at) {
+                series.head = Some(self.of_head.len() as u32);
+                self.of_head.push(head.take());
+            } else if let Some((_, block)) = blocks.get(at - of_head.len()) {
                 self.of_blocks.push(*block);
                 series.blocks.1 += 1;
             } else {
-                self.of_late.push(late[at - of_head - blocks.len()].1);
+                self.of_late.push(late[at - of_head.len() - blocks.len()].1);
                 series.late.1 += 1;
             }
         }
+        self.pairs.arrange(arranged);
     }
 
-    fn head(&self, series: &Picked) -> Option<&HeadSeries> {
+    pub(crate) fn head(&self, series: &Picked) -> Option<&HeadSeries> {
         series.head.map(|at| &self.of_head[at as usize])
     }
 
-    fn blocks(&self, series: &Picked) -> &[BlockSeries] {
+    pub(crate) fn blocks(&self, series: &Picked) -> &[BlockSeries] {
         &self.of_blocks[series.blocks.0 as usize..series.blocks.1 as usize]
     }
 
-    fn late(&self, series: &Picked) -> &[LateColumn] {
+    pub(crate) fn late(&self, series: &Picked) -> &[LateColumn] {
         &self.of_late[series.late.0 as usize..series.late.1 as usize]
     }
 
@@ -463,8 +442,9 @@ impl Selection {
         }
         let mut column = Column::default();
         let mut gone = BTreeSet::new();
+        let mut reader = self.reader(range);
         for index in self.deleted.keys() {
-            self.read(*index, range, &mut column)?;
+            reader.read(*index, &mut column)?;
             if column.values.is_empty() && column.histograms.timestamps_ms.is_empty() {
                 gone.insert(*index);
             }
@@ -497,63 +477,8 @@ impl Selection {
         }
     }
 
-    /// Reads a series' own column.
-    pub(crate) fn read_own(
-        &self,
-        index: usize,
-        range: TimeRange,
-        column: &mut Column,
-    ) -> Result<(), ReadError> {
-        self.read_column(index, range, self.has_parts(index), column)
-    }
-
-    fn read_column(
-        &self,
-        index: usize,
-        range: TimeRange,
-        has_parts: bool,
-        column: &mut Column,
-    ) -> Result<(), ReadError> {
-        column.values.clear();
-        let tie = if has_parts {
-            // A sample and its components are of one place.
-            Tie::Place
-        } else {
-            Tie::Value
-        };
-        let mut assembly = Assembly::new(&mut column.values, &self.timestamps).with_tie(tie);
-        let series = &self.series[index];
-        for at in self.blocks(series) {
-            let block = &self.snapshot.view.blocks[at.block as usize];
-            if block.range().overlaps(&range) {
-                for range in self.kept(index, Place::Block(block.uid()), range).parts() {
-                    block.read(*at, *range, &mut assembly)?;
-                }
-            }
-        }
-        if let Some(series) = self.head(series) {
-            let start_ms = range.start_ms.max(self.snapshot.view.head_start_ms);
-            if start_ms <= range.end_ms {
-                let range = TimeRange { start_ms, ..range };
-                for range in self.kept(index, Place::Head, range).parts() {
-                    self.read_head(series, *range, &mut assembly)?;
-                }
-            }
-        }
-        late::read(
-            &self.snapshot.late,
-            self.late(series),
-            None,
-            range,
-            &mut assembly,
-        )?;
-        column.pages_decoded += assembly.pages_decoded();
-        column.timestamps_ms = assembly.finish();
-        Ok(())
-    }
-
     /// Whether series `index` has components.
-    fn has_parts(&self, index: usize) -> bool {
+    pub(crate) fn has_parts(&self, index: usize) -> bool {
         let series = &self.series[index];
         let blocks = &self.snapshot.view.blocks;
         self.head(series).is_some_and(|s| !s.parts.is_empty())
@@ -562,41 +487,6 @@ impl Selection {
                 .blocks(series)
                 .iter()
                 .any(|at| blocks[at.block as usize].has_components(*at))
-    }
-
-    /// Reads a component of series `index`.
-    pub(crate) fn read_part(
-        &self,
-        index: usize,
-        key: ComponentKey,
-        range: TimeRange,
-    ) -> Result<Part, ReadError> {
-        let mut part = Part::default();
-        let assembly = Assembly::new(&mut part.values, &self.timestamps);
-        let mut assembly = assembly.with_tie(Tie::Place);
-        let picked = &self.series[index];
-        for at in self.blocks(picked) {
-            let block = &self.snapshot.view.blocks[at.block as usize];
-            if block.range().overlaps(&range) {
-                for range in self.kept(index, Place::Block(block.uid()), range).parts() {
-                    block.read_component(*at, key, *range, &mut assembly)?;
-                }
-            }
-        }
-        if let Some(series) = self.head(picked).and_then(|s| s.part(key)) {
-            let start_ms = range.start_ms.max(self.snapshot.view.head_start_ms);
-            if start_ms <= range.end_ms {
-                let range = TimeRange { start_ms, ..range };
-                for range in self.kept(index, Place::Head, range).parts() {
-                    self.read_head(series, *range, &mut assembly)?;
-                }
-            }
-        }
-        let late = &self.snapshot.late;
-        late::read(late, self.late(picked), Some(key), range, &mut assembly)?;
-        part.pages_decoded = assembly.pages_decoded();
-        part.timestamps_ms = assembly.finish();
-        Ok(part)
     }
 
     /// A layout of histograms of series `index`.
@@ -608,111 +498,5 @@ impl Selection {
             }
         }
         Ok(self.snapshot.head.layouts.get(id))
-    }
-
-    fn read_head(
-        &self,
-        series: &HeadSeries,
-        range: TimeRange,
-        assembly: &mut Assembly<'_>,
-    ) -> Result<(), ReadError> {
-        let tracks = series.former.iter().chain([&series.track]);
-        for (group, index) in tracks {
-            let group = &self.groups[*group as usize];
-            // Copy what may change; decode without a lock.
-            let (chunks, open, limit, track_id);
-            {
-                let state = group.read();
-                let Some(track) = state.track(*index) else {
-                    continue;
-                };
-                let mark = track.mark as usize;
-                limit = self.snapshot.marks.get(mark).copied().unwrap_or(0);
-                track_id = track.id;
-                chunks = track.chunks.clone();
-                let position = series.position as usize;
-                let here = track.ids.get(position) == Some(&series.series);
-                let page = (here && limit > track.first_row && track.last_ms >= range.start_ms)
-                    .then(|| track.open_page(&self.snapshot.head.slab(group.number), position));
-                open = page.flatten().map(|page| {
-                    let key = head_key(track.id, track.first_row);
-                    let rows = (limit - track.first_row) as usize;
-                    let rows = rows.min(track.timestamps_ms.len());
-                    let copy = || Ok::<_, Infallible>(track.timestamps_ms.column(rows));
-                    let Ok(column) = assembly.column(key, copy);
-                    (page, track.first_row, key, column)
-                });
-            }
-            let chunks = chunks.iter().filter(|chunk| {
-                chunk.max_ms >= range.start_ms
-                    && chunk.min_ms <= range.end_ms
-                    && chunk.first_row < limit
-            });
-            for chunk in chunks {
-                read_chunk(chunk, series.series, limit, range, assembly)
-                    .map_err(|error| damaged_head(track_id, error))?;
-            }
-            if let Some(((start, end, page), _, key, column)) = open {
-                let page = ChunkPage {
-                    start,
-                    end,
-                    page: &page,
-                };
-                read_page(page, key, &column, range, assembly)
-                    .map_err(|error| damaged_head(track_id, error))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn read_chunk(
-    chunk: &Chunk,
-    series: SeriesRef,
-    limit: u32,
-    range: TimeRange,
-    assembly: &mut Assembly<'_>,
-) -> Result<(), crate::bytes::Malformed> {
-    let bytes = chunk.bytes();
-    bytes.read(|read| {
-        let Some(page) = chunk::find_page(read, series)? else {
-            return Ok(());
-        };
-        let key = head_key(chunk.track, chunk.first_row);
-        let rows = limit.min(chunk.end_row()) - chunk.first_row;
-        let column = assembly.column(key, || {
-            let mut column = bytes.read(chunk::timestamps_of)?;
-            column.truncate(rows as usize);
-            Ok(column.into())
-        })?;
-        read_page(page, key, &column, range, assembly)
-    })
-}
-
-fn read_page(
-    page: ChunkPage<'_>,
-    key: ColumnKey,
-    column: &Arc<[i64]>,
-    range: TimeRange,
-    assembly: &mut Assembly<'_>,
-) -> Result<(), crate::bytes::Malformed> {
-    let start = column.partition_point(|t| *t < range.start_ms) as u32;
-    let end = column.partition_point(|t| *t <= range.end_ms) as u32;
-    let (values, runs) = assembly.parts();
-    chunk::decode_page(page, start..end, values, |first, count| {
-        runs.push(key, column, first, count);
-    })
-}
-
-/// Rows of a track before a snapshot's limit never change, sealed or not: one key for both.
-fn head_key(track: u32, first_row: u32) -> ColumnKey {
-    ColumnKey::Head { track, first_row }
-}
-
-fn damaged_head(track: u32, error: crate::bytes::Malformed) -> ReadError {
-    ReadError::Corrupt {
-        path: format!("head (track {track})").into(),
-        offset: error.offset as u64,
-        what: error.what.to_owned(),
     }
 }

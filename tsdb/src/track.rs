@@ -409,21 +409,26 @@ impl Track {
         self.broken = false;
     }
 
-    /// A copy of a member's open page for reading: first row, end row (both counted from the
-    /// first open row) and the stream.
-    pub(crate) fn open_page(&self, slab: &Slab, position: usize) -> Option<(u32, u32, Vec<u8>)> {
+    /// A member's open page for reading: first row and end row, both counted from the first open row.
+    /// `stream` is replaced with its bytes.
+    pub(crate) fn open_page(
+        &self,
+        slab: &Slab,
+        position: usize,
+        stream: &mut Vec<u8>,
+    ) -> Option<(u32, u32)> {
         let member = self.members.get(position)?;
         if !member.has_page() {
             return None;
         }
         let piece = member.piece();
-        let mut stream = Vec::with_capacity(piece.len().max(VALUE_LIMIT_BYTES));
-        slab.copy(piece, &mut stream);
+        stream.clear();
+        slab.copy(piece, stream);
         if stream.is_empty() {
-            token::put_value_or_zero(&mut stream, member.last);
+            token::put_value_or_zero(stream, member.last);
         }
         let end = member.last_row - self.first_row + 1;
-        Some((u32::from(member.start), end, stream))
+        Some((u32::from(member.start), end))
     }
 
     /// Releases the memory of all open pages.

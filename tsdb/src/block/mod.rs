@@ -427,7 +427,7 @@ impl Block {
         &self,
         at: BlockSeries,
         range: TimeRange,
-        assembly: &Assembly<'_>,
+        assembly: &mut Assembly<'_>,
         stretches: &mut Vec<Stretch>,
     ) -> Result<(), ReadError> {
         let index = self.index.view();
@@ -452,7 +452,7 @@ impl Block {
         page: &PageRef,
         rows: &[(u32, u32)],
         range: TimeRange,
-        assembly: &Assembly<'_>,
+        assembly: &mut Assembly<'_>,
     ) -> Result<Option<Stretch>, Damaged> {
         let times = index.column(page.column)?;
         let (Some((first, _)), Some((row, count))) = (rows.first(), rows.last()) else {

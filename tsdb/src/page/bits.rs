@@ -58,9 +58,9 @@ pub(crate) fn unpack_into(
     let step = usize::from(width);
     // A group takes `width` bytes and reads up to eight further ones; the last groups get theirs
     // from a copy.
-    let mut at = 0;
-    let mut groups = values.chunks_mut(GROUP);
-    for group in groups.by_ref() {
+    let done = unpack_groups(bytes, width, values);
+    let mut at = done / GROUP * step;
+    for group in values[done..].chunks_mut(GROUP) {
         let Some(window) = bytes.get(at..at + step + 8) else {
             let mut copy = [0; LOAD_LIMIT as usize + 8];
             let left = &bytes[at.min(bytes.len())..];
@@ -74,6 +74,40 @@ pub(crate) fn unpack_into(
         at += step;
     }
     Ok(())
+}
+
+/// Unpacks whole groups that have eight bytes behind them; tells how many values that were.
+fn unpack_groups(bytes: &[u8], width: u8, values: &mut [i64]) -> usize {
+    macro_rules! by_width {
+        ($($width:literal)*) => {
+            match width {
+                $($width => unpack_groups_of::<$width>(bytes, values),)*
+                _ => 0,
+            }
+        };
+    }
+    // Those of most pages; others are unpacked group by group.
+    by_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24)
+}
+
+/// The same for one width: where values begin is known when this is compiled.
+fn unpack_groups_of<const WIDTH: usize>(bytes: &[u8], values: &mut [i64]) -> usize {
+    let mask = u64::MAX >> (64 - WIDTH);
+    let (mut at, mut done) = (0, 0);
+    for group in values.chunks_exact_mut(GROUP) {
+        let Some(window) = bytes.get(at..at + WIDTH + 8) else {
+            break;
+        };
+        for (index, value) in group.iter_mut().enumerate() {
+            let bit = index * WIDTH;
+            let mut word = [0; 8];
+            word.copy_from_slice(&window[bit / 8..bit / 8 + 8]);
+            *value = (u64::from_le_bytes(word) >> (bit % 8) & mask) as i64;
+        }
+        at += WIDTH;
+        done += GROUP;
+    }
+    done
 }
 
 /// Unpacks up to eight values from the beginning of `window`, which goes on for eight bytes after
