@@ -316,6 +316,19 @@ impl Annotations {
         }
     }
 
+    /// The same remarks about what is written once more, so many bytes behind.
+    pub(crate) fn moved(&self, bytes: usize) -> Self {
+        let mut moved = self.clone();
+        for annotation in &mut moved.all {
+            // What has no place in the text stays without.
+            if annotation.span != Span::default() {
+                annotation.span.start += bytes;
+                annotation.span.end += bytes;
+            }
+        }
+        moved
+    }
+
     /// Warnings and infos as clients see them, with their position in `query`.
     pub(crate) fn render(&self, query: &str) -> (Vec<String>, Vec<String>) {
         let of = |level| {

@@ -12,7 +12,7 @@ use barograph_tsdb::Snapshot;
 use crate::ast::{Expr, ValueType};
 use crate::error::QueryError;
 use crate::eval::vector::{Vector, is_absent, same_labels};
-use crate::eval::{Arena, Evaluator, Limits, SampleCounts};
+use crate::eval::{Arena, Evaluator, Limits, SampleCounts, Sharing};
 use crate::helpers::Helpers;
 use crate::memory::Budget;
 use crate::metrics::Metrics;
@@ -192,7 +192,7 @@ impl Engine {
                         let histogram = evaluator.arena.get(*value);
                         let float = histogram.as_ref().map_or(*value, |_| 0.0);
                         Some(VectorSample {
-                            labels: meta.labels.clone(),
+                            labels: meta.labels().clone(),
                             sample: sample(float),
                             histogram,
                         })
@@ -285,7 +285,7 @@ impl Engine {
         let deadline = options.deadline.unwrap_or(began + self.options.timeout);
         let limits = Limits::new(deadline, cancel, self.options.max_samples, memory);
         limits.check()?;
-        let root = plan(expr.root(), context)?;
+        let planned = plan(expr.root(), expr.text(), context)?;
         self.metrics.prepared(began.elapsed());
         let evaluating = Instant::now();
         let mut evaluator = Evaluator::new(
@@ -294,13 +294,14 @@ impl Engine {
             self.options.delayed_name_removal,
             limits,
         );
+        evaluator.sharing = Sharing::new(&planned.shared, &planned.families);
         evaluator.use_start_timestamps = self.options.use_start_timestamps;
         evaluator.helpers = Some(self.helpers.clone());
         evaluator.parallel_samples = self.options.parallel_samples;
         let steps = Steps::until(context.start_ms, context.end_ms, context.step_ms.max(1));
         evaluator.counts = SampleCounts::new(steps.count, options.per_step);
         evaluator.profiler = options.profile.then(Rc::default);
-        let value = evaluate(&mut evaluator, &root);
+        let value = evaluate(&mut evaluator, &planned.root);
         let counts = std::mem::take(&mut evaluator.counts);
         self.metrics.evaluated(evaluating.elapsed(), &counts);
         drop((running, listed));
@@ -356,7 +357,7 @@ fn matrix(vector: &Vector, steps: &Steps, arena: &Arena) -> Vec<Series> {
                 }
             }
             (!samples.is_empty() || !histograms.is_empty()).then(|| Series {
-                labels: meta.labels.clone(),
+                labels: meta.labels().clone(),
                 samples,
                 histograms,
             })

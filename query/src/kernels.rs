@@ -12,6 +12,8 @@ mod rate;
 mod starts;
 mod trend;
 
+use barograph_tsdb::{Digest, Wanted};
+
 use crate::eval::vector::ABSENT;
 use crate::functions::Window;
 use crate::plan::{Steps, Times};
@@ -103,6 +105,30 @@ impl<'a> Input<'a> {
     }
 }
 
+/// What a window function has to know of a window of floats, where that is less than all samples.
+pub(crate) fn digested(function: Window) -> Option<Wanted> {
+    match function {
+        Window::Min | Window::Max | Window::Count | Window::Present => Some(Wanted::Extremes),
+        Window::Rate | Window::Increase | Window::Delta | Window::Resets => Some(Wanted::Counter),
+        _ => None,
+    }
+}
+
+/// Computes a window function of one window, which is not empty, from what is known of it.
+pub(crate) fn run_digest(function: Window, digest: &Digest, window_ms: (i64, i64)) -> f64 {
+    match function {
+        Window::Min => digest.least,
+        Window::Max => digest.greatest,
+        Window::Count => digest.count as f64,
+        Window::Present => 1.0,
+        Window::Resets => digest.before_falls.len() as f64,
+        Window::Rate => rate::extrapolated_digest(digest, window_ms, true, true),
+        Window::Increase => rate::extrapolated_digest(digest, window_ms, true, false),
+        Window::Delta => rate::extrapolated_digest(digest, window_ms, false, false),
+        _ => ABSENT,
+    }
+}
+
 /// Computes a window function for all steps.
 pub(crate) fn run(function: Window, input: &Input<'_>, out: &mut [f64]) {
     match (function, input.starts) {
@@ -138,8 +164,8 @@ pub(crate) fn run(function: Window, input: &Input<'_>, out: &mut [f64]) {
             let (slope, intercept) = trend::regression(t, v, input.steps.at(step));
             slope * input.param(0, step) + intercept
         }),
-        Window::Sum => input.each(out, |_, v, _| mean::sum(v)),
-        Window::Avg => input.each(out, |_, v, _| mean::average(v)),
+        Window::Sum => mean::sums(input, out),
+        Window::Avg => mean::averages(input, out),
         Window::Min => extremes::extreme(input, |a, b| a < b, out),
         Window::Max => extremes::extreme(input, |a, b| a > b, out),
         Window::Count => input.each(out, |_, v, _| v.len() as f64),
@@ -151,9 +177,14 @@ pub(crate) fn run(function: Window, input: &Input<'_>, out: &mut [f64]) {
         Window::Quantile => {
             let mut sorted = Vec::new();
             input.each(out, |_, v, step| {
+                let q = input.param(0, step);
+                // A counter is sorted already.
+                if order::is_sorted(v) {
+                    return order::quantile_of_sorted(q, v);
+                }
                 sorted.clear();
                 sorted.extend_from_slice(v);
-                quantile(input.param(0, step), &mut sorted)
+                quantile(q, &mut sorted)
             });
         }
         Window::Mad => {

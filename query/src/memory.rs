@@ -233,6 +233,12 @@ impl Held {
         self.taken = bytes;
     }
 
+    /// Whether so many more would leave the query half of what it may take.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        let max = self.account.budget.max_query;
+        max == 0 || self.account.used() + bytes as u64 <= max / 2
+    }
+
     /// So many more are held, a few at a time: the account is told of them in strides.
     pub(crate) fn grow(&mut self, bytes: usize) {
         self.bytes += bytes as u64;

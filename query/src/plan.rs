@@ -3,6 +3,7 @@
 
 mod build;
 mod call;
+mod shared;
 
 use barograph_model::{Labels, Matcher, Pattern};
 
@@ -10,6 +11,7 @@ use crate::ast::{AggregateOp, BinaryOp, Extension, Matching, Span, StringLiteral
 use crate::functions::{Date, Math, Native, Window};
 
 pub(crate) use build::{PlanContext, Root, plan};
+pub(crate) use shared::{Family, SharedPlan, SharedUse};
 
 /// Evenly spaced times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +156,8 @@ pub(crate) enum VectorPlan {
     BinaryScalar(Box<BinaryScalarPlan>),
     /// Runs at the first step only.
     Once(Box<VectorPlan>),
+    /// What stands in several places and is evaluated once.
+    Shared(SharedUse),
 }
 
 /// Series to read.
@@ -167,6 +171,9 @@ pub(crate) struct SelectorPlan {
     pub(crate) span: Span,
     /// Of histograms only count and sum are asked for.
     pub(crate) totals_only: bool,
+    /// The number of the selectors of the same series, and its own among them.
+    pub(crate) family: usize,
+    pub(crate) member: usize,
 }
 
 impl SelectorPlan {
@@ -179,7 +186,7 @@ impl SelectorPlan {
 }
 
 /// When a selector or subquery looks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Times {
     pub(crate) offset_ms: i64,
     /// The time to look at instead of the step's.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use barograph_instrument::{Format, Registry};
-use barograph_model::Labels;
+use barograph_model::{Labels, stale_nan};
 use barograph_query::{
     Engine, EngineOptions, HEIGHT_LIMIT, Lane, Pool, QueryError, QueryOptions, RangeSteps, Value,
     parse,
@@ -294,4 +294,197 @@ fn samples_are_counted_once_read_and_once_per_use() {
         (80, 50)
     );
     assert!(engine.running().is_empty());
+}
+
+#[test]
+fn what_stands_in_several_places_is_evaluated_once() {
+    let bench = Bench::new();
+    let engine = Engine::new(EngineOptions::default(), &Registry::new());
+    let options = QueryOptions {
+        per_step: true,
+        profile: true,
+        ..QueryOptions::default()
+    };
+    let steps = RangeSteps {
+        start_ms: 60_000,
+        end_ms: 120_000,
+        step_ms: 20_000,
+    };
+    let ask = |text: &str| {
+        let expr = parse(text).expect("valid");
+        let outcome = engine.range(&bench.snapshot(), &expr, steps, &options);
+        outcome.expect("answered")
+    };
+    let text = "sum(rate(m[1m])) / (sum(rate(m[1m])) + count(rate(m[1m])))";
+    let outcome = ask(text);
+    // The same as if each place had evaluated on its own.
+    let stats = &outcome.stats;
+    assert_eq!(
+        (stats.total_queryable_samples, stats.samples_read),
+        (3 * 240, 3 * 120)
+    );
+    assert_eq!(stats.per_step[1].1.total, 3 * 60);
+    // Prometheus remarks on the last of the places: the third `m`.
+    let position = text.rfind("m[").expect("there") + 1;
+    let [info] = &outcome.infos[..] else {
+        panic!("one remark: {:?}", outcome.infos);
+    };
+    assert!(info.ends_with(&format!("(1:{position})")), "{info}");
+    let Value::Matrix(series) = &outcome.value else {
+        panic!("a matrix: {:?}", outcome.value);
+    };
+    let values: Vec<f64> = series[0].samples.iter().map(|s| s.value).collect();
+    assert_eq!(values, [1.0 / 11.0; 4]);
+    // It was read once.
+    let [division] = outcome.profile.as_deref().expect("asked for") else {
+        panic!("one outermost part: {:?}", outcome.profile);
+    };
+    let [sum, denominator] = division.children.as_slice() else {
+        panic!("two sides: {division:?}");
+    };
+    let [shared, count] = denominator.children.as_slice() else {
+        panic!("two sides: {denominator:?}");
+    };
+    assert_eq!(sum.samples_read, 120);
+    assert_eq!(shared.detail, "by () (shared with the first)");
+    assert_eq!((shared.samples_read, shared.children.len()), (0, 0));
+    let [rate] = count.children.as_slice() else {
+        panic!("one part below: {count:?}");
+    };
+    assert_eq!(
+        rate.detail,
+        "{__name__=\"m\"}[60 s] (shared with the first)"
+    );
+    assert_eq!((rate.samples_read, rate.series), (0, 10));
+    // Results do not depend on it: whitespace makes two of one.
+    let apart = "sum(rate(m[1m])) / (sum( rate(m [1m])) + count(rate( m[1m])))";
+    let values = |text: &str| format!("{:?}", ask(text).value);
+    assert_eq!(values(text), values(apart));
+    for (one, other) in [
+        ("m - m offset 10s", "m - (m offset 10s)"),
+        (
+            "topk(2, rate(m[1m])) or rate(m[1m])",
+            "topk(2, rate( m[1m])) or rate(m[1m])",
+        ),
+        ("m and m unless m", "m and ( m ) unless m{}"),
+        (
+            "max_over_time(rate(m[1m])[1m:10s]) + min_over_time(rate(m[1m])[1m:10s])",
+            "max_over_time(rate( m[1m])[1m:10s]) + min_over_time(rate(m[1m])[1m:10s])",
+        ),
+        (
+            "sum(m) + on () sum(rate(m[1m])) + sum(rate(m[2m]))",
+            "sum(m{}) + on () sum(rate(m{}[1m])) + sum(rate(m{}[2m]))",
+        ),
+    ] {
+        assert_eq!(values(one), values(other), "{one}");
+    }
+}
+
+/// A value of one of several kinds of series.
+fn value_of(kind: u64, row: u64) -> f64 {
+    match kind {
+        0 => 7.0,
+        1 => row as f64 * 3.0,
+        2 => (row % 250) as f64 + 0.5,
+        3 => (row.wrapping_mul(2_654_435_761) % 1000) as f64 / 10.0,
+        4 if row % 97 == 5 => stale_nan(),
+        5 if row % 400 == 7 => f64::NAN,
+        6 => -0.0,
+        _ => (row / 100) as f64,
+    }
+}
+
+#[test]
+fn one_long_window_is_what_it_is_among_others() {
+    const KINDS: u64 = 8;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut options = Options::new(directory.path());
+    options.retention_ms = 0;
+    let db = Db::open(options, &Registry::new()).expect("a store");
+    let group = db.open_group();
+    let series: Vec<_> = (0..KINDS)
+        .map(|kind| {
+            let labels = Labels::from_pairs([("__name__", "m"), ("kind", &kind.to_string())]);
+            db.register(group, &labels).expect("room")
+        })
+        .collect();
+    let mut batch = Batch::new(group);
+    for row in 0..14 * 60u64 {
+        batch.clear();
+        for (kind, one) in (0..).zip(&series) {
+            // The last kind comes and goes.
+            if kind + 1 < KINDS || row % 50 < 40 {
+                batch.push(*one, row as i64 * 60_000, value_of(kind, row));
+            }
+        }
+        assert_eq!(db.append(&batch).expect("stored").rejected, []);
+        if row % 120 == 119 {
+            db.maintain();
+        }
+    }
+    db.maintain();
+    assert!(!db.blocks().is_empty(), "nothing to be told by pages");
+    let engine = Engine::new(EngineOptions::default(), &Registry::new());
+    let snapshot = db.snapshot();
+    let mut told = 0;
+    for function in [
+        "rate",
+        "increase",
+        "delta",
+        "resets",
+        "min_over_time",
+        "max_over_time",
+        "count_over_time",
+        "present_over_time",
+    ] {
+        for (range, end_ms) in [
+            ("12h", 50_000_000),
+            ("5h", 36_000_001),
+            ("200m", 30_000_000),
+            ("1d", 60_000_000),
+        ] {
+            let expr = parse(&format!("{function}(m[{range}])")).expect("valid");
+            let alone = engine.instant(&snapshot, &expr, end_ms, &QueryOptions::default());
+            let alone = alone.expect("answered");
+            let steps = RangeSteps {
+                start_ms: end_ms - 1,
+                end_ms,
+                step_ms: 1,
+            };
+            let among = engine.range(&snapshot, &expr, steps, &QueryOptions::default());
+            let among = among.expect("answered");
+            let (Value::Vector(alone_values), Value::Matrix(series)) = (alone.value, among.value)
+            else {
+                panic!("a vector and a matrix");
+            };
+            let bits = |value: f64| {
+                if value.is_nan() {
+                    None
+                } else {
+                    Some(value.to_bits())
+                }
+            };
+            let one: Vec<_> = alone_values
+                .iter()
+                .map(|v| (v.labels.clone(), bits(v.sample.value)))
+                .collect();
+            let other: Vec<_> = series
+                .iter()
+                .filter_map(|s| {
+                    s.samples
+                        .last()
+                        .map(|last| (s.labels.clone(), bits(last.value)))
+                })
+                .collect();
+            assert_eq!(one, other, "{function}[{range}]");
+            told += usize::from(alone.stats.pages_decoded < among.stats.pages_decoded);
+            // Each of the windows has nearly the same samples.
+            let twice = alone.stats.total_queryable_samples * 2;
+            assert!(
+                among.stats.total_queryable_samples.abs_diff(twice) <= KINDS,
+                "{function}[{range}]"
+            );
+        }
+    }
+    assert!(told > 16, "pages told of themselves {told} times");
 }

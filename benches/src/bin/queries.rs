@@ -177,6 +177,30 @@ const DAY: &[Query] = &[
         5 * MINUTE_MS,
     ),
     query(
+        "instant increase[1d], 5k series",
+        "sum by (code) (increase(x_total[1d]))",
+        "x_total",
+        24 * HOUR_MS,
+        0,
+        0,
+    ),
+    query(
+        "instant max_over_time[1d], 5k series",
+        "max by (code) (max_over_time(x_total[1d]))",
+        "x_total",
+        24 * HOUR_MS,
+        0,
+        0,
+    ),
+    query(
+        "instant share of the same rate",
+        "sum(rate(x_total{code=\"500\"}[5m])) / (sum(rate(x_total{code=\"500\"}[5m])) + sum(rate(x_total{code=\"200\"}[5m])))",
+        "x_total",
+        5 * MINUTE_MS,
+        0,
+        0,
+    ),
+    query(
         "instant rule, 5k series (gate: 8 ms)",
         "sum by (code) (rate(x_total[5m])) > 0",
         "x_total",
@@ -380,8 +404,9 @@ fn stages(
         select = select.min(began.elapsed());
         let began = Instant::now();
         let mut column = Column::default();
+        let mut reader = selection.reader(range);
         for index in 0..selection.len() {
-            selection.read(index, range, &mut column)?;
+            reader.read(index, &mut column)?;
         }
         read = read.min(began.elapsed());
     }

@@ -145,7 +145,7 @@ impl Evaluator<'_> {
                 let place = if let Some(place) = known {
                     place
                 } else {
-                    let mut builder = meta.labels.to_builder();
+                    let mut builder = meta.labels().to_builder();
                     let text = match self.arena.get(*value) {
                         Some(histogram) => histogram.to_string(),
                         None => gomath::positional(*value),

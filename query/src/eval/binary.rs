@@ -224,7 +224,7 @@ impl Sides {
         let mut result = self.lhs;
         for ((meta, values), signature) in self.rhs.rows().zip(&self.rhs_signatures) {
             let slots = &present[signature * steps..(signature + 1) * steps];
-            result.push_with(meta.labels.clone(), meta.drop_name, |out| {
+            result.fill_as(meta.clone(), |out| {
                 for ((out, value), present) in out.iter_mut().zip(values).zip(slots) {
                     if !present {
                         *out = *value;
@@ -295,10 +295,9 @@ impl MatchUp<'_> {
             if !(0..many.len()).any(both) {
                 continue;
             }
-            let labels = self.result_labels(
-                &sides.lhs.meta(index).labels,
-                &sides.rhs.meta(partner).labels,
-            );
+            let labels = self.result_labels(sides.lhs.meta(index).labels(), || {
+                sides.rhs.meta(partner).labels()
+            });
             if self.plan.matching.cardinality != Cardinality::OneToOne {
                 let others = of_signature
                     .entry((*signature, labels.clone()))
@@ -359,8 +358,8 @@ impl MatchUp<'_> {
                 }
                 if let Some(other) = partners[*signature].replace(index) {
                     return Err(duplicates(
-                        &sides.rhs.meta(index).labels,
-                        &sides.rhs.meta(other).labels,
+                        sides.rhs.meta(index).labels(),
+                        sides.rhs.meta(other).labels(),
                         matching,
                     ));
                 }
@@ -451,16 +450,17 @@ impl MatchUp<'_> {
 
     /// The labels of a result; for a missing series stand those it would be matched on.
     fn pair_labels(&self, sides: &Sides, pair: Pair) -> Labels {
-        let many = pair.many.map(|index| &sides.lhs.meta(index).labels);
-        let one = pair.one.map(|index| &sides.rhs.meta(index).labels);
+        let many = pair.many.map(|index| sides.lhs.meta(index).labels());
+        let one = pair.one.map(|index| sides.rhs.meta(index).labels());
         let matched = |other: Option<&Labels>| match other {
             Some(labels) => matched_labels(labels, &self.plan.matching),
             None => Labels::empty(),
         };
         match (many, one) {
-            (Some(many), Some(one)) => self.result_labels(many, one),
+            (Some(many), Some(one)) => self.result_labels(many, || one),
             (many, one) => {
-                self.result_labels(many.unwrap_or(&matched(one)), one.unwrap_or(&matched(many)))
+                let (of_one, of_many) = (matched(one), matched(many));
+                self.result_labels(many.unwrap_or(&of_one), || one.unwrap_or(&of_many))
             }
         }
     }
@@ -503,7 +503,7 @@ impl MatchUp<'_> {
         computed
     }
 
-    fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {
+    fn result_labels<'l>(&self, many: &Labels, one: impl FnOnce() -> &'l Labels) -> Labels {
         let matching = &self.plan.matching;
         let drops_name =
             changes_meaning(self.plan.op) || (self.plan.returns_bool && !self.delayed_names);
@@ -517,7 +517,7 @@ impl MatchUp<'_> {
         if matching.include.is_empty() {
             return kept;
         }
-        let mut builder = kept.to_builder();
+        let (mut builder, one) = (kept.to_builder(), one());
         for name in &matching.include {
             builder.set(name, one.get(name));
         }

@@ -184,7 +184,7 @@ impl Evaluator<'_> {
         }
         let mut order: Vec<usize> = (0..vector.len()).collect();
         order.sort_by(|a, b| {
-            let (a, b) = (&vector.meta(*a).labels, &vector.meta(*b).labels);
+            let (a, b) = (vector.meta(*a).labels(), vector.meta(*b).labels());
             let by_label = labels
                 .iter()
                 .map(|label| natural_order(a.get(label), b.get(label)))

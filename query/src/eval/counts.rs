@@ -27,6 +27,26 @@ impl SampleCounts {
         }
     }
 
+    /// Counts of nothing, for the same steps.
+    pub(super) fn none(&self) -> Self {
+        Self::new(
+            self.steps.as_ref().map_or(0, Vec::len),
+            self.steps.is_some(),
+        )
+    }
+
+    /// What another place of the same steps used and read; pages aside, which are decoded once.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.total += other.total;
+        self.read += other.read;
+        if let (Some(steps), Some(others)) = (&mut self.steps, &other.steps) {
+            for (count, other) in steps.iter_mut().zip(others) {
+                count.total += other.total;
+                count.read += other.read;
+            }
+        }
+    }
+
     /// The windows of a series. Those over results of a subquery read nothing from the store.
     pub(super) fn windows(&mut self, edges: &Edges, stored: bool) {
         self.total += edges.total_samples;

@@ -3,38 +3,33 @@
 use std::hash::{BuildHasher, BuildHasherDefault};
 
 use barograph_model::Labels;
+use barograph_tsdb::Selection;
+use hashbrown::HashTable;
 use rapidhash::fast::RapidHasher;
 
-use super::key::{Key, Selected};
-use super::vector::{FastMap, FastSet, describes_metric};
+use super::key::Key;
+use super::vector::{FastSet, describes_metric};
 use crate::memory::Held;
 
-/// Bytes of a series that was seen: a hash, an index, and the room a map leaves.
-const SEEN_BYTES: usize = 32;
+/// Bytes of a series that was seen: an index, and the room a table leaves.
+const SEEN_BYTES: usize = 16;
 
 /// The series that came by. Those of a selection are told apart by the numbers of their label pairs.
 pub(super) struct Distinct {
-    /// Per number of a pair whether it is dropped, where that is known.
-    dropped: Vec<Option<bool>>,
-    /// By the hash of what is left of a series, the first with that hash.
-    seen: FastMap<u64, usize>,
-    /// What is left of those that only share their hash with one seen before.
-    others: FastSet<Vec<u32>>,
+    /// Per number of a pair, what it adds to the hash of a series: nothing where it is dropped.
+    parts: Vec<u64>,
+    /// The first series with each hash of what is left, by that hash.
+    seen: HashTable<usize>,
     labels: FastSet<Labels>,
-    own: Vec<u32>,
-    other: Vec<u32>,
     memory: Held,
 }
 
 impl Distinct {
     pub(super) fn new(memory: Held) -> Self {
         Self {
-            dropped: Vec::new(),
-            seen: FastMap::default(),
-            others: FastSet::default(),
+            parts: Vec::new(),
+            seen: HashTable::new(),
             labels: FastSet::default(),
-            own: Vec::new(),
-            other: Vec::new(),
             memory,
         }
     }
@@ -42,39 +37,41 @@ impl Distinct {
     /// Notes a series; `false` where one that is left with the same labels was noted before.
     pub(super) fn insert(&mut self, key: Key<'_>) -> bool {
         self.memory.grow(SEEN_BYTES);
-        let Key::Selected(selected, index) = key else {
+        let Some((selected, index, _)) = key.stored() else {
             return self.labels.insert(key.labels().without(describes_metric));
         };
-        self.dropped.resize(selected.selection.pair_count(), None);
-        let mut own = std::mem::take(&mut self.own);
-        self.keep(selected, index, &mut own);
-        let hash = BuildHasherDefault::<RapidHasher<'static>>::default().hash_one(own.as_slice());
-        let is_new = match self.seen.get(&hash).copied() {
-            None => {
-                self.seen.insert(hash, index);
-                true
-            }
-            Some(first) => {
-                let mut other = std::mem::take(&mut self.other);
-                self.keep(selected, first, &mut other);
-                let same = own == other;
-                self.other = other;
-                !same && self.others.insert(own.clone())
-            }
-        };
-        self.own = own;
-        is_new
-    }
-
-    /// What is left of a series.
-    fn keep(&mut self, selected: &Selected, index: usize, left: &mut Vec<u32>) {
-        left.clear();
-        for pair in selected.selection.pairs(index) {
-            let dropped = &mut self.dropped[*pair as usize];
-            let describes = || describes_metric(selected.selection.pair(*pair).0);
-            if !*dropped.get_or_insert_with(describes) {
-                left.push(*pair);
-            }
+        let selection = &selected.selection;
+        if self.parts.is_empty() {
+            self.parts = (0..selection.pair_count() as u32)
+                .map(|pair| part(selection, pair))
+                .collect();
+            self.seen.reserve(selection.len(), |_| 0);
         }
+        let parts = &self.parts;
+        let hash = |index: &usize| {
+            let pairs = selection.pairs(*index).iter();
+            // Pairs of a series differ, and are in order: adding them up tells sets of them apart.
+            pairs.fold(0u64, |hash, pair| hash.wrapping_add(parts[*pair as usize]))
+        };
+        let left = |index: usize| {
+            let pairs = selection.pairs(index).iter();
+            pairs.filter(|pair| parts[**pair as usize] != 0)
+        };
+        let own = hash(&index);
+        let same = |other: &usize| hash(other) == own && left(*other).eq(left(index));
+        if self.seen.find(own, same).is_some() {
+            return false;
+        }
+        self.seen.insert_unique(own, index, hash);
+        true
     }
+}
+
+/// What a pair adds to the hash of its series.
+fn part(selection: &Selection, pair: u32) -> u64 {
+    if describes_metric(selection.pair(pair).0) {
+        return 0;
+    }
+    let hash = BuildHasherDefault::<RapidHasher<'static>>::default().hash_one(pair);
+    hash.max(1)
 }

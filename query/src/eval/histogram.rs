@@ -166,17 +166,17 @@ impl Evaluator<'_> {
             if any_native && !has_float(values) {
                 continue;
             }
-            let le = meta.labels.get("le");
+            let le = meta.labels().get("le");
             let Some(upper) = bound(le) else {
-                let metric = self.metric_of(&meta.labels);
+                let metric = self.metric_of(meta.labels());
                 self.annotations
                     .add(Annotation::bad_bucket_label(metric, le, span));
                 continue;
             };
-            let place = groups.place(&keyed(&meta.labels), false);
+            let place = groups.place(&keyed(meta.labels()), false);
             if place == classics.len() {
                 classics.push(Classic {
-                    labels: meta.labels.without(|name| name == "le"),
+                    labels: meta.labels().without(|name| name == "le"),
                     series: Vec::new(),
                 });
             }
@@ -187,10 +187,10 @@ impl Evaluator<'_> {
         }
         let twins = operand.rows().map(|(meta, values)| {
             let is_native = any_native && values.iter().any(|value| is_histogram(*value));
-            if !is_native || meta.labels.has("le") {
+            if !is_native || meta.labels().has("le") {
                 return None;
             }
-            let place = groups.place(&keyed(&meta.labels), false);
+            let place = groups.place(&keyed(meta.labels()), false);
             (place < classics.len()).then_some(place)
         });
         let twins = if any_native {
@@ -227,7 +227,7 @@ impl Evaluator<'_> {
         let mut conflicts = vec![Vec::new(); input.classics.len()];
         if self.arena.any() {
             for (index, (meta, values)) in input.operand.rows().enumerate() {
-                let metric = self.metric_of(&meta.labels);
+                let metric = self.metric_of(meta.labels());
                 let mut out = vec![ABSENT; steps.count];
                 for (step, slot) in out.iter_mut().enumerate() {
                     let Some(histogram) = self.arena.get(values[step]) else {
@@ -255,7 +255,7 @@ impl Evaluator<'_> {
                 }
                 if out.iter().any(|value| !is_absent(*value)) {
                     self.limits.hold(steps.count)?;
-                    result.push(labeled(&meta.labels), true, &out);
+                    result.push(labeled(meta.labels()), true, &out);
                 }
             }
         }

@@ -18,7 +18,7 @@ impl Evaluator<'_> {
         let is_info: Vec<bool> = base
             .rows()
             .map(|(meta, _)| {
-                let name = meta.labels.metric_name();
+                let name = meta.labels().metric_name();
                 names.iter().all(|matcher| matcher.matches(name))
             })
             .collect();
@@ -50,7 +50,7 @@ impl Evaluator<'_> {
                 .rows()
                 .zip(is_info)
                 .filter(|(_, is_info)| !**is_info)
-                .map(|((meta, _), _)| meta.labels.get(label))
+                .map(|((meta, _), _)| meta.labels().get(label))
                 .filter(|value| !value.is_empty())
                 .map(quote_meta)
                 .collect();
@@ -77,6 +77,9 @@ impl Evaluator<'_> {
             extension: None,
             totals_only: false,
             span: crate::ast::Span::default(),
+            // Nobody else asks for them.
+            family: usize::MAX,
+            member: 0,
         };
         let limits = self.limits.clone();
         self.stream_picks(
@@ -152,8 +155,8 @@ impl<'a> Enrichment<'a> {
         let mut groups: Vec<Vec<usize>> = Vec::new();
         let mut by_identity: FastMap<[&str; 2], Vec<(&str, usize)>> = FastMap::default();
         for (index, (meta, _)) in infos.rows().enumerate() {
-            let name = meta.labels.metric_name();
-            let same = by_identity.entry(identity(&meta.labels)).or_default();
+            let name = meta.labels().metric_name();
+            let same = by_identity.entry(identity(meta.labels())).or_default();
             if let Some((_, group)) = same.iter().find(|(have, _)| *have == name) {
                 groups[*group].push(index);
             } else {
@@ -165,7 +168,7 @@ impl<'a> Enrichment<'a> {
             .rows()
             .map(|(meta, _)| {
                 let mut found = by_identity
-                    .get(&identity(&meta.labels))
+                    .get(&identity(meta.labels()))
                     .cloned()
                     .unwrap_or_default();
                 found.sort_unstable();
@@ -242,8 +245,8 @@ impl<'a> Enrichment<'a> {
                     let (have, new) = (self.infos.meta(have), self.infos.meta(index));
                     return Err(QueryError::Execution(format!(
                         "found duplicate series for info metric: existing {} @ {time}, new {} @ {time}",
-                        have.labels,
-                        new.labels,
+                        have.labels(),
+                        new.labels(),
                         time = time_ms(index) as i64,
                     )));
                 }
@@ -256,7 +259,7 @@ impl<'a> Enrichment<'a> {
     /// The labels of a series with those of its info series; `None` where one was asked for and is
     /// not there.
     fn labels(&self, index: usize, partners: &[usize]) -> Result<Option<Labels>, QueryError> {
-        let own = &self.base.meta(index).labels;
+        let own = self.base.meta(index).labels();
         if self.is_info[index] {
             return Ok(Some(own.clone()));
         }
@@ -266,7 +269,7 @@ impl<'a> Enrichment<'a> {
         }
         let mut added: Vec<(&str, &str)> = Vec::new();
         for partner in partners {
-            for (name, value) in &self.infos.meta(*partner).labels {
+            for (name, value) in self.infos.meta(*partner).labels() {
                 let is_wanted =
                     self.wanted.is_empty() || self.wanted.iter().any(|m| m.name() == name);
                 if name == METRIC_NAME || !is_wanted {

@@ -16,10 +16,10 @@ pub(super) struct Replace<'a> {
 pub(super) fn replace(mut vector: Vector, rule: &Replace<'_>) -> Result<Vector, QueryError> {
     for index in 0..vector.len() {
         let meta = vector.meta_mut(index);
-        let value = meta.labels.get(rule.source);
+        let value = meta.labels().get(rule.source);
         if let Some(new) = rule.pattern.replace(value, rule.replacement) {
-            let mut builder = meta.labels.to_builder();
-            meta.labels = builder.set(rule.target, &new).build();
+            let mut builder = meta.labels().to_builder();
+            meta.set_labels(builder.set(rule.target, &new).build());
             // A name that is set on purpose stays.
             meta.drop_name &= rule.target != METRIC_NAME;
         }
@@ -36,10 +36,10 @@ pub(super) fn join(
 ) -> Result<Vector, QueryError> {
     for index in 0..vector.len() {
         let meta = vector.meta_mut(index);
-        let values: Vec<&str> = sources.iter().map(|name| meta.labels.get(name)).collect();
+        let values: Vec<&str> = sources.iter().map(|name| meta.labels().get(name)).collect();
         let joined = values.join(separator);
-        let mut builder = meta.labels.to_builder();
-        meta.labels = builder.set(target, &joined).build();
+        let mut builder = meta.labels().to_builder();
+        meta.set_labels(builder.set(target, &joined).build());
         meta.drop_name &= target != METRIC_NAME;
     }
     vector.recount_labels();

@@ -31,30 +31,21 @@ impl<'a> Groups<'a> {
     /// The group of a series of a stream; `without_name` hides what describes its metric. Labels are
     /// looked at where a group is new.
     pub(super) fn place_key(&mut self, key: Key<'_>, without_name: bool) -> usize {
-        let Key::Selected(selected, index) = key else {
+        let Some((selected, index, is_bare)) = key.stored() else {
             return self.place(key.labels(), without_name);
         };
+        let without_name = without_name || is_bare;
         if !self.grouping.without && self.grouping.labels.is_empty() {
             if self.labels.is_empty() {
                 return self.place(&Labels::empty(), without_name);
             }
             return 0;
         }
-        self.ids.reset(selected);
-        let mut own = std::mem::take(&mut self.ids.own);
-        own.clear();
-        for pair in selected.selection.pairs(index) {
-            let known = self.ids.kept[usize::from(without_name)][*pair as usize];
-            let keeps = known.unwrap_or_else(|| {
-                let keeps = self.keeps(selected.selection.pair(*pair).0, without_name);
-                self.ids.kept[usize::from(without_name)][*pair as usize] = Some(keeps);
-                keeps
-            });
-            if keeps {
-                own.push(*pair);
-            }
-        }
-        self.ids.own = own;
+        let mut ids = std::mem::take(&mut self.ids);
+        ids.keep(selected, index, without_name, |name| {
+            self.keeps(name, without_name)
+        });
+        self.ids = ids;
         if let Some(group) = self.ids.find() {
             return group;
         }
@@ -113,6 +104,26 @@ struct Ids {
 }
 
 impl Ids {
+    /// Looks at a series: the pairs it keeps are its own from now on. `keeps` depends on the name of a
+    /// label, and on `without_name`.
+    fn keep(
+        &mut self,
+        selected: &Selected,
+        index: usize,
+        without_name: bool,
+        keeps: impl Fn(&str) -> bool,
+    ) {
+        self.reset(selected);
+        let known = &mut self.kept[usize::from(without_name)];
+        self.own.clear();
+        for pair in selected.selection.pairs(index) {
+            let known = &mut known[*pair as usize];
+            if *known.get_or_insert_with(|| keeps(selected.selection.pair(*pair).0)) {
+                self.own.push(*pair);
+            }
+        }
+    }
+
     fn reset(&mut self, selected: &Selected) {
         let selection = std::ptr::from_ref(selected).addr();
         if self.selection != selection {
@@ -149,6 +160,7 @@ impl Ids {
 pub(super) struct Signatures<'a> {
     matching: &'a Matching,
     numbers: FastMap<String, usize>,
+    key: String,
 }
 
 impl<'a> Signatures<'a> {
@@ -156,42 +168,62 @@ impl<'a> Signatures<'a> {
         Self {
             matching,
             numbers: FastMap::default(),
+            key: String::new(),
         }
     }
 
     /// The number of each series of a vector; equal for those that match.
     pub(super) fn of(&mut self, vector: &Vector) -> Vec<usize> {
-        let mut key = String::new();
+        let (mut ids, matching) = (Ids::default(), self.matching);
         (0..vector.len())
             .map(|index| {
-                key.clear();
-                for (name, value) in &vector.meta(index).labels {
-                    if self.compares(name) {
-                        push_pair(&mut key, name, value);
-                    }
+                let key = vector.meta(index).key();
+                let Some((selected, index, is_bare)) = key.stored() else {
+                    let pairs = key.labels().iter();
+                    return self.number(pairs.filter(|(name, _)| compares(matching, name)));
+                };
+                // Labels by their numbers; texts only where these are new.
+                ids.keep(selected, index, is_bare, |name| {
+                    compares(matching, name) && !(is_bare && describes_metric(name))
+                });
+                if let Some(number) = ids.find() {
+                    return number;
                 }
-                if let Some(number) = self.numbers.get(&key) {
-                    return *number;
-                }
-                let number = self.numbers.len();
-                self.numbers.insert(key.clone(), number);
+                let own = ids.own.iter();
+                let number = self.number(own.map(|pair| selected.selection.pair(*pair)));
+                ids.add(number);
                 number
             })
             .collect()
+    }
+
+    /// The number of what is compared of a series.
+    fn number<'t>(&mut self, pairs: impl Iterator<Item = (&'t str, &'t str)>) -> usize {
+        self.key.clear();
+        for (name, value) in pairs {
+            push_pair(&mut self.key, name, value);
+        }
+        if let Some(number) = self.numbers.get(&self.key) {
+            return *number;
+        }
+        let number = self.numbers.len();
+        self.numbers.insert(self.key.clone(), number);
+        number
     }
 
     /// How many numbers were given.
     pub(super) fn count(&self) -> usize {
         self.numbers.len()
     }
+}
 
-    fn compares(&self, name: &str) -> bool {
-        let listed = self.matching.labels.iter().any(|have| have == name);
-        if self.matching.on {
-            listed
-        } else {
-            !listed && name != METRIC_NAME
-        }
+/// Whether two vectors are matched on a label.
+fn compares(matching: &Matching, name: &str) -> bool {
+    let listed = matching.labels.iter().any(|have| have == name);
+    if matching.on {
+        listed
+    } else {
+        !listed && name != METRIC_NAME
     }
 }
 

@@ -25,6 +25,7 @@ mod native;
 mod profile;
 mod rows;
 mod select;
+mod shared;
 mod topk;
 pub(crate) mod vector;
 mod window;
@@ -52,7 +53,8 @@ use distinct::Distinct;
 use key::Key;
 pub(crate) use limits::Limits;
 pub(crate) use profile::Profiler;
-use vector::{Vector, is_absent};
+pub(crate) use shared::Sharing;
+use vector::{Meta, Vector, is_absent};
 
 /// Takes a series of a stream: its labels, whether its name is to be dropped, its values.
 type Sink<'s> = dyn FnMut(Key<'_>, bool, &mut [f64]) -> Result<(), QueryError> + 's;
@@ -72,6 +74,8 @@ pub(crate) struct Evaluator<'a> {
     /// Whoever takes the rows of a stream keeps none of their histograms.
     transient: bool,
     pub(crate) counts: SampleCounts,
+    /// What stands in several places.
+    pub(crate) sharing: Sharing<'a>,
     /// Threads that help, and how much work is worth asking them, in samples.
     pub(crate) helpers: Option<Arc<Helpers>>,
     pub(crate) parallel_samples: u64,
@@ -96,6 +100,7 @@ impl<'a> Evaluator<'a> {
             limits,
             annotations: Annotations::default(),
             counts: SampleCounts::default(),
+            sharing: Sharing::default(),
             helpers: None,
             parallel_samples: u64::MAX,
             profiler: None,
@@ -179,6 +184,13 @@ impl<'a> Evaluator<'a> {
     }
 
     fn evaluate(&mut self, plan: &VectorPlan, steps: &Steps) -> Result<Vector, QueryError> {
+        if let VectorPlan::Shared(place) = plan {
+            return if is_collected(self.sharing.behind(plan)) {
+                self.collect(plan, steps)
+            } else {
+                self.shared_vector(*place, steps)
+            };
+        }
         match plan {
             VectorPlan::Selector(_)
             | VectorPlan::SampleTimes(_)
@@ -186,7 +198,8 @@ impl<'a> Evaluator<'a> {
             | VectorPlan::Negate(_)
             | VectorPlan::Math { .. }
             | VectorPlan::BinaryScalar(_)
-            | VectorPlan::Window(_) => self.collect(plan, steps),
+            | VectorPlan::Window(_)
+            | VectorPlan::Shared(_) => self.collect(plan, steps),
             VectorPlan::FromScalar(scalar) => {
                 let values = self.scalar(scalar, steps)?;
                 let mut vector = Vector::new(steps.count, self.limits.held());
@@ -277,9 +290,7 @@ impl<'a> Evaluator<'a> {
         let mut vector = Vector::new(steps.count, self.limits.held());
         for (meta, values) in one.rows() {
             if let [value] = values {
-                vector.push_with(meta.labels.clone(), meta.drop_name, |slots| {
-                    slots.fill(*value);
-                });
+                vector.fill_as(meta.clone(), |slots| slots.fill(*value));
             }
         }
         Ok(vector)
@@ -288,12 +299,15 @@ impl<'a> Evaluator<'a> {
     /// Whether the series of a plan can flow one by one: each is made from one series below it,
     /// and dropping names cannot make two of them equal, or that is refused as they come.
     fn flows(&self, plan: &VectorPlan) -> bool {
-        let source_flows = |plan: &VectorPlan| match plan {
+        let plan = self.sharing.behind(plan);
+        let source_flows = |plan: &VectorPlan| match self.sharing.behind(plan) {
             VectorPlan::Selector(selector)
             | VectorPlan::SampleTimes(selector)
             | VectorPlan::StartTimes(selector) => selector.has_one_name(),
             // Where a window keeps the name, what is above it drops it.
-            VectorPlan::Window(window) => self.delayed_names || window::has_one_name(window),
+            VectorPlan::Window(window) => {
+                self.delayed_names || window::has_one_name(window, &self.sharing)
+            }
             _ => self.flows(plan),
         };
         match plan {
@@ -326,16 +340,12 @@ impl<'a> Evaluator<'a> {
             let mut vector = self.vector(plan, steps)?;
             for index in 0..vector.len() {
                 let meta = vector.meta(index).clone();
-                sink(
-                    Key::Labels(&meta.labels),
-                    meta.drop_name,
-                    vector.values_mut(index),
-                )?;
+                sink(meta.key(), meta.drop_name, vector.values_mut(index))?;
             }
             self.limits.release(vector.held());
             return Ok(());
         }
-        if let VectorPlan::Window(window) = plan
+        if let VectorPlan::Window(window) = self.sharing.behind(plan)
             && !self.window_flows(window)
         {
             let mut distinct = Distinct::new(self.limits.held());
@@ -373,7 +383,12 @@ impl<'a> Evaluator<'a> {
     fn enter(&self, plan: &VectorPlan) {
         if let Some(profiler) = &self.profiler {
             let mut profiler = profiler.borrow_mut();
-            profiler.enter(plan, &self.counts, &self.limits.memory);
+            let shared = match plan {
+                VectorPlan::Shared(place) => self.sharing.is_found(*place),
+                _ => false,
+            };
+            let plan = self.sharing.behind(plan);
+            profiler.enter(plan, shared, &self.counts, &self.limits.memory);
         }
     }
 
@@ -395,6 +410,7 @@ impl<'a> Evaluator<'a> {
             VectorPlan::SampleTimes(selector) => self.stream_sample_times(selector, steps, sink),
             VectorPlan::StartTimes(selector) => self.stream_start_times(selector, steps, sink),
             VectorPlan::Window(window) => self.stream_window(window, steps, sink),
+            VectorPlan::Shared(place) => self.flow_shared(*place, steps, sink),
             VectorPlan::Negate(operand) => {
                 let arena = self.arena.clone();
                 self.stream(operand, steps, &mut |key, _, values| {
@@ -453,7 +469,9 @@ impl<'a> Evaluator<'a> {
     /// Collects what flows, or maps what does not, and drops names that are to be dropped now.
     fn collect(&mut self, plan: &VectorPlan, steps: &Steps) -> Result<Vector, QueryError> {
         let mut vector = Vector::new(steps.count, self.limits.held());
-        let flows = match plan {
+        let behind = self.sharing.behind(plan);
+        let is_window = matches!(behind, VectorPlan::Window(_));
+        let flows = match behind {
             VectorPlan::Window(window) => self.window_flows(window),
             _ => self.flows(plan),
         };
@@ -463,7 +481,7 @@ impl<'a> Evaluator<'a> {
                 return Ok(());
             }
             limits.hold(values.len())?;
-            vector.push(key.labels().clone(), drop_name, values);
+            vector.push_as(Meta::new(key, drop_name), values);
             Ok(())
         })?;
         if self.delayed_names {
@@ -472,7 +490,7 @@ impl<'a> Evaluator<'a> {
         if !vector.drop_names() && flows {
             return Ok(vector);
         }
-        if matches!(plan, VectorPlan::Window(_)) {
+        if is_window {
             // Windows refuse equal series even where their samples do not meet.
             if vector.has_equal_labels() {
                 return Err(vector::same_labels());
@@ -498,6 +516,20 @@ impl<'a> Evaluator<'a> {
         vector.drop_names();
         vector.merge_equal_labels()
     }
+}
+
+/// Whether the series of a plan are collected from a stream.
+fn is_collected(plan: &VectorPlan) -> bool {
+    matches!(
+        plan,
+        VectorPlan::Selector(_)
+            | VectorPlan::SampleTimes(_)
+            | VectorPlan::StartTimes(_)
+            | VectorPlan::Negate(_)
+            | VectorPlan::Math { .. }
+            | VectorPlan::BinaryScalar(_)
+            | VectorPlan::Window(_)
+    )
 }
 
 /// Whether an operator yields something else than its operands are, so that their name is wrong.

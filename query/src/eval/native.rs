@@ -38,7 +38,8 @@ impl Evaluator<'_> {
                 meta.drop_name = true;
             } else {
                 // Type and unit stay.
-                meta.labels = meta.labels.without(|name| name == METRIC_NAME);
+                let labels = meta.labels().without(|name| name == METRIC_NAME);
+                meta.set_labels(labels);
             }
         }
         let vector = vector.without_empty();

@@ -30,8 +30,21 @@ struct Open {
 }
 
 impl Profiler {
-    pub(super) fn enter(&mut self, plan: &VectorPlan, counts: &SampleCounts, memory: &Account) {
-        let (name, detail) = describe(plan);
+    /// `shared` where what the node yields was found in another place.
+    pub(super) fn enter(
+        &mut self,
+        plan: &VectorPlan,
+        shared: bool,
+        counts: &SampleCounts,
+        memory: &Account,
+    ) {
+        let (name, mut detail) = describe(plan);
+        if shared {
+            if !detail.is_empty() {
+                detail.push(' ');
+            }
+            detail.push_str("(shared with the first)");
+        }
         self.open.push(Open {
             node: ProfileNode {
                 name,
@@ -52,6 +65,13 @@ impl Profiler {
             open.node.series += 1;
             let points = slots.iter().filter(|value| !is_absent(**value)).count();
             open.node.points += points as u64;
+        }
+    }
+
+    /// So many samples count as read without having been read.
+    pub(super) fn not_read(&mut self, samples: u64) {
+        for open in &mut self.open {
+            open.read_before += samples;
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use barograph_model::TimeRange;
-use barograph_tsdb::Column;
+use barograph_tsdb::{Column, Reader};
 
 use super::Evaluator;
 use super::arena::{is_signalling, quiet};
@@ -30,6 +30,10 @@ const BATCH_SLOTS: usize = 4096;
 const BATCH_SERIES: usize = 256;
 /// Most batches made ahead of the one that is consumed.
 const BATCHES_AHEAD: usize = 16;
+/// From so long a window on, some pages of blocks are likely to be wholly inside.
+const DIGEST_RANGE_MS: i64 = 3 * 3_600_000;
+/// What reading the heads of pages is taken for, in samples.
+const DIGEST_WORK: usize = 256;
 /// Samples and slots after which a thread looks whether to go on.
 const CHECK_SAMPLES: usize = 8192;
 
@@ -76,7 +80,8 @@ struct Batch {
 }
 
 /// What a thread keeps from row to row.
-struct Scratch {
+struct Scratch<'a> {
+    reader: Reader<'a>,
     column: Column,
     picks: Shared<Vec<u32>>,
     edges: Shared<Edges>,
@@ -101,7 +106,7 @@ impl Evaluator<'_> {
         let count = (BATCH_SLOTS / job.steps.count.max(1)).clamp(1, BATCH_SERIES);
         // Some batches at least, so that there is something to share.
         let count = count.min(all / 8 + 1);
-        let mut scratch = Scratch::new(&job.limits);
+        let mut scratch = Scratch::new(&job);
         let mut batch = Batch::default();
         let (mut next, mut work) = (0, 0);
         while next < all {
@@ -162,7 +167,7 @@ impl RowJob {
     fn fill(
         &self,
         indices: Range<usize>,
-        scratch: &mut Scratch,
+        scratch: &mut Scratch<'_>,
         batch: &mut Batch,
     ) -> Result<(), QueryError> {
         batch.rows.clear();
@@ -174,9 +179,12 @@ impl RowJob {
                 batch.rows.push((index, true));
                 continue;
             }
-            let selection = &self.selected.selection;
-            selection
-                .read(index, self.range, &mut scratch.column)
+            if self.fill_digest(index, scratch, batch)? {
+                continue;
+            }
+            let Scratch { reader, column, .. } = scratch;
+            reader
+                .read(index, column)
                 .map_err(|error| QueryError::Storage(format!("expanding series: {error}")))?;
             batch.pages_decoded += u64::from(scratch.column.pages_decoded);
             if !scratch.column.histograms.is_empty() {
@@ -204,8 +212,62 @@ impl RowJob {
         Ok(())
     }
 
+    /// Makes the row of a series of what its pages say of themselves, where there is one long window
+    /// that takes no more than that; tells whether it did.
+    fn fill_digest(
+        &self,
+        index: usize,
+        scratch: &mut Scratch<'_>,
+        batch: &mut Batch,
+    ) -> Result<bool, QueryError> {
+        let Kernel::Window {
+            function,
+            times,
+            range_ms,
+            ..
+        } = &self.kernel
+        else {
+            return Ok(false);
+        };
+        if self.steps.count != 1 || *range_ms < DIGEST_RANGE_MS {
+            return Ok(false);
+        }
+        let Some(wanted) = kernels::digested(*function) else {
+            return Ok(false);
+        };
+        let selection = &self.selected.selection;
+        let column = &mut scratch.column;
+        let digest = selection.digest(index, self.range, wanted, column);
+        let digest =
+            digest.map_err(|error| QueryError::Storage(format!("expanding series: {error}")))?;
+        let Some(digest) = digest else {
+            return Ok(false);
+        };
+        batch.pages_decoded += u64::from(scratch.column.pages_decoded);
+        let samples = digest.count as usize;
+        scratch.hold(samples, DIGEST_WORK)?;
+        batch.work += DIGEST_WORK;
+        batch.used += digest.count;
+        batch.read += digest.count;
+        if digest.count > 0 {
+            let window_ms = (times.at_step(&self.steps, 0), *range_ms);
+            let value = kernels::run_digest(*function, &digest, window_ms);
+            if !is_absent(value) {
+                batch.rows.push((index, false));
+                batch.values.push(value);
+            }
+        }
+        Ok(true)
+    }
+
     /// Makes the row of the series that was read; tells whether there is anything in it.
-    fn row(&self, scratch: &mut Scratch, out: &mut [f64], used: &mut u64, read: &mut u64) -> bool {
+    fn row(
+        &self,
+        scratch: &mut Scratch<'_>,
+        out: &mut [f64],
+        used: &mut u64,
+        read: &mut u64,
+    ) -> bool {
         let column = &scratch.column;
         match &self.kernel {
             Kernel::Newest { times, lookback_ms } => {
@@ -278,16 +340,17 @@ impl RowJob {
 
 /// Whether a column has staleness markers, or what could be taken for something else than a float.
 fn any_signalling(values: &[f64]) -> bool {
-    let any = |part: &[f64]| {
-        part.iter()
-            .fold(false, |any, value| any | is_signalling(*value))
-    };
-    values.chunks(64).any(any)
+    // Nearly all are numbers, which is told of several at a time.
+    let any_nan = |part: &&[f64]| part.iter().fold(false, |any, value| any | value.is_nan());
+    let mut with_nan = values.chunks(64).filter(any_nan);
+    with_nan.any(|part| part.iter().any(|value| is_signalling(*value)))
 }
 
-impl Scratch {
-    fn new(limits: &Limits) -> Self {
+impl<'a> Scratch<'a> {
+    fn new(job: &'a RowJob) -> Self {
+        let limits = &job.limits;
         Self {
+            reader: job.selected.selection.reader(job.range),
             column: Column::default(),
             picks: Shared::new(limits),
             edges: Shared::new(limits),
@@ -317,7 +380,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for Scratch<'_> {
     fn drop(&mut self) {
         self.limits.release(self.held);
     }
@@ -365,7 +428,7 @@ impl Team {
     }
 
     /// The next batch in order, made here where nobody else did.
-    fn next(&self, scratch: &mut Scratch) -> Option<Result<Batch, QueryError>> {
+    fn next(&self, scratch: &mut Scratch<'_>) -> Option<Result<Batch, QueryError>> {
         let batches = self.series.len().div_ceil(self.count);
         let mut state = self.lock();
         loop {
@@ -400,7 +463,7 @@ impl Team {
         })
     }
 
-    fn make(&self, number: usize, scratch: &mut Scratch) -> Result<Batch, QueryError> {
+    fn make(&self, number: usize, scratch: &mut Scratch<'_>) -> Result<Batch, QueryError> {
         let start = self.series.start + number * self.count;
         let end = self.series.end.min(start + self.count);
         let mut batch = Batch::default();
@@ -421,7 +484,7 @@ impl Team {
 
 impl Task for Team {
     fn help(&self, may_go_on: &dyn Fn() -> bool) {
-        let mut scratch = Scratch::new(&self.job.limits);
+        let mut scratch = Scratch::new(&self.job);
         let batches = self.series.len().div_ceil(self.count);
         let mut state = self.lock();
         while !state.ended && state.next < batches && may_go_on() {

@@ -75,12 +75,18 @@ impl Evaluator<'_> {
         range: TimeRange,
     ) -> Result<Arc<Selected>, QueryError> {
         self.limits.check()?;
+        let range = match self.sharing.selected(plan, range, self.lookback_ms) {
+            Ok(selected) => return Ok(selected),
+            Err(range) => range,
+        };
         let selection = self.snapshot.select(&plan.matchers, range);
         let selection =
             selection.map_err(|error| QueryError::Storage(format!("expanding series: {error}")))?;
         let mut memory = self.limits.held();
         memory.set(selection.size_bytes());
-        Ok(Arc::new(Selected::new(selection, memory)))
+        let selected = Arc::new(Selected::new(selection, memory));
+        self.sharing.note_selected(plan, range, &selected);
+        Ok(selected)
     }
 
     /// Reads a series. Of one with histograms more than `range` is read, so that each is known to

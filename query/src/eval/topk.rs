@@ -36,7 +36,7 @@ impl Evaluator<'_> {
         let mut groups = Groups::new(&plan.grouping);
         let places: Vec<usize> = operand
             .rows()
-            .map(|(meta, _)| groups.place(&meta.labels, false))
+            .map(|(meta, _)| groups.place_key(meta.key(), false))
             .collect();
         let picker = Picker {
             op: plan.op,
@@ -51,7 +51,7 @@ impl Evaluator<'_> {
         let mut result = Vector::new(steps.count, self.limits.held());
         self.limits.hold(operand.held())?;
         for (meta, _) in operand.rows() {
-            result.push_with(meta.labels.clone(), meta.drop_name, |_| {});
+            result.fill_as(meta.clone(), |_| {});
         }
         for (step, param) in param.iter().enumerate() {
             self.limits.check()?;
@@ -187,7 +187,7 @@ impl Picker<'_> {
 
     /// Whether a series belongs to this share; a negative share is the complement.
     fn in_ratio(&self, index: usize, ratio: f64) -> bool {
-        let position = self.operand.meta(index).labels.sampling_hash() as f64 / u64::MAX as f64;
+        let position = self.operand.meta(index).labels().sampling_hash() as f64 / u64::MAX as f64;
         if ratio >= 0.0 {
             position < ratio
         } else {

@@ -1,12 +1,17 @@
 //! Series with a slot per step.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::hash::BuildHasherDefault;
+use std::sync::Arc;
 
 use barograph_model::{Labels, METRIC_NAME, STALE_NAN_BITS};
 use rapidhash::fast::RapidHasher;
 
 use super::arena::is_histogram;
+use super::distinct::Distinct;
+use super::key::{Key, Selected};
 use crate::error::QueryError;
 use crate::memory::Held;
 
@@ -28,9 +33,78 @@ pub(crate) fn is_absent(value: f64) -> bool {
 /// What is known of a series besides its values.
 #[derive(Clone, Debug)]
 pub(crate) struct Meta {
-    pub(crate) labels: Labels,
+    name: Name,
     /// The name no longer fits and is dropped later.
     pub(crate) drop_name: bool,
+}
+
+/// What a series is called. Labels of stored series are made when someone looks at them.
+#[derive(Clone)]
+enum Name {
+    Labels(Labels),
+    /// A series of a selection; without what describes its metric where there is room for such labels.
+    Stored(Arc<Selected>, usize, Option<OnceCell<Labels>>),
+}
+
+impl Meta {
+    pub(crate) fn new(key: Key<'_>, drop_name: bool) -> Self {
+        let name = match key {
+            Key::Labels(labels) => Name::Labels(labels.clone()),
+            Key::Selected(selected, index) => Name::Stored(selected.clone(), index, None),
+            Key::Bare(selected, index, labels) => {
+                Name::Stored(selected.clone(), index, Some(labels.clone()))
+            }
+        };
+        Self { name, drop_name }
+    }
+
+    pub(crate) fn labels(&self) -> &Labels {
+        self.key().labels()
+    }
+
+    /// The same for who need not look at them.
+    pub(crate) fn key(&self) -> Key<'_> {
+        match &self.name {
+            Name::Labels(labels) => Key::Labels(labels),
+            Name::Stored(selected, index, None) => Key::Selected(selected, *index),
+            Name::Stored(selected, index, Some(labels)) => Key::Bare(selected, *index, labels),
+        }
+    }
+
+    pub(crate) fn set_labels(&mut self, labels: Labels) {
+        self.name = Name::Labels(labels);
+    }
+
+    /// Takes away what describes the metric; tells whether there was a type or a unit.
+    fn drop_name(&mut self) -> bool {
+        let more = self.key().has_type_or_unit();
+        self.drop_name = false;
+        match &mut self.name {
+            Name::Labels(labels) => *labels = labels.without(describes_metric),
+            Name::Stored(_, _, bare) => *bare = Some(bare.take().unwrap_or_default()),
+        }
+        more
+    }
+
+    /// Bytes of the labels, made or not, where nothing else holds them.
+    fn size_bytes(&self) -> usize {
+        /// The two counts of references before the text.
+        const COUNTS_BYTES: usize = 16;
+        COUNTS_BYTES
+            + match &self.name {
+                Name::Labels(labels) => labels.size_bytes(),
+                Name::Stored(selected, ..) => selected.labels_bytes,
+            }
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Labels(labels) => labels.fmt(f),
+            Self::Stored(selected, index, _) => selected.selection.labels(*index).fmt(f),
+        }
+    }
 }
 
 /// Series, each with one slot per step; the slots of a series are neighbours.
@@ -61,11 +135,11 @@ impl Vector {
     }
 
     /// Makes room for a series, and accounts for it where that takes memory.
-    fn add(&mut self, labels: Labels, drop_name: bool) {
+    fn add(&mut self, meta: Meta) {
         let before = (self.metas.capacity(), self.values.capacity());
         self.values.reserve(self.steps);
-        self.labels_bytes += size_of_labels(&labels);
-        self.metas.push(Meta { labels, drop_name });
+        self.labels_bytes += meta.size_bytes();
+        self.metas.push(meta);
         if before != (self.metas.capacity(), self.values.capacity()) {
             self.account();
         }
@@ -101,7 +175,12 @@ impl Vector {
     }
 
     pub(crate) fn push(&mut self, labels: Labels, drop_name: bool, values: &[f64]) {
-        self.add(labels, drop_name);
+        let name = Name::Labels(labels);
+        self.push_as(Meta { name, drop_name }, values);
+    }
+
+    pub(crate) fn push_as(&mut self, meta: Meta, values: &[f64]) {
+        self.add(meta);
         self.values.extend_from_slice(values);
     }
 
@@ -112,7 +191,13 @@ impl Vector {
         drop_name: bool,
         fill: impl FnOnce(&mut [f64]),
     ) {
-        self.add(labels, drop_name);
+        let name = Name::Labels(labels);
+        self.fill_as(Meta { name, drop_name }, fill);
+    }
+
+    /// The same for a series that is called like another one.
+    pub(crate) fn fill_as(&mut self, meta: Meta, fill: impl FnOnce(&mut [f64])) {
+        self.add(meta);
         let from = self.values.len();
         self.values.resize(from + self.steps, ABSENT);
         fill(&mut self.values[from..]);
@@ -164,8 +249,7 @@ impl Vector {
     pub(crate) fn reorder(&self, order: &[usize]) -> Self {
         let mut sorted = self.another();
         for index in order {
-            let meta = self.meta(*index);
-            sorted.push(meta.labels.clone(), meta.drop_name, self.values(*index));
+            sorted.push_as(self.meta(*index).clone(), self.values(*index));
         }
         sorted
     }
@@ -175,9 +259,7 @@ impl Vector {
     pub(crate) fn drop_names(&mut self) -> bool {
         let mut more = false;
         for meta in self.metas.iter_mut().filter(|meta| meta.drop_name) {
-            more |= has_type_or_unit(&meta.labels);
-            meta.labels = meta.labels.without(describes_metric);
-            meta.drop_name = false;
+            more |= meta.drop_name();
         }
         self.recount_labels();
         more
@@ -185,16 +267,37 @@ impl Vector {
 
     /// Accounts for labels that were exchanged.
     pub(crate) fn recount_labels(&mut self) {
-        let labels = self.metas.iter().map(|meta| size_of_labels(&meta.labels));
-        self.labels_bytes = labels.sum();
+        self.labels_bytes = self.metas.iter().map(Meta::size_bytes).sum();
         self.account();
     }
 
     pub(crate) fn has_equal_labels(&self) -> bool {
+        if let Some(distinct) = self.are_distinct() {
+            return !distinct;
+        }
         let mut seen = FastSet::default();
         self.metas
             .iter()
-            .any(|meta| !seen.insert(meta.labels.as_encoded()))
+            .any(|meta| !seen.insert(meta.labels().as_encoded()))
+    }
+
+    /// Whether the labels differ, where that is told without making them: where all series are of one
+    /// selection, without what describes their metric.
+    fn are_distinct(&self) -> Option<bool> {
+        let of = |meta: &Meta| match &meta.name {
+            Name::Stored(selected, _, Some(_)) => Some(Arc::as_ptr(selected)),
+            _ => None,
+        };
+        let first = of(self.metas.first()?)?;
+        if !self.metas.iter().all(|meta| of(meta) == Some(first)) {
+            return None;
+        }
+        let mut distinct = Distinct::new(self.memory.another());
+        let mut all = self.metas.iter();
+        Some(all.all(|meta| match &meta.name {
+            Name::Stored(selected, index, _) => distinct.insert(Key::Selected(selected, *index)),
+            Name::Labels(_) => true,
+        }))
     }
 
     /// Makes one series of those with equal labels.
@@ -208,9 +311,9 @@ impl Vector {
         let mut merged = self.another();
         let mut places: FastMap<&str, usize> = FastMap::default();
         for (meta, values) in self.rows() {
-            let Some(place) = places.get(meta.labels.as_encoded()) else {
-                places.insert(meta.labels.as_encoded(), merged.len());
-                merged.push(meta.labels.clone(), meta.drop_name, values);
+            let Some(place) = places.get(meta.labels().as_encoded()) else {
+                places.insert(meta.labels().as_encoded(), merged.len());
+                merged.push_as(meta.clone(), values);
                 continue;
             };
             for (slot, value) in merged.values_mut(*place).iter_mut().zip(values) {
@@ -233,17 +336,10 @@ impl Vector {
         }
         let mut kept = self.another();
         for (meta, values) in self.rows().filter(|(_, values)| !empty(values)) {
-            kept.push(meta.labels.clone(), meta.drop_name, values);
+            kept.push_as(meta.clone(), values);
         }
         kept
     }
-}
-
-/// Bytes of a label set, where nothing else holds it.
-fn size_of_labels(labels: &Labels) -> usize {
-    /// The two counts of references before the text.
-    const COUNTS_BYTES: usize = 16;
-    COUNTS_BYTES + labels.size_bytes()
 }
 
 /// Whether a label says what a metric is: its name, its type, its unit.

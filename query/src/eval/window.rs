@@ -11,7 +11,7 @@ use super::key::{Key, Selected};
 use super::rows::{Kernel, Row, RowJob};
 use super::select::{Shared, held, size_bytes};
 use super::vector::{ABSENT, Vector, describes_metric, is_absent};
-use super::{Evaluator, Sink, hints};
+use super::{Evaluator, Sharing, Sink, hints};
 use crate::annotations::{Annotation, Notes};
 use crate::error::QueryError;
 use crate::functions::Window;
@@ -36,10 +36,10 @@ pub(super) struct Windows<'a> {
 }
 
 /// Whether all series of a window function have one name, so that they differ without it.
-pub(super) fn has_one_name(plan: &WindowPlan) -> bool {
+pub(super) fn has_one_name(plan: &WindowPlan, sharing: &Sharing<'_>) -> bool {
     match &plan.source {
         WindowSource::Selector { selector, .. } => selector.has_one_name(),
-        WindowSource::Subquery(subquery) => match &subquery.operand {
+        WindowSource::Subquery(subquery) => match sharing.behind(&subquery.operand) {
             VectorPlan::Selector(selector) => selector.has_one_name(),
             _ => false,
         },
@@ -56,7 +56,7 @@ impl Evaluator<'_> {
             // Series of a selection are distinct, and those of a subquery as well.
             return true;
         }
-        has_one_name(plan)
+        has_one_name(plan, &self.sharing)
     }
 
     pub(super) fn stream_window(
@@ -336,7 +336,7 @@ impl Evaluator<'_> {
                 self.counts.windows(edges, false);
             }
             sink(&Windows {
-                key: Key::Labels(&meta.labels),
+                key: meta.key(),
                 drop_name: meta.drop_name,
                 timestamps_ms,
                 values,

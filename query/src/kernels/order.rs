@@ -2,8 +2,29 @@
 
 use std::cmp::Ordering;
 
-/// The quantile between the two nearest samples; sorts `values`, NaN first.
+/// Up to so many samples sorting them all is as quick as finding two of them.
+const SORT_LIMIT: usize = 32;
+
+/// The quantile between the two nearest samples; brings `values` into another order, NaN first.
 pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
+    if values.len() <= SORT_LIMIT || !(0.0..=1.0).contains(&q) {
+        values.sort_unstable_by(|a, b| nan_first(*a, *b));
+        return quantile_of_sorted(q, values);
+    }
+    let (lower, upper, weight) = nearest(q, values.len());
+    let (_, below, rest) = values.select_nth_unstable_by(lower, |a, b| nan_first(*a, *b));
+    let below = *below;
+    let above = if upper == lower {
+        below
+    } else {
+        let least = rest.iter().copied().min_by(|a, b| nan_first(*a, *b));
+        least.unwrap_or(below)
+    };
+    below * (1.0 - weight) + above * weight
+}
+
+/// The same of values in order, NaN first.
+pub(super) fn quantile_of_sorted(q: f64, values: &[f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
     }
@@ -13,13 +34,22 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(|a, b| nan_first(*a, *b));
-    let count = values.len() as f64;
+    let (lower, upper, weight) = nearest(q, values.len());
+    values[lower] * (1.0 - weight) + values[upper] * weight
+}
+
+/// The samples around a quantile of so many, and the weight of the upper one.
+fn nearest(q: f64, count: usize) -> (usize, usize, f64) {
+    let count = count as f64;
     let rank = q * (count - 1.0);
     let lower = rank.floor().max(0.0);
     let upper = (lower + 1.0).min(count - 1.0);
-    let weight = rank - rank.floor();
-    values[lower as usize] * (1.0 - weight) + values[upper as usize] * weight
+    (lower as usize, upper as usize, rank - rank.floor())
+}
+
+/// Whether values are in order, NaN first.
+pub(super) fn is_sorted(values: &[f64]) -> bool {
+    values.is_sorted_by(|a, b| nan_first(*a, *b).is_le())
 }
 
 /// `mad_over_time`: the median distance from the median; NaN where any sample is.

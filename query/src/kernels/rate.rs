@@ -1,5 +1,7 @@
 //! `rate`, `increase`, `delta`, `irate`, `idelta`.
 
+use barograph_tsdb::Digest;
+
 use super::{Edges, Input, Starts};
 use crate::eval::vector::ABSENT;
 use crate::parse::seconds_of_ms;
@@ -50,20 +52,27 @@ impl Input<'_> {
 impl Geometry {
     /// Of the samples at `timestamps_ms` in the window that ends at `end_ms`.
     pub(super) fn new(timestamps_ms: &[i64], end_ms: i64, range_ms: i64) -> Self {
-        let (Some(first), Some(last)) = (timestamps_ms.first(), timestamps_ms.last()) else {
-            return Self {
+        match (timestamps_ms.first(), timestamps_ms.last()) {
+            (Some(first), Some(last)) => {
+                Self::between(*first, *last, timestamps_ms.len(), end_ms, range_ms)
+            }
+            _ => Self {
                 sampled: 0.0,
                 to_start: 0.0,
                 to_end: 0.0,
                 factor: 1.0,
-            };
-        };
+            },
+        }
+    }
+
+    /// Of `count` samples, the first and the last of which are at these instants.
+    fn between(first: i64, last: i64, count: usize, end_ms: i64, range_ms: i64) -> Self {
         let begin_ms = end_ms.saturating_sub(range_ms);
         let mut to_start = (first - begin_ms) as f64 / 1000.0;
         let mut to_end = (end_ms - last) as f64 / 1000.0;
         let sampled = (last - first) as f64 / 1000.0;
-        let average = if timestamps_ms.len() > 1 {
-            sampled / (timestamps_ms.len() - 1) as f64
+        let average = if count > 1 {
+            sampled / (count - 1) as f64
         } else {
             0.0
         };
@@ -160,11 +169,59 @@ pub(super) fn extrapolated(input: &Input<'_>, is_counter: bool, per_second: bool
     }
 }
 
+/// The difference over one window of which no more is known than its digest.
+pub(super) fn extrapolated_digest(
+    digest: &Digest,
+    (end_ms, range_ms): (i64, i64),
+    is_counter: bool,
+    per_second: bool,
+) -> f64 {
+    if digest.count < 2 {
+        return ABSENT;
+    }
+    let (first_ms, last_ms) = (digest.first_ms, digest.last_ms);
+    let geometry = Geometry::between(first_ms, last_ms, digest.count as usize, end_ms, range_ms);
+    let first = digest.first;
+    let mut difference = digest.last - first;
+    let mut factor = geometry.factor;
+    if is_counter {
+        for value in &digest.before_falls {
+            difference += value;
+        }
+        if difference > 0.0 && first >= 0.0 {
+            factor = geometry.factor_of_counter(first, difference);
+        }
+    }
+    if per_second {
+        factor /= seconds_of_ms(range_ms);
+    }
+    difference * factor
+}
+
+/// Samples looked at together.
+const STRIDE: usize = 64;
+
 /// Where a counter fell or began anew: indices of the samples behind.
 fn resets(values: &[f64], starts: Option<&Starts>) -> Vec<usize> {
     let began = |at: usize| starts.is_some_and(|starts| starts.began[at]);
     let fell = |at: &usize| values[*at] < values[at - 1] || began(*at);
-    (1..values.len()).filter(fell).collect()
+    if starts.is_some() {
+        return (1..values.len()).filter(fell).collect();
+    }
+    let mut resets = Vec::new();
+    let later = values.get(1..).unwrap_or_default();
+    for (number, (before, after)) in values.chunks(STRIDE).zip(later.chunks(STRIDE)).enumerate() {
+        // Nearly all strides have none, which is told without a branch per sample.
+        let mut any = false;
+        for (before, after) in before.iter().zip(after) {
+            any |= after < before;
+        }
+        if any {
+            let first = number * STRIDE + 1;
+            resets.extend((first..first + after.len()).filter(fell));
+        }
+    }
+    resets
 }
 
 /// The difference of the last two samples.

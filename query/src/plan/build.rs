@@ -1,10 +1,11 @@
 //! Trees to plans.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use barograph_model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
 
 use super::call::{Arguments, assemble_call};
+use super::shared::{Family, Member, Place, SharedPlan, Sharing};
 use super::{
     AggregatePlan, BinaryPlan, BinaryScalarPlan, CountValuesPlan, Grouping, InfoPlan, ScalarPlan,
     SelectorPlan, SubqueryPlan, Times, VectorPlan, WindowPlan, WindowSource,
@@ -39,23 +40,43 @@ pub(crate) enum Root {
     Matrix(WindowSource),
 }
 
-/// Makes the plan of an expression.
-pub(crate) fn plan(node: &Node, context: PlanContext) -> Plan<Root> {
+/// The plan of a whole expression, and of the parts that it has in several places.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) root: Root,
+    pub(crate) shared: Vec<SharedPlan>,
+    pub(crate) families: Vec<Family>,
+}
+
+/// Makes the plan of an expression, whose text is `text`.
+pub(crate) fn plan(node: &Node, text: &str, context: PlanContext) -> Plan<Planned> {
+    let node = node.unwrap_parens();
     let builder = Builder {
         context,
+        sharing: Sharing::new(node, text),
+        domains: RefCell::default(),
         around: Cell::default(),
     };
-    let node = node.unwrap_parens();
-    Ok(match node.value_type() {
+    let root = match node.value_type() {
         ValueType::Scalar => Root::Scalar(once_scalar(builder.scalar(node)?)),
         ValueType::Vector => Root::Vector(once_vector(builder.vector(node)?)),
         ValueType::String => Root::String(string_of(node)?.clone()),
         ValueType::Matrix => Root::Matrix(builder.source(node)?.plan),
+    };
+    let (shared, families) = builder.sharing.finish();
+    Ok(Planned {
+        root,
+        shared,
+        families,
     })
 }
 
-pub(super) struct Builder {
+pub(super) struct Builder<'a> {
     context: PlanContext,
+    sharing: Sharing<'a>,
+    /// The subqueries there are: those with the same steps are one. The number of what is around
+    /// them, the range, the step, the times.
+    domains: RefCell<Vec<(usize, i64, i64, Times)>>,
     /// What stands around the node that is being planned.
     around: Cell<Around>,
 }
@@ -68,6 +89,15 @@ struct Around {
     totals: bool,
     /// Something that needs buckets, or reads samples out of order.
     buckets: bool,
+    /// Whose steps are evaluated: 0 for those of the query, else one more than the number of the
+    /// subquery.
+    domain: usize,
+}
+
+impl Around {
+    fn totals_only(self) -> bool {
+        self.totals && !self.buckets
+    }
 }
 
 /// A plan, and whether its value is the same at every step.
@@ -100,7 +130,7 @@ pub(super) fn once_vector(part: Part<VectorPlan>) -> VectorPlan {
     }
 }
 
-impl Builder {
+impl Builder<'_> {
     /// Plans what stands inside of something.
     fn within<T>(&self, change: impl FnOnce(&mut Around), plan: impl FnOnce() -> T) -> T {
         let before = self.around.get();
@@ -182,8 +212,30 @@ impl Builder {
     }
 
     pub(super) fn vector(&self, node: &Node) -> Plan<Part<VectorPlan>> {
+        let node = node.unwrap_parens();
+        let around = self.around.get();
+        let (totals_only, domain) = (around.totals_only(), around.domain);
+        match self.sharing.place(node, totals_only, domain) {
+            Place::Only => self.vector_here(node),
+            Place::Again(place, invariant) => Ok(Part {
+                plan: VectorPlan::Shared(place),
+                invariant,
+            }),
+            Place::First(text) => {
+                let Part { plan, invariant } = self.vector_here(node)?;
+                let within = (totals_only, domain);
+                let place = self.sharing.add(node, text, within, (plan, invariant));
+                Ok(Part {
+                    plan: VectorPlan::Shared(place),
+                    invariant,
+                })
+            }
+        }
+    }
+
+    /// A vector that is not shared with other places; parts of it may be.
+    fn vector_here(&self, node: &Node) -> Plan<Part<VectorPlan>> {
         match &node.kind {
-            NodeKind::Paren(inner) => self.vector(inner),
             NodeKind::Unary { negative, operand } => {
                 let operand = self.vector(operand)?;
                 Ok(if *negative {
@@ -199,7 +251,7 @@ impl Builder {
             NodeKind::Aggregate(aggregate) => self.aggregate(aggregate, node.span),
             NodeKind::Call(call) => self.vector_call(call, node.span),
             NodeKind::Selector(selector) => {
-                let selector = self.selector(selector, node.span)?;
+                let selector = self.selector(selector, node.span, None)?;
                 Ok(Part {
                     invariant: selector.times.at_ms.is_some(),
                     plan: VectorPlan::Selector(selector),
@@ -412,8 +464,16 @@ impl Builder {
         Ok(None)
     }
 
+    /// What a function takes that treats bare selectors in its own way.
+    fn bare(&self, node: &Node) -> Plan<Part<VectorPlan>> {
+        match node.kind {
+            NodeKind::Selector(_) => self.vector_here(node),
+            _ => self.vector(node),
+        }
+    }
+
     fn timestamp(&self, node: &Node) -> Plan<Part<VectorPlan>> {
-        let operand = self.vector(node)?;
+        let operand = self.bare(node)?;
         Ok(match operand.plan {
             VectorPlan::Selector(selector) => Part {
                 plan: VectorPlan::SampleTimes(selector),
@@ -425,7 +485,7 @@ impl Builder {
 
     /// Of a bare selector only: what was computed began at no time.
     fn start_timestamp(&self, node: &Node) -> Plan<Part<VectorPlan>> {
-        let operand = self.vector(node)?;
+        let operand = self.bare(node)?;
         Ok(match operand.plan {
             VectorPlan::Selector(selector) => Part {
                 plan: VectorPlan::StartTimes(selector),
@@ -494,13 +554,13 @@ impl Builder {
     }
 
     fn range(&self, range: &RangeSelector) -> Plan<Part<WindowSource>> {
-        let selector = self.selector(&range.selector, range.selector_span)?;
+        // Of several errors the first in the text counts.
+        self.times(&range.selector.modifiers)?;
+        let range_ms = self.duration(&range.range, false)?;
+        let selector = self.selector(&range.selector, range.selector_span, Some(range_ms))?;
         Ok(Part {
             invariant: selector.times.at_ms.is_some(),
-            plan: WindowSource::Selector {
-                selector,
-                range_ms: self.duration(&range.range, false)?,
-            },
+            plan: WindowSource::Selector { selector, range_ms },
         })
     }
 
@@ -510,27 +570,62 @@ impl Builder {
             Some(step) => self.duration(step, false)?,
             None => self.context.default_step_ms,
         };
+        let step_ms = step_ms.max(1);
+        let range_ms = self.duration(&subquery.range, false);
+        let range_or_none_ms = *range_ms.as_ref().unwrap_or(&0);
+        let outer = self.around.get().domain;
+        let domain = self.domain((outer, range_or_none_ms, step_ms, times));
+        let operand = self.within(
+            |around| {
+                around.buckets = true;
+                around.domain = domain;
+            },
+            || self.vector(&subquery.operand),
+        )?;
         Ok(Part {
             invariant: times.at_ms.is_some(),
             plan: WindowSource::Subquery(SubqueryPlan {
-                operand: once_vector(self.within(
-                    |around| around.buckets = true,
-                    || self.vector(&subquery.operand),
-                )?),
-                range_ms: self.duration(&subquery.range, false)?,
-                step_ms: step_ms.max(1),
+                operand: once_vector(operand),
+                range_ms: range_ms?,
+                step_ms,
                 times,
             }),
         })
     }
 
-    fn selector(&self, selector: &Selector, span: Span) -> Plan<SelectorPlan> {
+    /// The number of the steps of a subquery.
+    fn domain(&self, subquery: (usize, i64, i64, Times)) -> usize {
+        let mut domains = self.domains.borrow_mut();
+        let known = domains.iter().position(|have| *have == subquery);
+        let number = known.unwrap_or_else(|| {
+            domains.push(subquery);
+            domains.len() - 1
+        });
+        number + 1
+    }
+
+    /// `range_ms` where it is a range selector.
+    fn selector(
+        &self,
+        selector: &Selector,
+        span: Span,
+        range_ms: Option<i64>,
+    ) -> Plan<SelectorPlan> {
+        let (times, around) = (self.times(&selector.modifiers)?, self.around.get());
+        let member = Member {
+            times,
+            domain: around.domain,
+            range_ms,
+        };
+        let (family, member) = self.sharing.join(&selector.matchers, member);
         Ok(SelectorPlan {
             matchers: selector.matchers.clone(),
-            times: self.times(&selector.modifiers)?,
+            times,
             extension: selector.extension,
             span,
-            totals_only: self.around.get().totals && !self.around.get().buckets,
+            totals_only: around.totals_only(),
+            family,
+            member,
         })
     }
 

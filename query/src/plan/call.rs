@@ -20,7 +20,7 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    pub(super) fn read(builder: &Builder, call: &Call) -> Plan<Self> {
+    pub(super) fn read(builder: &Builder<'_>, call: &Call) -> Plan<Self> {
         let mut args = Self {
             vectors: Vec::new(),
             scalars: Vec::new(),

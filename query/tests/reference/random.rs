@@ -203,7 +203,13 @@ impl Dice {
                 format!("info({name}{matchers})")
             }
             _ => {
-                let (l, r) = (self.vector(depth - 1), self.vector(depth - 1));
+                let l = self.vector(depth - 1);
+                // Queries often have the same part in several places.
+                let r = match self.below(6) {
+                    0 => l.clone(),
+                    1 => format!("({}) + on (i, j) ({l})", self.plain(depth - 1)),
+                    _ => self.vector(depth - 1),
+                };
                 if self.below(3) == 0 {
                     let op = self.one(&["and", "or", "unless"]);
                     let matching = self.one(&["", "on (i)", "on (j)", "ignoring (j)", "on ()"]);
