@@ -131,7 +131,7 @@ impl Inner {
         for part in ["head", "wal"] {
             let (from, to) = (self.options.path.join(part), directory.join(part));
             let names = self.disk.list(&from).map_err(|e| (from.clone(), e))?;
-            for name in names.iter().filter(|name| !name.contains("tmp")) {
+            for name in names.iter().filter(|name| is_archived(name)) {
                 let (from, to) = (from.join(name), to.join(name));
                 let segment = crate::wal::writer::segment_number(name);
                 if part == "head" || segment.is_none() {
@@ -151,4 +151,9 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// Of the head's files. What protects a segment is still written to.
+fn is_archived(name: &str) -> bool {
+    !name.contains("tmp") && crate::wal::writer::parity_number(name).is_none()
 }

@@ -234,6 +234,20 @@ impl Inner {
 }
 
 impl Head {
+    /// The instant before which nothing is in the head, and nothing comes to it.
+    pub(crate) fn reach_ms(&self) -> i64 {
+        let mut reach_ms = self.floor_ms.load(Ordering::Acquire);
+        for group in self.all_groups() {
+            let state = group.read();
+            for track in state.tracks.iter().flatten() {
+                let sealed = track.chunks.iter().map(|chunk| chunk.min_ms);
+                let oldest = sealed.chain(track.timestamps_ms.first()).min();
+                reach_ms = reach_ms.min(oldest.unwrap_or(i64::MAX));
+            }
+        }
+        reach_ms
+    }
+
     /// The oldest instant at or after `from_ms` in the head.
     pub(crate) fn oldest_from(&self, from_ms: i64) -> Option<i64> {
         let mut oldest_ms: Option<i64> = None;

@@ -1,6 +1,7 @@
 //! The store's front: open, register, append, snapshot.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -101,6 +102,9 @@ pub(crate) struct Inner {
     /// Held by whoever does maintenance.
     pub(crate) maintenance: Mutex<Maintenance>,
     pub(crate) deletes: Mutex<()>,
+    /// Samples before this instant are in no head file, no checkpoint and no log segment: nothing
+    /// brings them back.
+    pub(crate) head_reach_ms: AtomicI64,
     pub(crate) retention: Mutex<Retention>,
     pub(crate) compaction: Compaction,
     pub(crate) compaction_figures: compact::Figures,
@@ -123,6 +127,8 @@ pub(crate) struct Maintenance {
     pub(crate) checkpointed: Checkpointed,
     pub(crate) cut_sought: Instant,
     pub(crate) leaving: Leaving,
+    /// How far back the last two checkpoints and the log since them reach, the older first.
+    pub(crate) reach_ms: [i64; 2],
 }
 
 /// The last attempt to write a checkpoint.
@@ -429,6 +435,9 @@ impl Drop for Shared {
     /// Dropping is not closing: it ends like a crash, with everything acknowledged in the log.
     fn drop(&mut self) {
         self.stop_threads();
+        if let Some(Some(inner)) = self.inner.get() {
+            inner.wal.protect();
+        }
     }
 }
 
@@ -450,6 +459,7 @@ impl Inner {
         let reserve = Reserve::new(disk.clone(), &options.path, options.reserve_bytes);
         Self {
             deletes: Mutex::default(),
+            head_reach_ms: AtomicI64::new(i64::MIN),
             retention: Mutex::new(Retention {
                 time_ms: options.retention_ms,
                 size_bytes: options.retention_bytes,
@@ -478,6 +488,7 @@ impl Inner {
                 },
                 cut_sought: Instant::now(),
                 leaving: Leaving::default(),
+                reach_ms: [i64::MIN; 2],
             }),
             closed: RwLock::new(false),
             stop: (Mutex::new(false), Condvar::new()),

@@ -371,9 +371,13 @@ impl Inner {
                     .retain(|uid, _| uids.contains(uid));
             }
         }
+        // Where a block cannot be opened, the head's files may bring back what it has, and what was
+        // deleted before it was written.
+        let reach_ms = self.head_reach_ms.load(Ordering::Relaxed);
+        let reach_ms = reach_ms.min(view.head_start_ms);
         next.list.retain(|d| {
             let in_head = d.range_in(Place::Head);
-            !d.blocks.is_empty() || in_head.is_some_and(|gone| gone.end_ms >= view.head_start_ms)
+            !d.blocks.is_empty() || in_head.is_some_and(|gone| gone.end_ms >= reach_ms)
         });
         next
     }

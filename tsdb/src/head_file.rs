@@ -29,8 +29,31 @@ pub(crate) struct HeadFiles {
     directory: PathBuf,
     current: Option<Current>,
     next_number: u64,
-    /// Finished and current files, with the newest instant in each.
-    files: Vec<(u64, i64)>,
+    /// Finished and current files.
+    files: Vec<Kept>,
+}
+
+/// A head file, and the oldest and newest instant in it.
+#[derive(Debug)]
+struct Kept {
+    number: u64,
+    min_ms: i64,
+    max_ms: i64,
+}
+
+impl Kept {
+    fn new(number: u64) -> Self {
+        Self {
+            number,
+            min_ms: i64::MAX,
+            max_ms: i64::MIN,
+        }
+    }
+
+    fn cover(&mut self, chunk: &Chunk) {
+        self.min_ms = self.min_ms.min(chunk.min_ms);
+        self.max_ms = self.max_ms.max(chunk.max_ms);
+    }
 }
 
 #[derive(Debug)]
@@ -92,11 +115,12 @@ impl HeadFiles {
         for number in names.iter().filter_map(|name| file_number(name)) {
             files.next_number = files.next_number.max(number + 1);
             let path = files.directory.join(file_name(number));
-            let newest = files
-                .load(&path, &mut found, quarantine)
+            let mut kept = Kept::new(number);
+            let is_readable = files
+                .load(&path, &mut kept, &mut found, quarantine)
                 .map_err(|failure| (path.clone(), failure))?;
-            if let Some(newest) = newest {
-                files.files.push((number, newest));
+            if is_readable {
+                files.files.push(kept);
             }
         }
         Ok((files, found))
@@ -155,8 +179,8 @@ impl HeadFiles {
                 offset,
                 length,
             });
-            if let Some((_, newest)) = self.files.iter_mut().find(|(n, _)| *n == number) {
-                *newest = (*newest).max(chunk.max_ms);
+            if let Some(kept) = self.files.iter_mut().find(|kept| kept.number == number) {
+                kept.cover(chunk);
             }
         }
         Ok(())
@@ -168,15 +192,21 @@ impl HeadFiles {
         let gone: Vec<u64> = self
             .files
             .iter()
-            .filter(|(number, newest)| *newest < floor_ms && Some(*number) != current)
-            .map(|(number, _)| *number)
+            .filter(|kept| kept.max_ms < floor_ms && Some(kept.number) != current)
+            .map(|kept| kept.number)
             .collect();
         for number in gone {
             let path = self.directory.join(file_name(number));
             self.disk.remove_file(&path).map_err(|e| (path, e))?;
-            self.files.retain(|(have, _)| *have != number);
+            self.files.retain(|kept| kept.number != number);
         }
         Ok(())
+    }
+
+    /// The oldest instant in any of them.
+    pub(crate) fn oldest_ms(&self) -> i64 {
+        let oldest = self.files.iter().map(|kept| kept.min_ms);
+        oldest.min().unwrap_or(i64::MAX)
     }
 
     /// Begins a new file with the next write, so that the present one can be removed later.
@@ -200,7 +230,7 @@ impl HeadFiles {
         });
         let file = made.map_err(|error| (path.clone(), error))?;
         self.next_number += 1;
-        self.files.push((number, i64::MIN));
+        self.files.push(Kept::new(number));
         Ok(Current {
             file,
             path,
@@ -209,17 +239,18 @@ impl HeadFiles {
         })
     }
 
-    /// Reads a file. Returns the newest instant in it, or `None` where it cannot be read.
+    /// Reads a file; `false` where it cannot be read.
     fn load(
         &self,
         path: &Path,
+        kept: &mut Kept,
         found: &mut Found,
         quarantine: &Quarantine,
-    ) -> Result<Option<i64>, OpenFailure> {
+    ) -> Result<bool, OpenFailure> {
         let length = self.disk.size_bytes(path).map_err(OpenFailure::Io)?;
         if (length as usize) < HEADER_BYTES {
             // Its making was cut short.
-            return Ok(Some(i64::MIN));
+            return Ok(true);
         }
         let mapping = self.disk.map(path, length).map_err(OpenFailure::Io)?;
         let region: Arc<Region> = Arc::new(mapping.0);
@@ -233,10 +264,10 @@ impl HeadFiles {
                 tracing::error!(path = %path.display(), offset = 0,
                     "both headers of a head file are damaged; it is moved to quarantine/, its samples come from the log where it still has them");
                 quarantine.take(path);
-                return Ok(None);
+                return Ok(false);
             }
         };
-        let (mut at, mut newest) = (HEADER_BYTES, i64::MIN);
+        let mut at = HEADER_BYTES;
         while at < bytes.len() {
             let mut frame = frame_at(bytes, at, salt);
             if frame.is_none() {
@@ -259,7 +290,7 @@ impl HeadFiles {
                 if let Some((chunk, lost)) = saved {
                     tracing::error!(path = %path.display(), offset = at, series = lost,
                         "of the damaged chunk the other series are saved");
-                    newest = newest.max(chunk.max_ms);
+                    kept.cover(&chunk);
                     found.series_lost += lost as u64;
                     found.saved.push(Arc::new(chunk));
                 }
@@ -274,13 +305,13 @@ impl HeadFiles {
             });
             match chunk {
                 Ok(chunk) => {
-                    newest = newest.max(chunk.max_ms);
+                    kept.cover(&chunk);
                     found.chunks.push(Arc::new(chunk));
                 }
                 Err(_) => found.damage(path, offset, &bytes[offset..at], quarantine),
             }
         }
-        Ok(Some(newest))
+        Ok(true)
     }
 }
 

@@ -47,6 +47,7 @@ mod out_of_order;
 mod overlay;
 mod page;
 mod pairs;
+mod parity;
 mod positioned;
 mod postings;
 mod progress;

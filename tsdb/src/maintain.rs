@@ -49,7 +49,7 @@ impl Inner {
         let is_tidying = self.release_reserve(&mut state);
         if is_tidying {
             // What frees most and needs least comes first.
-            self.retain();
+            self.retain(&mut state, true);
         }
         // Failures are counted and logged where they happen; the next round tries again.
         self.flush_chunks(&mut state).ok();
@@ -58,7 +58,7 @@ impl Inner {
         if !is_tidying && (cut_always || state.cut_sought.elapsed() >= CUT_INTERVAL) {
             state.cut_sought = Instant::now();
             cut = self.cut_blocks(&mut state).is_ok_and(|count| count > 0);
-            self.retain();
+            self.retain(&mut state, false);
             self.write_silent(&mut state, cut_always);
         }
         let dropped = self.drop_old() | self.retire_silent(&mut state);
@@ -72,6 +72,7 @@ impl Inner {
             asked.fetch_or(is_asked || is_tidying, Ordering::Relaxed);
         }
         self.take_reserve(&mut state);
+        self.wal.protect();
     }
 
     /// What happened since the last checkpoint.
@@ -159,6 +160,16 @@ impl Inner {
         views.min().unwrap_or(i64::MIN)
     }
 
+    /// Notes how far back the head's files reach, and forgets deletions of what is gone from them.
+    fn note_reach(&self, state: &Maintenance) {
+        let files_ms = state.head_files.oldest_ms();
+        let reach_ms = state.reach_ms[0].min(files_ms);
+        if self.head_reach_ms.swap(reach_ms, Ordering::Relaxed) < reach_ms {
+            let _deletes = self.deletes();
+            self.forget_deletions();
+        }
+    }
+
     /// Writes a checkpoint and removes the log it covers.
     pub(crate) fn checkpoint(&self, state: &mut Maintenance) -> Result<(), (PathBuf, io::Error)> {
         let directory = self.wal_directory();
@@ -166,6 +177,8 @@ impl Inner {
         let (mut syncs_failed, mut newest) = (0, 0);
         let log_bytes = self.wal.figures.written_bytes.load(Ordering::Relaxed);
         let samples = self.head.figures.samples.load(Ordering::Relaxed);
+        // What comes from now on is not older than that.
+        let reach_ms = self.head.reach_ms();
         let written = self.wal.rotate().and_then(|number| {
             newest = number;
             syncs_failed = self.wal.syncs_failed();
@@ -205,6 +218,8 @@ impl Inner {
                 }
                 // Only now does nothing refer to head files whose samples are all in blocks.
                 state.head_files.remove_before(self.kept_from_ms())?;
+                state.reach_ms = [state.reach_ms[1], reach_ms];
+                self.note_reach(state);
                 tracing::debug!(
                     milliseconds = began.elapsed().as_millis() as u64,
                     "checkpoint"

@@ -20,6 +20,7 @@ pub(crate) struct Figures {
     pub(crate) wal_corruptions: AtomicU64,
     pub(crate) wal_rows_lost: AtomicU64,
     pub(crate) wal_torn_ends: AtomicU64,
+    pub(crate) wal_repairs: AtomicU64,
     pub(crate) rows_missing: AtomicU64,
     pub(crate) wal_truncations: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
@@ -411,6 +412,18 @@ fn write(inner: &Inner, encoder: &mut Encoder<'_>) {
         Counter,
         "Unfinished, never acknowledged records met at the end of the log.",
         count(&own.wal_torn_ends),
+    );
+    one(
+        "barograph_tsdb_wal_repairs_total",
+        Counter,
+        "Damaged sectors of the log that were restored from its parity.",
+        count(&own.wal_repairs),
+    );
+    one(
+        "barograph_tsdb_wal_parity_failures_total",
+        Counter,
+        "Times the parity that protects the log from damage could not be written.",
+        count(&wal.parity_failed),
     );
     one(
         "barograph_tsdb_quarantined_pieces_total",

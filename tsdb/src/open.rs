@@ -17,6 +17,7 @@ use crate::head::Head;
 use crate::head_file::{Found, HeadFiles, OpenFailure};
 use crate::metrics::Figures;
 use crate::options::{BlockAccess, Options};
+use crate::parity::{PARITY_MAGIC, PARITY_VERSION, repair};
 use crate::positioned::{PositionedDisk, ReadCache};
 use crate::progress::{OpeningStep, Progress};
 use crate::prometheus;
@@ -28,7 +29,9 @@ use crate::view::View;
 use crate::wal::header::{self, HeaderError};
 use crate::wal::reader::{Damage, read_segment};
 use crate::wal::record::{FRAME_BYTES, kind, operations};
-use crate::wal::writer::{SEGMENT_MAGIC, SEGMENT_VERSION, Wal, segment_name, segment_number};
+use crate::wal::writer::{
+    SEGMENT_MAGIC, SEGMENT_VERSION, Wal, parity_name, parity_number, segment_name, segment_number,
+};
 
 pub(crate) fn open(
     options: Options,
@@ -187,6 +190,7 @@ fn replay(
     segments.sort_unstable();
     let newest = segments.last().max(checkpoints.last());
     let next_number = newest.map_or(1, |number| number.saturating_add(1));
+    let parities: Vec<u64> = names.iter().filter_map(|n| parity_number(n)).collect();
     let mut loader = Loader {
         from,
         replay: Replay::new(head, found.chunks, found.saved, done),
@@ -207,6 +211,10 @@ fn replay(
     for name in unread.chain(old.map(|number| segment_name(*number))) {
         loader.check_version(&directory.join(name))?;
     }
+    for number in &parities {
+        let path = directory.join(parity_name(*number));
+        loader.check_header(&path, PARITY_MAGIC, PARITY_VERSION)?;
+    }
     segments.retain(|number| *number >= first);
     let progress = from.progress;
     if let (Some(first), Some(last)) = (segments.first(), segments.last()) {
@@ -217,7 +225,9 @@ fn replay(
     progress.begin(OpeningStep::Log, sizes.sum());
     for number in segments {
         progress.segment(number);
-        loader.segment(&directory.join(segment_name(number)))?;
+        let parity = parities.contains(&number).then(|| parity_name(number));
+        let parity = parity.map(|name| directory.join(name));
+        loader.segment(&directory.join(segment_name(number)), parity.as_deref())?;
     }
     let outcome = loader.finish();
     report(head, &outcome, from.figures, began);
@@ -371,11 +381,15 @@ impl Loader<'_> {
     /// Replays a segment; gives back the space that is reserved in it, since nothing is written to
     /// it any more. It would be read at every start, and a process that is killed again and again
     /// would fill the disk with it.
-    fn segment(&mut self, path: &Path) -> Result<(), OpenError> {
+    fn segment(&mut self, path: &Path, parity: Option<&Path>) -> Result<(), OpenError> {
         let disk = self.from.disk;
-        let bytes = disk
+        let mut bytes = disk
             .read(path)
             .map_err(|source| failure(path, "read", source))?;
+        let covered = match parity {
+            Some(parity) => self.repair(path, &mut bytes, parity)?,
+            None => 0,
+        };
         let mut damages: Vec<Damage> = Vec::new();
         let mut records = 0;
         let (replay, progress) = (&mut self.replay, self.from.progress);
@@ -405,6 +419,15 @@ impl Loader<'_> {
                 return Ok(());
             }
         };
+        if let Some(parity) = parity
+            && covered > end
+        {
+            // What it speaks of beyond the end is given up now: other rows get these numbers, and no
+            // later start may restore it.
+            if let Err(error) = disk.remove_file(parity) {
+                tracing::warn!(path = %parity.display(), %error, "cannot remove the parity of a log segment that lost its end");
+            }
+        }
         let mut torn = None;
         for Damage {
             offset,
@@ -432,6 +455,38 @@ impl Loader<'_> {
             truncate(disk, path, end);
         }
         Ok(())
+    }
+
+    /// Restores in memory what the segment's parity can restore; returns how far that reaches.
+    fn repair(
+        &self,
+        path: &Path,
+        bytes: &mut Vec<u8>,
+        parity_path: &Path,
+    ) -> Result<usize, OpenError> {
+        let disk = self.from.disk;
+        let parity = match disk.read(parity_path) {
+            Ok(parity) => parity,
+            Err(error) => {
+                tracing::warn!(path = %parity_path.display(), %error, "cannot read the parity of a log segment");
+                return Ok(0);
+            }
+        };
+        let repaired = repair(bytes, &parity, (SEGMENT_MAGIC, SEGMENT_VERSION));
+        let repaired = repaired.map_err(|version| OpenError::Version {
+            path: parity_path.to_owned(),
+            version,
+        })?;
+        for (offset, found) in repaired.places {
+            self.from
+                .figures
+                .wal_repairs
+                .fetch_add(1, Ordering::Relaxed);
+            tracing::error!(path = %path.display(), offset, bytes = found.len(),
+                "a damaged place in the log was restored from its parity; as it was, it is kept in quarantine/");
+            self.from.quarantine.keep(path, offset, &found);
+        }
+        Ok(repaired.covered)
     }
 
     fn finish(mut self) -> ReplayOutcome {
@@ -469,7 +524,11 @@ impl Loader<'_> {
 
     /// Of a file that is not read: a later version wrote others too, which may say something else.
     fn check_version(&self, path: &Path) -> Result<(), OpenError> {
-        match header::read(self.map(path)?.0.as_slice(), SEGMENT_MAGIC, SEGMENT_VERSION) {
+        self.check_header(path, SEGMENT_MAGIC, SEGMENT_VERSION)
+    }
+
+    fn check_header(&self, path: &Path, magic: [u8; 8], version: u32) -> Result<(), OpenError> {
+        match header::read(self.map(path)?.0.as_slice(), magic, version) {
             Err(HeaderError::Version(version)) => Err(OpenError::Version {
                 path: path.to_owned(),
                 version,

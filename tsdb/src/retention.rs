@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use crate::block::view_of;
-use crate::db::Inner;
+use crate::db::{Inner, Maintenance};
 use crate::view::{StoredBlock, View};
 
 /// How much is kept. A block goes as a whole, the oldest first.
@@ -40,18 +40,25 @@ impl Inner {
     }
 
     /// Removes blocks beyond the retention.
-    pub(crate) fn retain(&self) {
+    pub(crate) fn retain(&self, state: &mut Maintenance, is_tidying: bool) {
         let retention = self.retention();
         let old = self.too_old(retention);
+        let excess = self.too_many(retention);
+        // The head's files may have samples of which only these blocks tell that they are done with.
+        // Where the disk is full, that they may come back once is the lesser evil.
+        let gone = || old.iter().chain(&excess);
+        if !is_tidying && self.are_last_to_tell(gone()) && self.renew_checkpoints(state).is_err() {
+            // Counted and logged there; the next round tries again.
+            return;
+        }
         let removed = self.remove_blocks(&old, "a block is past the retention and was removed");
         if removed > 0 {
             self.figures
                 .retention_deletions
                 .fetch_add(removed, Ordering::Relaxed);
         }
-        let excess = self.too_many(retention);
         let removed = self.remove_blocks(
-            &excess,
+            &self.too_many(retention),
             "the data directory is larger than the retention allows: its oldest block was removed",
         );
         if removed > 0 {

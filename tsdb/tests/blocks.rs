@@ -189,6 +189,35 @@ fn the_retention_removes_whole_blocks() {
 }
 
 #[test]
+fn what_the_retention_removed_does_not_come_back() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let with = |retention_ms| Options {
+        retention_ms,
+        ..options(directory.path())
+    };
+    let registry = Registry::new();
+    let db = Db::open(with(HOUR_MS), &registry).expect("opens");
+    fill(&db, START_MS, 3.5, 10);
+    // No checkpoint can be written: only the block says that the head's samples are in it.
+    let obstacle = directory.path().join("wal/checkpoint.tmp");
+    std::fs::create_dir(&obstacle).expect("makes");
+    db.maintain();
+    assert_eq!(metric(&registry, "prometheus_tsdb_blocks_loaded"), 1.0);
+    std::fs::remove_dir(&obstacle).expect("removes");
+    db.maintain();
+    assert_eq!(metric(&registry, "prometheus_tsdb_blocks_loaded"), 0.0);
+    drop(db);
+    let db = Db::open(with(0), &Registry::new()).expect("opens");
+    let everything = [Matcher::equal("__name__", "requests_total")];
+    let range = TimeRange {
+        start_ms: START_MS,
+        end_ms: START_MS + 2 * HOUR_MS - 1,
+    };
+    let selection = db.snapshot().select(&everything, range).expect("selects");
+    assert_eq!(selection.len(), 0);
+}
+
+#[test]
 fn the_oldest_blocks_go_when_there_is_too_much() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let registry = Registry::new();

@@ -229,7 +229,7 @@ fn every_damaged_byte_is_told_and_costs_no_neighbour() {
         let kind = path.extension().or(path.file_name());
         let kind = kind.expect("a name").to_string_lossy().into_owned();
         // The zeros between the two headers mean nothing.
-        let has_header = ["wal", "ckpt", "head"].contains(&kind.as_str());
+        let has_header = ["wal", "parity", "ckpt", "head"].contains(&kind.as_str());
         let matters = |at: &usize| !has_header || *at < 40 || *at >= 4090;
         for at in (0..bytes.len()).filter(matters).step_by(stride) {
             let mut damaged = bytes.clone();
@@ -259,6 +259,7 @@ fn every_damaged_byte_is_told_and_costs_no_neighbour() {
     );
     for kind in [
         "wal",
+        "parity",
         "ckpt",
         "head",
         "data",
@@ -269,9 +270,9 @@ fn every_damaged_byte_is_told_and_costs_no_neighbour() {
     ] {
         assert!(worst.contains_key(kind), "no {kind} was damaged");
     }
-    assert_eq!(worst["ckpt"], 0);
-    // The rows since the last whole one of 32, at most.
-    assert!(worst["wal"] <= 32 * SERIES, "{worst:?}");
+    for restored in ["ckpt", "wal", "parity"] {
+        assert_eq!(worst[restored], 0, "{worst:?}");
+    }
 }
 
 #[test]
@@ -337,7 +338,7 @@ fn later_versions_are_refused_by_number() {
             later[covers.end..covers.end + 4].copy_from_slice(&sum);
         };
         match kind.as_str() {
-            "wal" | "ckpt" | "head" => {
+            "wal" | "parity" | "ckpt" | "head" => {
                 seal(8, 0..24);
                 seal(4096 + 8, 4096..4096 + 24);
             }
@@ -364,5 +365,5 @@ fn later_versions_are_refused_by_number() {
     }
     refused.sort();
     refused.dedup();
-    assert_eq!(refused.len(), 7, "{refused:?}");
+    assert_eq!(refused.len(), 8, "{refused:?}");
 }

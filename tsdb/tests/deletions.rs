@@ -279,3 +279,59 @@ fn late_samples_that_were_merged_and_erased_do_not_come_back_from_the_log() {
         check(&other, 12, is_there(left));
     }
 }
+
+/// Makes every block unreadable.
+fn spoil_blocks(path: &Path) -> usize {
+    let blocks = std::fs::read_dir(path.join("blocks")).expect("lists");
+    let indexes = blocks.map(|block| block.expect("a block").path().join("index"));
+    let spoilt = indexes.map(|index| {
+        let mut bytes = std::fs::read(&index).expect("reads");
+        let end = bytes.len();
+        bytes[end - 12] ^= 1;
+        std::fs::write(&index, bytes).expect("writes");
+    });
+    spoilt.count()
+}
+
+#[test]
+fn what_the_head_brings_back_of_an_unreadable_block_was_not_deleted() {
+    for checkpoints in 0..3 {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let options = Options {
+            checkpoint_interval: Duration::ZERO,
+            ..options(directory.path())
+        };
+        let db = Db::open(options, &Registry::new()).expect("opens");
+        append(&db, 0, 3);
+        let odd = [Matcher::equal("parity", "odd")];
+        db.delete_series(&odd, minutes(10, 50)).expect("deletes");
+        append(&db, 3, 4);
+        db.maintain();
+        // The block is written anew without them: nothing else has to remember.
+        db.clean_tombstones().expect("cleans");
+        let is_there =
+            |series: usize, row: i64| series.is_multiple_of(2) || !(10..=50).contains(&row);
+        check(&db, 4, is_there);
+        for _ in 0..checkpoints {
+            db.maintain();
+        }
+        drop(db);
+        assert_eq!(spoil_blocks(directory.path()), 1);
+        let db = open(directory.path());
+        let snapshot = db.snapshot();
+        let selection = snapshot.select(&odd, minutes(10, 50)).expect("selects");
+        let mut column = Column::default();
+        for index in 0..selection.len() {
+            selection
+                .read(index, minutes(10, 50), &mut column)
+                .expect("reads");
+            assert!(column.timestamps_ms.is_empty(), "deleted, {checkpoints}");
+        }
+        let even = [Matcher::equal("parity", "even")];
+        let left = snapshot.select(&even, minutes(10, 50)).expect("selects");
+        assert!(
+            checkpoints > 0 || left.len() == SERIES / 2,
+            "the head still has the others"
+        );
+    }
+}

@@ -226,6 +226,7 @@ fn a_lost_record_spoils_no_other() {
     let segment = std::fs::read_dir(&wal)
         .expect("a log")
         .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wal"))
         .filter(|path| std::fs::metadata(path).is_ok_and(|m| m.len() > 0))
         .min()
         .expect("a segment");
@@ -240,8 +241,11 @@ fn a_lost_record_spoils_no_other() {
         support::copy(bench.directory.path(), copy.path());
         let mut damaged = bytes.clone();
         damaged[at] ^= 0x55;
-        let name = segment.file_name().expect("a name");
-        std::fs::write(copy.path().join("wal").join(name), damaged).expect("writes");
+        let damaged_at = copy.path().join("wal");
+        let damaged_at = damaged_at.join(segment.file_name().expect("a name"));
+        std::fs::write(&damaged_at, damaged).expect("writes");
+        // Nothing restores it.
+        std::fs::remove_file(damaged_at.with_extension("parity")).ok();
         let found = read(copy.path());
         for (key, bits) in &found {
             assert_eq!(bench.expected.get(key), Some(bits), "byte {at}, {key:?}");

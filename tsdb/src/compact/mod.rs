@@ -19,7 +19,7 @@ use crate::block::writer::BlockWriter;
 use crate::block::{Block, view_of};
 use crate::compact::merge::{Input, Merge, TimedDeletion};
 use crate::compact::plan::{Candidate, Rules, plan};
-use crate::db::Inner;
+use crate::db::{Inner, Maintenance};
 use crate::deletions::Place;
 use crate::view::{StoredBlock, View};
 
@@ -278,8 +278,8 @@ impl Inner {
             .duplicates
             .fetch_add(merged.duplicates, Ordering::Relaxed);
         if merged.series == 0
-            && self.are_last_to_tell(blocks)
-            && let Err(error) = self.renew_checkpoints()
+            && self.are_last_to_tell(blocks.iter())
+            && let Err(error) = self.renew_checkpoints_now()
         {
             writer.abandon();
             return Err(error);
@@ -344,23 +344,30 @@ impl Inner {
     /// Whether the log or the head's files may have samples of which only these blocks tell that they
     /// are done with: late ones that went into one of them or of those they were made of, and, where
     /// none ends later, those of the head.
-    fn are_last_to_tell(&self, blocks: &[StoredBlock]) -> bool {
+    pub(crate) fn are_last_to_tell<'a>(
+        &self,
+        mut blocks: impl Iterator<Item = &'a StoredBlock>,
+    ) -> bool {
         let head_start_ms = self.view.load().head_start_ms;
         let has_late = |block: &StoredBlock| {
             let own = block.own();
             block.is_part() || own.is_some_and(|own| !own.meta.parents.is_empty())
         };
         let is_last = |block: &StoredBlock| block.span().1 >= head_start_ms;
-        blocks.iter().any(|b| has_late(b) || is_last(b))
+        blocks.any(|b| has_late(b) || is_last(b))
     }
 
     /// Makes both checkpoints anew: they are without the late samples that are in blocks, and say
     /// from when on the head's samples count.
-    fn renew_checkpoints(&self) -> Result<(), Failure> {
+    pub(crate) fn renew_checkpoints(&self, state: &mut Maintenance) -> Result<(), Failure> {
+        self.checkpoint(state)?;
+        self.checkpoint(state)
+    }
+
+    fn renew_checkpoints_now(&self) -> Result<(), Failure> {
         let state = self.maintenance.lock();
         let mut state = state.unwrap_or_else(PoisonError::into_inner);
-        self.checkpoint(&mut state)?;
-        self.checkpoint(&mut state)
+        self.renew_checkpoints(&mut state)
     }
 
     /// Puts a block where others were, and removes these.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::disk::{Disk, DiskFile};
+use crate::parity::{Parity, ParityFile};
 use crate::wal::header::{self, HEADER_BYTES, new_salt};
 use crate::wal::record::{FRAME_BYTES, MARKER_MAGIC, RECORD_LIMIT_BYTES, RecordBuilder, kind};
 
@@ -21,6 +22,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Least space reserved for a segment. One that is filled makes the next twice as large: where
 /// little is written, checkpoints come before this much.
 const SEGMENT_FLOOR_BYTES: u64 = 4 << 20;
+/// Names of segments tried before a write fails because of files that are there.
+const NAMES_TRIED: usize = 16;
 /// Room kept for a marker.
 const MARKER_BYTES: u64 = 48;
 
@@ -62,6 +65,7 @@ pub(crate) struct WalFigures {
     pub(crate) writes_failed: AtomicU64,
     pub(crate) syncs: AtomicU64,
     pub(crate) syncs_failed: AtomicU64,
+    pub(crate) parity_failed: AtomicU64,
     pub(crate) segment: AtomicU64,
     pub(crate) failing: AtomicBool,
     pub(crate) rotate_asked: AtomicBool,
@@ -94,6 +98,24 @@ struct Full {
     path: PathBuf,
     /// Where its content ends.
     end: u64,
+    parity: Protection,
+}
+
+/// What protects a segment from damage.
+#[derive(Debug)]
+struct Protection {
+    parity: Parity,
+    file: Arc<ParityFile>,
+}
+
+impl Protection {
+    fn of(segment: &Path, salt: u32, number: u64) -> Self {
+        let path = segment.with_file_name(parity_name(number));
+        Self {
+            parity: Parity::new(salt),
+            file: Arc::new(ParityFile::new(path, salt, number)),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -105,6 +127,7 @@ struct Segment {
     offset: u64,
     size: u64,
     next_marker: u64,
+    parity: Protection,
 }
 
 #[derive(Debug)]
@@ -123,6 +146,16 @@ pub(crate) fn segment_name(number: u64) -> String {
 /// The number in a segment's name.
 pub(crate) fn segment_number(name: &str) -> Option<u64> {
     name.strip_suffix(".wal")?.parse().ok()
+}
+
+/// The name of what protects a segment from damage.
+pub(crate) fn parity_name(number: u64) -> String {
+    format!("{number:08}.parity")
+}
+
+/// The number in the name of a segment's parity.
+pub(crate) fn parity_number(name: &str) -> Option<u64> {
+    name.strip_suffix(".parity")?.parse().ok()
 }
 
 /// The header of a segment or checkpoint.
@@ -257,6 +290,37 @@ impl Wal {
         self.sync()
     }
 
+    /// Writes what protects the log from damage, as far as it is written. Not durably: it is worth
+    /// nothing unless something else goes wrong.
+    pub(crate) fn protect(&self) {
+        let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.protect_current();
+    }
+
+    /// The caller holds `syncing`, so that no older entry takes the place of a newer one.
+    fn protect_current(&self) {
+        if self.held.load(Ordering::Relaxed) {
+            // Space was made for something else.
+            return;
+        }
+        let current = {
+            let mut state = self.lock();
+            let segment = state.segment.as_mut();
+            segment.map(|s| (s.parity.parity.take(), s.parity.file.clone()))
+        };
+        if let Some((entries, file)) = current {
+            self.write_parity(&file, &entries, false);
+        }
+    }
+
+    fn write_parity(&self, file: &ParityFile, entries: &[(u64, Vec<u8>)], is_last: bool) {
+        if let Err(error) = file.write(&self.disk, entries, is_last) {
+            // The log itself is whole; later entries are tried again.
+            self.figures.parity_failed.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(path = %file.path().display(), %error, "cannot write the parity of the log");
+        }
+    }
+
     /// Makes everything written so far durable.
     pub(crate) fn sync(&self) -> Result<(), (PathBuf, io::Error)> {
         let _syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -269,18 +333,26 @@ impl Wal {
             (full, state.segment.as_ref().map(Segment::handle))
         };
         let mut result = Ok(());
-        for Full { file, path, end } in full {
+        for full in full {
+            let Full {
+                file,
+                path,
+                end,
+                mut parity,
+            } = full;
             // All of them are tried: what one refuses is no reason to give up the others.
             let synced = self.sync_file(&file);
             // Gives back what was reserved, and drops the part of a record that a failed write left.
             if let Err(error) = self.disk.truncate(&path, end) {
                 tracing::debug!(path = %path.display(), %error, "a full log segment keeps its reserved tail");
             }
+            self.write_parity(&parity.file, &parity.parity.take(), true);
             result = result.and(synced.map_err(|error| (path, error)));
         }
         if let Some((file, path)) = current {
             result = result.and(self.sync_file(&file).map_err(|error| (path, error)));
         }
+        self.protect_current();
         result
     }
 
@@ -350,9 +422,12 @@ impl Wal {
     pub(crate) fn remove_before(&self, number: u64) -> io::Result<usize> {
         let mut removed = 0;
         for name in self.disk.list(&self.directory)? {
-            if segment_number(&name).is_some_and(|have| have < number) {
+            let is_covered = |have: Option<u64>| have.is_some_and(|have| have < number);
+            if is_covered(segment_number(&name)) {
                 self.disk.remove_file(&self.directory.join(name))?;
                 removed += 1;
+            } else if is_covered(parity_number(&name)) {
+                self.disk.remove_file(&self.directory.join(name))?;
             }
         }
         if removed > 0 {
@@ -401,6 +476,7 @@ impl Wal {
                 file: segment.file,
                 path: segment.path,
                 end: segment.offset,
+                parity: segment.parity,
             });
             self.dirty.store(true, Ordering::Release);
         }
@@ -411,8 +487,8 @@ impl Wal {
         state: &mut State,
         needed: u64,
     ) -> Result<Segment, (PathBuf, io::Error)> {
-        // Twice, since an earlier failure may have left a file of this name.
-        for last in [false, true] {
+        // Earlier failures may have left files of these names.
+        for attempt in 1..=NAMES_TRIED {
             let number = state.next_number;
             let path = self.directory.join(segment_name(number));
             match self.open_segment(&path, number, state.next_bytes, needed) {
@@ -420,13 +496,15 @@ impl Wal {
                     state.next_number += 1;
                     return Ok(segment);
                 }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !last => {
+                Err(error)
+                    if error.kind() == io::ErrorKind::AlreadyExists && attempt < NAMES_TRIED =>
+                {
                     state.next_number += 1;
                 }
                 Err(error) => return Err((path, error)),
             }
         }
-        unreachable!("BUG: the second attempt returns")
+        unreachable!("BUG: the last attempt returns")
     }
 
     /// Makes a segment of about `size` bytes, in which a record of `needed` bytes has room.
@@ -442,8 +520,9 @@ impl Wal {
         let size = size.min(self.segment_bytes).max(start + needed);
         let salt = new_salt();
         let file = self.disk.create(path, size)?;
+        let header = segment_header(salt, number);
         let ready = file
-            .write_at(&segment_header(salt, number), 0)
+            .write_at(&header, 0)
             .and_then(|()| file.sync_data())
             .and_then(|()| self.disk.sync_dir(&self.directory));
         if let Err(error) = ready {
@@ -453,8 +532,11 @@ impl Wal {
             }
             return Err(error);
         }
+        let mut parity = Protection::of(path, salt, number);
+        parity.parity.cover(&header);
         Ok(Segment {
             file,
+            parity,
             path: path.to_owned(),
             number,
             salt,
@@ -502,11 +584,13 @@ impl Segment {
             let bytes = marker.finish(self.salt);
             debug_assert!(bytes.len() as u64 <= MARKER_BYTES && bytes.len() > FRAME_BYTES);
             self.file.write_at(bytes, self.offset)?;
+            self.parity.parity.cover(bytes);
             self.offset += bytes.len() as u64;
             self.next_marker = self.offset + MARKER_INTERVAL_BYTES;
         }
         let bytes = record.finish(self.salt);
         self.file.write_at(bytes, self.offset)?;
+        self.parity.parity.cover(bytes);
         self.offset += bytes.len() as u64;
         Ok(())
     }

@@ -454,6 +454,24 @@ pub(crate) fn in_place(
     (Layout::InPlace { base, ranges }, units)
 }
 
+/// The parity of a log segment.
+pub(crate) fn split_parity(bytes: &[u8]) -> (Layout, Vec<Unit>) {
+    const ENTRY_BYTES: usize = 4624;
+    let salt = u32_at(bytes, 12);
+    let (mut sums, mut ranges, mut units) = (header_sums(), Vec::new(), Vec::new());
+    for at in (LOG_HEADER_BYTES..bytes.len()).step_by(ENTRY_BYTES) {
+        let body = at + 4..at + ENTRY_BYTES;
+        sums.push(Sum::little(at, salt, vec![body.clone()]));
+        units.push(unit(0, &bytes[body.clone()]));
+        ranges.push(body);
+    }
+    let base = Built {
+        bytes: bytes.to_vec(),
+        sums,
+    };
+    (Layout::InPlace { base, ranges }, units)
+}
+
 pub(crate) fn split_meta(bytes: &[u8]) -> (Layout, Vec<Unit>) {
     (Layout::Meta, vec![unit(0, &bytes[..bytes.len() - 4])])
 }

@@ -225,8 +225,30 @@ fn logs() {
         let is_log = has_extension(path, "wal") && bytes.len() > 5000;
         is_log.then(|| layout::split_log(bytes))
     };
-    Target::new("log from its beginning", seeds::log_only(), split).run();
-    Target::new("log after a checkpoint", seeds::whole(), split)
+    // What restores a log would undo the changes.
+    let bare = |mut store: Files| {
+        store.retain(|path, _| !has_extension(path, "parity"));
+        store
+    };
+    Target::new("log from its beginning", bare(seeds::log_only()), split).run();
+    Target::new("log after a checkpoint", bare(seeds::whole()), split)
+        .with_neighbours(&BLOCK_SPANS, true)
+        .run();
+}
+
+#[test]
+fn parities_of_logs() {
+    let split = |path: &Path, bytes: &[u8]| {
+        has_extension(path, "parity").then(|| layout::split_parity(bytes))
+    };
+    let mut store = seeds::whole();
+    // Something to restore.
+    let logs = store.iter_mut();
+    for (_, log) in logs.filter(|(path, _)| has_extension(path, "wal")) {
+        let at = log.len() / 2;
+        log[at] ^= 0x20;
+    }
+    Target::new("parity of a log", store, split)
         .with_neighbours(&BLOCK_SPANS, true)
         .run();
 }

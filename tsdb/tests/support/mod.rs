@@ -108,6 +108,7 @@ pub(crate) fn damage(registry: &Registry) -> f64 {
         "prometheus_tsdb_wal_corruptions_total",
         "prometheus_tsdb_mmap_chunk_corruptions_total",
         "barograph_tsdb_wal_torn_ends_total",
+        "barograph_tsdb_wal_repairs_total",
         "barograph_tsdb_wal_rows_lost_total",
         "barograph_tsdb_head_rows_missing",
         "barograph_tsdb_blocks_unreadable",
