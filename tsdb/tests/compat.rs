@@ -15,10 +15,11 @@ use std::time::Duration;
 use barograph_instrument::{Format, Registry};
 use barograph_model::histogram::Span;
 use barograph_model::{
-    Clock, Exemplar, Histogram, IntegerHistogram, Labels, Matcher, STALE_NAN_BITS, TimeRange,
+    Clock, Exemplar, Histogram, IntegerHistogram, Labels, MatchOp, Matcher, Metadata, MetricKind,
+    STALE_NAN_BITS, TimeRange,
 };
 use barograph_tsdb::disk::SystemDisk;
-use barograph_tsdb::{Batch, Column, Db, Options, WalSync};
+use barograph_tsdb::{Batch, Column, Db, GroupId, Options, WalSync};
 use support::copy;
 
 const START_MS: i64 = 1_650_000_000_000 / 600_000 * 600_000;
@@ -96,11 +97,11 @@ fn labels(name: &str) -> Labels {
     Labels::from_pairs([("__name__", name), ("instance", "a:1"), ("job", "compat")])
 }
 
-/// Blocks, head files, two checkpoints and a log; late samples, histograms, start timestamps,
-/// exemplars.
+/// Blocks, head files, two checkpoints, a log and its parity; late samples, histograms, start
+/// timestamps, exemplars, metadata, rows in parts, wide rows, deletions.
 fn write(path: &Path) {
     let (db, clock) = open(path, &Registry::new(), START_MS);
-    let (group, often) = (db.open_group(), db.open_group());
+    let (group, often, wide) = (db.open_group(), db.open_group(), db.open_group());
     let mut batch = Batch::new(group);
     for row in 0..90i64 {
         let time = START_MS + row * STEP_MS;
@@ -144,13 +145,49 @@ fn write(path: &Path) {
         let appended = db.append(&batch).expect("appends");
         assert_eq!(appended.rejected, []);
         batch.reset(group);
+        if row >= 75 {
+            append_wide(&db, wide, time);
+        }
         if [60, 70, 80].contains(&row) {
             db.maintain();
         }
+        if [50, 85].contains(&row) {
+            let range = TimeRange {
+                start_ms: time - 7 * STEP_MS,
+                end_ms: time - 3 * STEP_MS,
+            };
+            let matchers = [Matcher::new("__name__", MatchOp::Regex, "o.+").expect("a pattern")];
+            db.delete_series(&matchers, range).expect("deletes");
+        }
     }
+    let metadata = Metadata {
+        kind: MetricKind::Counter,
+        help: "A counter.".to_owned(),
+        unit: String::new(),
+    };
+    assert!(db.set_metadata("counter", &metadata).expect("is kept"));
     drop(db);
     // Opening cuts the log to its content.
     drop(open(path, &Registry::new(), START_MS + 90 * STEP_MS));
+}
+
+/// A row of more positions than one word has, in two parts.
+fn append_wide(db: &Db, group: GroupId, time: i64) {
+    let mut batch = Batch::new(group);
+    for part in 0..2 {
+        batch.reset(group);
+        for number in (0..70).filter(|number| number % 2 == part) {
+            let pairs = [
+                ("__name__", "wide".to_owned()),
+                ("job", "compat".to_owned()),
+                ("number", format!("{number:02}")),
+            ];
+            let series = db.register(group, &Labels::from_pairs(pairs));
+            let value = time / STEP_MS / (1 + number % 3) * number;
+            batch.push(series.expect("registers"), time, value as f64);
+        }
+        assert_eq!(db.append(&batch).expect("appends").rejected, []);
+    }
 }
 
 /// Everything a store answers, as text.
