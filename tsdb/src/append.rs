@@ -376,7 +376,10 @@ impl Head {
         let mut candidates: Vec<u32> = Vec::new();
         if !movers.is_empty() {
             widest = widest_tracks(state, &claims);
-            let tracks = (0..state.tracks.len() as u32).filter(|at| !claims.contains_key(at));
+            // One that series leave in this very round may be empty, and closed, before others join.
+            let is_left = |at: &u32| plan.seals.binary_search(at).is_ok();
+            let tracks = (0..state.tracks.len() as u32)
+                .filter(|at| !claims.contains_key(at) && !is_left(at));
             candidates = tracks.filter(|at| may_be_idle(state, *at)).collect();
         }
         let mut free = state.free_indices();

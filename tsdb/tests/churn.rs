@@ -204,7 +204,7 @@ impl World {
         panic!("{left:?} were rejected as retired again and again");
     }
 
-    fn check(&self) {
+    fn check(&self, when: &str) {
         let selection = self
             .db
             .snapshot()
@@ -223,7 +223,7 @@ impl World {
             let values = column.values.iter().copied();
             let got: Vec<_> = column.timestamps_ms.iter().copied().zip(values).collect();
             let want: Vec<_> = samples.iter().map(|(t, v)| (*t, *v)).collect();
-            assert_eq!(got, want, "series {id}");
+            assert_eq!(got, want, "{when}: series {id}");
         }
     }
 }
@@ -263,10 +263,44 @@ proptest! {
         for action in &actions {
             world.act(action);
         }
-        world.check();
+        world.check("before");
         world.act(&Action::Reopen { clean: false });
-        world.check();
+        world.check("opened again");
     }
+}
+
+/// Two tracks become one after a silence, in the same row in which new series look for a track.
+#[test]
+fn new_series_do_not_move_to_a_track_that_others_leave() {
+    let rows = |parts, rows, missing, single| Action::Rows {
+        parts,
+        rows,
+        missing,
+        single,
+    };
+    let actions = [
+        rows(4, 26, 0, false),
+        rows(4, 27, 0, false),
+        rows(4, 12, 20, false),
+        rows(4, 19, 0, false),
+        rows(1, 3, 0, false),
+        rows(3, 11, 0, false),
+        rows(1, 2, 0, true),
+        rows(4, 5, 0, true),
+        rows(1, 2, 0, true),
+        rows(1, 8, 20, false),
+        rows(1, 23, 20, false),
+        Action::Silence(3),
+        Action::Replace(3),
+        rows(3, 35, 0, false),
+    ];
+    let mut world = World::new(33, 8_198_684_037_981_363_994);
+    for action in &actions {
+        world.act(action);
+    }
+    world.check("before");
+    world.act(&Action::Reopen { clean: false });
+    world.check("opened again");
 }
 
 #[test]
@@ -287,7 +321,7 @@ fn silent_series_leave_memory_and_are_still_read() {
         world.act(&Action::Maintain);
     }
     assert_eq!(world.db.stats(0).head.series, 80);
-    world.check();
+    world.check("at the end");
     let held = before.select(&[], TimeRange::ALL).expect("selects");
     let mut column = Column::default();
     held.read(0, TimeRange::ALL, &mut column).expect("reads");
@@ -297,15 +331,15 @@ fn silent_series_leave_memory_and_are_still_read() {
         world.act(&Action::Maintain);
     }
     assert_eq!(world.db.stats(0).head.series, 40);
-    world.check();
+    world.check("at the end");
     // One comes back, and is one series.
     world.members[0] = 3;
     world.act(&rows(2));
     assert_eq!(world.model[&3].len(), 32);
-    world.check();
+    world.check("at the end");
     for clean in [false, true] {
         world.act(&Action::Reopen { clean });
-        world.check();
+        world.check("at the end");
     }
     assert!(world.db.stats(0).head.series <= 41);
 }
@@ -329,5 +363,5 @@ fn churn_does_not_grow_what_is_in_memory() {
         let series = world.db.stats(0).head.series;
         assert!(series <= 90 + 4 * 30, "{series} in round {round}");
     }
-    world.check();
+    world.check("at the end");
 }
