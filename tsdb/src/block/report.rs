@@ -75,7 +75,8 @@ impl Block {
             let summary = codec::summary(bytes)?;
             let share = &mut shares[usize::from(summary.codec).min(codec::NAMES.len() - 1)];
             share.0 += 1;
-            share.1 += summary.count as u64;
+            // What pages say of themselves may be anything.
+            share.1 = share.1.saturating_add(summary.count as u64);
             if seen.insert(page.offset) {
                 share.2 += page.length;
             } else {

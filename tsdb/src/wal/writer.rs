@@ -49,9 +49,10 @@ pub(crate) struct Wal {
     dirty: AtomicBool,
     /// Whether space was made for something else: nothing is tried until that is done.
     held: AtomicBool,
-    /// Whether a sync failed since the last checkpoint: what it should have made durable may be
-    /// lost, and with it what later records build on.
-    unsure: AtomicBool,
+    /// How many of the failed syncs a checkpoint has made good. What the others should have made
+    /// durable may be lost, and with it what later records build on. Both counts only grow, so that
+    /// a sync that fails while a checkpoint ends is not taken for one before it.
+    syncs_restored: AtomicU64,
     /// Held while syncing, so that whoever comes second knows that the first is done.
     syncing: Mutex<()>,
     state: Mutex<State>,
@@ -178,7 +179,7 @@ impl Wal {
             always_sync: sync == WalSync::Always,
             dirty: AtomicBool::new(false),
             held: AtomicBool::new(false),
-            unsure: AtomicBool::new(false),
+            syncs_restored: AtomicU64::new(0),
             syncing: Mutex::new(()),
             state: Mutex::new(State {
                 segment: None,
@@ -263,7 +264,8 @@ impl Wal {
     /// Where every record is made durable before it is acknowledged: an error while one before is
     /// not, since records build on those before them.
     pub(crate) fn check_sure(&self) -> Result<(), (PathBuf, io::Error)> {
-        if self.always_sync && self.unsure.load(Ordering::Acquire) {
+        let restored = self.syncs_restored.load(Ordering::Acquire);
+        if self.always_sync && self.syncs_failed() > restored {
             let text = "an earlier record could not be made durable; the next checkpoint does it";
             return Err((self.directory.clone(), io::Error::other(text)));
         }
@@ -273,10 +275,8 @@ impl Wal {
     /// A checkpoint holds everything that was written before it began: call it with what
     /// [`Self::syncs_failed`] was then.
     pub(crate) fn restored(&self, syncs_failed: u64) {
-        // One that failed in between is not in it.
-        if self.syncs_failed() == syncs_failed {
-            self.unsure.store(false, Ordering::Release);
-        }
+        self.syncs_restored
+            .fetch_max(syncs_failed, Ordering::AcqRel);
     }
 
     /// Times a sync failed.
@@ -552,7 +552,6 @@ impl Wal {
             // What the system dropped from its cache now exists in our memory only: a new segment
             // and a checkpoint bring it to disk again.
             self.figures.syncs_failed.fetch_add(1, Ordering::AcqRel);
-            self.unsure.store(true, Ordering::Release);
             self.figures.rotate_asked.store(true, Ordering::Relaxed);
             self.figures.checkpoint_asked.store(true, Ordering::Relaxed);
             tracing::error!(%error, "cannot make the log durable");
