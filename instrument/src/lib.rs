@@ -39,6 +39,11 @@ mod gauge;
 mod histogram;
 mod labels;
 mod registry;
+mod sequence;
+/// What [`sequence`] is made of: `tests/loom.rs` has another.
+mod sync {
+    pub(crate) use std::sync::atomic::{AtomicU64, Ordering, fence};
+}
 
 pub use counter::Counter;
 pub use encode::Encoder;

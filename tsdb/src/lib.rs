@@ -61,10 +61,15 @@ mod retire;
 mod row;
 mod scatter;
 mod select;
+mod slot;
 mod snapshot;
 mod sort_out;
 mod stats;
 mod symbols;
+/// What [`slot`] is made of: `tests/loom.rs` has another.
+mod sync {
+    pub(crate) use std::sync::atomic::{AtomicUsize, Ordering, fence};
+}
 mod track;
 mod view;
 mod wal;

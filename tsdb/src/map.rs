@@ -14,6 +14,7 @@ use memmap2::{Mmap, MmapAsRawDesc, MmapOptions};
 
 use crate::disk::ReadAt;
 use crate::positioned::ReadCache;
+use crate::slot::Slot;
 
 /// The immutable prefix of a file: mapped, or read at offsets.
 #[derive(Debug)]
@@ -25,8 +26,8 @@ pub(crate) struct Region {
 enum Source {
     Empty,
     Mapped {
-        map: Mmap,
         guard: Option<Guard>,
+        map: Mmap,
     },
     Positioned {
         file: Arc<dyn ReadAt>,
@@ -75,7 +76,7 @@ impl Region {
         // the lock breaks this, as they could alter the process itself.
         let map = unsafe { MmapOptions::new().len(length).map(file)? };
         let guard = Guard::of(&map);
-        let source = Source::Mapped { map, guard };
+        let source = Source::Mapped { guard, map };
         Ok(Self { source })
     }
 
@@ -196,19 +197,12 @@ fn read_at(
 /// Most regions that are guarded; further ones are mapped without.
 const GUARDS_LIMIT: usize = 16 * 1024;
 
-/// A mapped range of addresses that the handler of SIGBUS knows.
-struct Slot {
-    start: AtomicUsize,
-    /// 0 where the slot is free.
-    length: AtomicUsize,
-    lost: AtomicBool,
-}
-
 static SLOTS: [Slot; GUARDS_LIMIT] = [const {
     Slot {
+        version: AtomicUsize::new(0),
         start: AtomicUsize::new(0),
         length: AtomicUsize::new(0),
-        lost: AtomicBool::new(false),
+        lost: AtomicUsize::new(0),
     }
 }; GUARDS_LIMIT];
 /// Held while a slot is taken.
@@ -217,34 +211,31 @@ static HANDLER: Once = Once::new();
 /// Size of a page of memory; the handler must not ask for it.
 static PAGE_BYTES: AtomicUsize = AtomicUsize::new(4096);
 
-/// A slot that is taken. Declared after the map, so that it is given back after unmapping.
+/// A slot that is taken. Declared before the map, so that it is given back before unmapping: nobody
+/// reads from a region that is dropped.
 #[derive(Debug)]
 struct Guard {
     slot: usize,
+    version: usize,
 }
 
 impl Guard {
     fn of(map: &Mmap) -> Option<Self> {
         HANDLER.call_once(install);
         let _taking = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = |slot: &Slot| slot.length.load(Ordering::Acquire) == 0;
-        let slot = SLOTS.iter().position(free)?;
-        SLOTS[slot].lost.store(false, Ordering::Relaxed);
-        SLOTS[slot]
-            .start
-            .store(map.as_ptr() as usize, Ordering::Relaxed);
-        SLOTS[slot].length.store(map.len(), Ordering::Release);
-        Some(Self { slot })
+        let slot = SLOTS.iter().position(Slot::is_free)?;
+        let version = SLOTS[slot].take(map.as_ptr() as usize, map.len());
+        Some(Self { slot, version })
     }
 
     fn is_lost(&self) -> bool {
-        SLOTS[self.slot].lost.load(Ordering::Acquire)
+        SLOTS[self.slot].is_lost(self.version)
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        SLOTS[self.slot].length.store(0, Ordering::Release);
+        SLOTS[self.slot].give_back(self.version);
     }
 }
 
@@ -272,12 +263,7 @@ extern "C" fn on_bus_error(
     let address = unsafe { (*info).si_addr() } as usize;
     let mut ours = false;
     for slot in &SLOTS {
-        let length = slot.length.load(Ordering::Acquire);
-        let start = slot.start.load(Ordering::Relaxed);
-        if length > 0 && address >= start && address - start < length {
-            slot.lost.store(true, Ordering::Release);
-            ours = true;
-        }
+        ours |= slot.mark(address);
     }
     if ours {
         let page_bytes = PAGE_BYTES.load(Ordering::Relaxed);
