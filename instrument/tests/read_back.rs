@@ -155,8 +155,16 @@ fn nasty() -> impl Strategy<Value = String> {
     ]
 }
 
+/// How many cases: what `PROPTEST_CASES` says, else `usual`.
+fn cases(usual: u32) -> u32 {
+    match std::env::var("PROPTEST_CASES") {
+        Ok(text) => text.parse().expect("PROPTEST_CASES is a number"),
+        Err(_) => usual,
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(200), ..ProptestConfig::default() })]
 
     #[test]
     fn gauges_and_counters(

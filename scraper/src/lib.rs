@@ -12,6 +12,8 @@ mod error;
 mod exemplars;
 mod family;
 mod fetch;
+#[cfg(test)]
+mod fuzz;
 mod ingest;
 mod job;
 mod metrics;

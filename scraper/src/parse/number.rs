@@ -6,6 +6,9 @@ const NORMAL_NAN_BITS: u64 = 0x7ff8_0000_0000_0001;
 /// Largest mantissa a double holds exactly.
 const MANTISSA_LIMIT: u64 = 1 << 53;
 
+/// Most bytes of what is no number that an error shows.
+const SHOWN_LIMIT_BYTES: usize = 64;
+
 /// Powers of ten a double holds exactly.
 const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
@@ -19,6 +22,14 @@ pub(crate) fn parse_float(token: &[u8]) -> Option<f64> {
         Some((value, used)) if used == token.len() => Some(value),
         _ => parse_slow(token),
     }
+}
+
+/// [`parse_float`] of what must be a number, or what is wrong with it.
+pub(super) fn read_float(token: &[u8]) -> Result<f64, String> {
+    parse_float(token).ok_or_else(|| {
+        let shown = String::from_utf8_lossy(&token[..token.len().min(SHOWN_LIMIT_BYTES)]);
+        format!("{shown:?} is not a number")
+    })
 }
 
 /// Reads digits with at most one point at the head of `text`, as far as they are exact in a

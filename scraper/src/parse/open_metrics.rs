@@ -4,8 +4,8 @@
 
 use barograph_model::MetricKind;
 
-use super::number::{parse_float, parse_plain};
-use super::series::{Part, name_length, quoted_length, scan_series};
+use super::number::{parse_plain, read_float};
+use super::series::{Part, scan_family, scan_series};
 use super::{Dialect, Guess, Item, MetadataField, MetadataLine, ParseError, Parser, SampleLine};
 
 /// Reads `application/openmetrics-text` bodies.
@@ -58,17 +58,9 @@ impl<'a> OpenMetricsParser<'a> {
         let (start, end) = (at + 7, at + length);
         self.at = end + 1;
         let line = &body[..end];
-        let (family, after) = if line.get(start) == Some(&b'"') {
-            match quoted_length(&line[start..], true) {
-                Some(length) => (&line[start + 1..start + length - 1], start + length),
-                None => return self.fail(at, "quotes are not closed"),
-            }
-        } else {
-            let length = name_length(&line[start..], true);
-            if length == 0 {
-                return self.fail(at, format!("expected a metric name after {word}"));
-            }
-            (&line[start..start + length], start + length)
+        let (family, after) = match scan_family(line, start, word) {
+            Ok(found) => found,
+            Err(what) => return self.fail(at, what),
         };
         if line.get(after) != Some(&b' ') {
             return self.fail(at, format!("expected text after the metric name in {word}"));
@@ -198,14 +190,11 @@ impl<'a> OpenMetricsParser<'a> {
     fn slow_float(&self, start: usize, what: &str) -> Result<(f64, usize), Box<ParseError>> {
         let rest = &self.body[start..];
         let length = memchr::memchr2(b' ', b'\n', rest).unwrap_or(rest.len());
-        match parse_float(&rest[..length]) {
-            Some(value) => Ok((value, start + length)),
-            None => self.fail(
+        match read_float(&rest[..length]) {
+            Ok(value) => Ok((value, start + length)),
+            Err(error) => self.fail(
                 start.min(self.body.len().saturating_sub(1)),
-                format!(
-                    "the {what} {:?} is not a number",
-                    String::from_utf8_lossy(&rest[..length.min(64)])
-                ),
+                format!("the {what} {error}"),
             ),
         }
     }

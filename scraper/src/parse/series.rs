@@ -48,7 +48,7 @@ pub(crate) struct LabelError(pub(crate) String);
 
 /// The length of a metric name at the head of `text`, 0 if none is there.
 #[inline]
-pub(super) fn name_length(text: &[u8], colons: bool) -> usize {
+fn name_length(text: &[u8], colons: bool) -> usize {
     let colon = if colons { COLON } else { 0 };
     let class = |byte: &u8| CLASSES[*byte as usize];
     match text.first() {
@@ -154,7 +154,7 @@ pub(super) fn scan_series<'a>(
 
 /// The length of the quoted string at the head of `text`, quotes included.
 #[inline]
-pub(super) fn quoted_length(text: &[u8], newlines: bool) -> Option<usize> {
+fn quoted_length(text: &[u8], newlines: bool) -> Option<usize> {
     let mut at = 1;
     loop {
         at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
@@ -163,6 +163,24 @@ pub(super) fn quoted_length(text: &[u8], newlines: bool) -> Option<usize> {
             return (newlines || memchr::memchr(b'\n', inside).is_none()).then_some(at + 1);
         }
         at += 2;
+    }
+}
+
+/// The family that a line of metadata is about, whose name, perhaps quoted, stands at `start`; and
+/// where it ends. `word` is what stands before it.
+pub(super) fn scan_family<'a>(
+    line: &'a [u8],
+    start: usize,
+    word: &str,
+) -> Result<(&'a [u8], usize), String> {
+    let text = &line[start..];
+    if text.first() == Some(&b'"') {
+        let length = quoted_length(text, true).ok_or("quotes are not closed")?;
+        return Ok((&text[1..length - 1], start + length));
+    }
+    match name_length(text, true) {
+        0 => Err(format!("expected a metric name after {word}")),
+        length => Ok((&text[..length], start + length)),
     }
 }
 

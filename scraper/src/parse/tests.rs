@@ -445,6 +445,14 @@ mod compared {
 
     use super::*;
 
+    /// How many cases: what `PROPTEST_CASES` says, else `usual`.
+    fn cases(usual: u32) -> u32 {
+        match std::env::var("PROPTEST_CASES") {
+            Ok(text) => text.parse().expect("PROPTEST_CASES is a number"),
+            Err(_) => usual,
+        }
+    }
+
     fn hand(
         dialect: Dialect,
         body: &[u8],
@@ -502,7 +510,7 @@ mod compared {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: cases(1_000), failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn any_fragments(parts in prop::collection::vec(prop::sample::select(FRAGMENTS), 0..24)) {

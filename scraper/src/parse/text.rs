@@ -2,8 +2,8 @@
 
 use barograph_model::MetricKind;
 
-use super::number::{parse_float, parse_plain};
-use super::series::{name_length, quoted_length, scan_series, skip_blanks};
+use super::number::{parse_plain, read_float};
+use super::series::{scan_family, scan_series, skip_blanks};
 use super::{Dialect, Guess, Item, MetadataField, MetadataLine, ParseError, Parser, SampleLine};
 
 /// Reads `text/plain` bodies.
@@ -49,18 +49,10 @@ impl<'a> TextParser<'a> {
             _ => return Ok(None),
         };
         let start = skip_blanks(line, word + 5);
-        let (family, after) = if line.get(start) == Some(&b'"') {
-            match quoted_length(&line[start..], true) {
-                Some(length) => (&line[start + 1..start + length - 1], start + length),
-                None => return self.fail(at, "quotes are not closed"),
-            }
-        } else {
-            let length = name_length(&line[start..], true);
-            if length == 0 {
-                let what = if is_type { "TYPE" } else { "HELP" };
-                return self.fail(at, format!("expected a metric name after {what}"));
-            }
-            (&line[start..start + length], start + length)
+        let (family, after) = match scan_family(line, start, if is_type { "TYPE" } else { "HELP" })
+        {
+            Ok(found) => found,
+            Err(what) => return self.fail(at, what),
         };
         let text = skip_blanks(line, after);
         if text == after && text < end {
@@ -149,15 +141,9 @@ impl<'a> TextParser<'a> {
         if length == 0 {
             return self.fail(start, "expected a value after the metric");
         }
-        match parse_float(&rest[..length]) {
-            Some(value) => Ok((value, start + length)),
-            None => self.fail(
-                start,
-                format!(
-                    "{:?} is not a number",
-                    String::from_utf8_lossy(&rest[..length.min(64)])
-                ),
-            ),
+        match read_float(&rest[..length]) {
+            Ok(value) => Ok((value, start + length)),
+            Err(what) => self.fail(start, what),
         }
     }
 

@@ -2,6 +2,7 @@ use barograph_model::histogram::Span;
 use barograph_model::{CounterResetHint, IntegerHistogram};
 
 use super::*;
+use crate::parse::{Item, OpenMetricsParser, Parser, Unknown};
 
 /// Builds messages.
 #[derive(Default)]
@@ -66,8 +67,8 @@ fn family(name: &str, kind: u64) -> Message {
     message.bytes(2, b"Says \"it\".").integer(3, kind)
 }
 
-#[test]
-fn simple_kinds_become_text() {
+/// A counter with an exemplar, and a summary.
+fn simple_page() -> Vec<u8> {
     let exemplar = Message::default().label("trace_id", "x").double(2, 0.5);
     let exemplar = exemplar.message(3, Message::default().integer(1, 12).integer(2, 345_000_000));
     let counter = Message::default().double(1, 7.0).message(2, exemplar);
@@ -88,6 +89,12 @@ fn simple_kinds_become_text() {
             .message(4, metric)
             .delimited(),
     );
+    page
+}
+
+#[test]
+fn simple_kinds_become_text() {
+    let page = simple_page();
     let rewritten = rewrite(&page, Wanted::default()).expect("reads");
     assert_eq!(
         rewritten.text,
@@ -185,8 +192,8 @@ fn classic_buckets_come_where_they_are_wanted() {
     }
 }
 
-#[test]
-fn lines_know_since_when_they_count() {
+/// Everything that counts, with the moment it began.
+fn created_page() -> Vec<u8> {
     let created = |message: Message, number| {
         let moment = Message::default().integer(1, 1_700_000_000);
         message.message(number, moment.integer(2, 5_000_000))
@@ -210,6 +217,12 @@ fn lines_know_since_when_they_count() {
             .message(4, histogram)
             .delimited(),
     );
+    page
+}
+
+#[test]
+fn lines_know_since_when_they_count() {
+    let page = created_page();
     let wanted = Wanted {
         native: true,
         classic_too: true,
@@ -226,4 +239,69 @@ fn lines_know_since_when_they_count() {
     assert_eq!(lines.len(), 1 + 3 + 5);
     let without = rewrite(&page, Wanted::default()).expect("reads");
     assert!(without.starts.is_empty());
+}
+
+/// A float histogram with both signs, and one with bounds of its own.
+fn other_histograms() -> Vec<u8> {
+    let span = Message::default().signed(1, 0).integer(2, 2);
+    let doubles = |values: [f64; 2]| values.map(f64::to_le_bytes).concat();
+    let float = Message::default()
+        .double(4, 7.5)
+        .double(2, 1.0)
+        .signed(5, 0)
+        .double(8, 0.5)
+        .message(9, Message::default().signed(1, 1).integer(2, 2))
+        .bytes(11, &doubles([1.0, 2.0]))
+        .message(12, span)
+        .bytes(14, &doubles([3.0, 1.0]));
+    let metric = |histogram| Message::default().message(7, histogram);
+    let mut page = family("float", kind::GAUGE_HISTOGRAM)
+        .message(4, metric(float).label("a", "b"))
+        .delimited();
+    let gauge = Message::default().message(2, Message::default().double(1, -0.0));
+    page.extend(family("g", kind::GAUGE).message(4, gauge).delimited());
+    page
+}
+
+#[test]
+fn changed_pages_are_refused_or_become_text_that_reads() {
+    let mut all = histogram_page();
+    all.extend(simple_page());
+    let seeds = [
+        simple_page(),
+        histogram_page(),
+        created_page(),
+        other_histograms(),
+        all,
+    ];
+    crate::fuzz::run("protocol buffers page", &seeds, |page, random| {
+        let wanted = Wanted {
+            native: random.below(2) == 0,
+            classic_too: random.below(2) == 0,
+            starts: random.below(2) == 0,
+        };
+        let Ok(rewritten) = rewrite(page, wanted) else {
+            return;
+        };
+        let text = rewritten.text.as_bytes();
+        let mut parser = OpenMetricsParser::new(text);
+        let mut lines = Vec::new();
+        loop {
+            match parser.next(&mut Unknown) {
+                Ok(None) => break,
+                Ok(Some(Item::Sample(line))) => lines.push(line.offset),
+                Ok(Some(Item::Metadata(_))) => {}
+                Err(error) => panic!("{error}: {}", rewritten.text),
+            }
+        }
+        let offsets = rewritten.histograms.iter().map(|native| native.offset);
+        let starts = rewritten.starts.iter().map(|(offset, _)| *offset);
+        assert!(offsets.chain(starts).all(|at| lines.contains(&at)));
+        for native in &rewritten.histograms {
+            match &native.histogram {
+                Histogram::Integer(histogram) => assert_eq!(histogram.validate(), Ok(())),
+                Histogram::Float(histogram) => assert_eq!(histogram.validate(), Ok(())),
+            }
+        }
+    });
 }

@@ -395,3 +395,86 @@ fn rows_cut_anywhere_are_stored_whole() {
     }
     drop(bench.directory);
 }
+
+/// As a sender's request looks before it is compressed.
+fn message(compressed: &[u8]) -> Vec<u8> {
+    snap::raw::Decoder::new()
+        .decompress_vec(compressed)
+        .expect("a message")
+}
+
+/// A request of version 2 with everything there is.
+fn rich(at_ms: i64) -> Vec<u8> {
+    let mut symbols = Symbols(vec![String::new()]);
+    let metadata = Writer::default()
+        .number(1, 1)
+        .number(3, symbols.number("counts") as i64)
+        .number(4, symbols.number("things") as i64);
+    let exemplar = Writer::default()
+        .message(1, &symbols.labels("trace_id 4bf9"))
+        .double(2, 0.25)
+        .number(3, at_ms);
+    let sample = Writer::default().double(1, 7.0).number(2, at_ms);
+    let float = Writer::default()
+        .message(1, &symbols.labels(A))
+        .message(2, &sample.clone().number(3, START_MS - 5))
+        .message(2, &Writer::default().double(1, 8.0).number(2, at_ms + 5))
+        .message(4, &exemplar)
+        .message(5, &metadata);
+    let span = Writer::default().number(1, 0).number(2, 2);
+    let histogram = Writer::default()
+        .number(1, 4)
+        .double(3, 2.5)
+        .message(11, &span)
+        .message(12, &Writer::default().varint(6).varint(3))
+        .number(15, at_ms);
+    let doubles = [1.5f64, 2.5].map(f64::to_le_bytes).concat();
+    let floats = Writer::default()
+        .double(2, 4.0)
+        .double(3, 2.5)
+        .message(11, &span)
+        .bytes(13, &doubles)
+        .number(15, at_ms + 5);
+    let histogram = Writer::default()
+        .message(1, &symbols.labels(B))
+        .message(3, &histogram)
+        .message(3, &floats);
+    message(&symbols.request(&[float, histogram]))
+}
+
+#[test]
+fn changed_requests_are_refused_or_stored() {
+    let bench = Bench::new();
+    let first = [
+        series_v1(A, &[(START_MS, 1.0), (START_MS + 1, -0.0)]),
+        series_v1(B, &[(START_MS, f64::NAN)]),
+    ];
+    let seeds = [
+        message(&v1(&first)),
+        rich(START_MS),
+        rich(START_MS + 20_000),
+    ];
+    let mut stored = 0;
+    crate::fuzz::run("remote write", &seeds, |body, random| {
+        let kind = [Message::V1, Message::V2][random.below(2)];
+        let mut body = compress(&Writer(body.to_vec()));
+        if random.below(10) == 0 {
+            let at = random.below(body.len());
+            body[at] = random.below(256) as u8;
+        }
+        let (written, outcome) = bench.send(kind, &body);
+        stored += written.samples + written.histograms;
+        assert!(outcome.is_ok() || !outcome.expect_err("an error").is_empty());
+        // The same request again must meet the same fate.
+        let (again, _) = bench.send(kind, &body);
+        assert!(again.samples <= written.samples || written.samples == 0);
+    });
+    assert!(stored > 0, "some are whole");
+    let series = bench.all().len();
+    drop(bench.receiver);
+    drop(bench.db);
+    let db = Db::open(Options::new(bench.directory.path()), &Registry::new());
+    let snapshot = db.expect("opens again").snapshot();
+    let found = snapshot.select(&[], TimeRange::ALL).expect("selects");
+    assert_eq!(found.len(), series, "as many series as before");
+}
