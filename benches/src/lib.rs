@@ -5,7 +5,7 @@
 //! * `compare` runs Barograph and whichever peers are installed under that load, one at a time, and
 //!   prints what each took.
 //! * `push` sends them remote write.
-//! * `head`, `histograms`, `blocks`, `restart` and `wal` measure the store alone.
+//! * `head`, `histograms`, `blocks`, `index`, `restart` and `wal` measure the store alone.
 //! * `disk` measures what days of history take on disk, against the peers.
 //! * `queries` measures queries without HTTP.
 //! * `kill` and `full` do what must lose nothing: sudden death, and a disk that fills.

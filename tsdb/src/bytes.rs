@@ -9,6 +9,16 @@ pub(crate) struct Malformed {
     pub(crate) what: &'static str,
 }
 
+impl Malformed {
+    /// The same, counted from what is so far before.
+    pub(crate) fn behind(self, start: usize) -> Self {
+        Self {
+            offset: self.offset.saturating_add(start),
+            ..self
+        }
+    }
+}
+
 /// What stands before the checksum at the end of a file that is read as a whole.
 pub(crate) fn checked_body(bytes: &[u8]) -> Result<&[u8], Malformed> {
     let fail = |what| Malformed { offset: 0, what };

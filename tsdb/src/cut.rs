@@ -11,7 +11,7 @@ use roaring::RoaringBitmap;
 
 use crate::batch::SeriesRef;
 use crate::block::meta::Meta;
-use crate::block::writer::{BlockWriter, Piece};
+use crate::block::writer::{BlockWriter, Piece, text_of};
 use crate::block::{Block, view_of};
 use crate::catalog::UNPLACED;
 use crate::chunk::{self, Chunk};
@@ -158,7 +158,7 @@ impl Inner {
             writer.abandon();
             return Err(error);
         }
-        let path = writer.finish(&source.pairs, meta)?;
+        let path = writer.finish(|pair| text_of(&source.pairs, pair), meta)?;
         let opened = Block::open(&self.disk, &path);
         let block = opened.map_err(|error| (path, io::Error::other(error)))?;
         Ok(Some(Arc::new(block)))

@@ -136,7 +136,10 @@ fn copy(
                 continue;
             }
             let ids = catalog.label_ids(slot);
-            let text = |id| Ok::<_, Infallible>(catalog.texts(id));
+            let text = |id, pairs: &mut Pairs| {
+                let (name, value) = catalog.texts(id);
+                Ok::<_, Infallible>(pairs.add(name, value))
+            };
             let Ok(list) = source.add(pairs, ids, text);
             if found.series.is_empty() {
                 // The others have about as many labels.

@@ -48,6 +48,7 @@ mod overlay;
 mod page;
 mod pairs;
 mod parity;
+mod portable;
 mod positioned;
 mod postings;
 mod progress;
@@ -76,7 +77,7 @@ mod wal;
 mod workspace;
 
 pub use batch::{Appended, Batch, Entry, GroupId, RejectReason, Rejected, SeriesRef};
-pub use block::report::{BlockReport, CodecShare, inspect_block};
+pub use block::report::{BlockReport, CodecShare, MetricShare, inspect_block};
 pub use db::{Db, Opening};
 pub use digest::{Digest, Extremes, Stretch, Wanted};
 pub use error::{

@@ -13,6 +13,7 @@ use croaring::{Bitmap, BitmapView, Portable};
 use memmap2::{Mmap, MmapAsRawDesc, MmapOptions};
 
 use crate::disk::ReadAt;
+use crate::portable::is_portable;
 use crate::positioned::ReadCache;
 use crate::slot::Slot;
 
@@ -299,9 +300,12 @@ pub(crate) fn with_bitmap<T>(bytes: &[u8], read: impl FnOnce(&Bitmap) -> T) -> O
         bitmap.internal_validate().ok()?;
         return Some(read(&bitmap));
     }
-    // SAFETY: the view needs bytes that a bitmap was serialized to. They carry a checksum that the
-    // caller verified, so they are what our writer serialized; the view's own consistency check
-    // guards against a writer's mistake before any set operation reads the containers.
+    if !is_portable(bytes) {
+        return None;
+    }
+    // SAFETY: the view needs bytes that a bitmap was serialized to: it reads as many as they say. All
+    // of their heads were checked to say what is there. The view's own consistency check looks at
+    // what is in the containers before any set operation relies on it.
     let view = unsafe { BitmapView::deserialize::<Portable>(bytes) };
     view.internal_validate().ok()?;
     Some(read(&view))

@@ -58,12 +58,13 @@ pub(crate) struct SourcePairs {
 }
 
 impl SourcePairs {
-    /// Adds the list of a series whose pairs have the numbers `ids` in this source.
-    pub(crate) fn add<'t, E>(
+    /// Adds the list of a series whose pairs have the numbers `ids` in this source; `add` gives
+    /// [`Pairs::add`] the text of one that is new.
+    pub(crate) fn add<E>(
         &mut self,
         pairs: &mut Pairs,
         ids: &[u32],
-        texts: impl Fn(u32) -> Result<(&'t str, &'t str), E>,
+        add: impl Fn(u32, &mut Pairs) -> Result<u32, E>,
     ) -> Result<List, E> {
         let at = pairs.lists.len() as u32;
         self.before.resize(ids.len(), None);
@@ -74,8 +75,7 @@ impl SourcePairs {
                     let number = if let Some(number) = self.known.get(id) {
                         *number
                     } else {
-                        let (name, value) = texts(*id)?;
-                        let number = pairs.add(name, value);
+                        let number = add(*id, pairs)?;
                         self.known.insert(*id, number);
                         number
                     };
@@ -197,7 +197,8 @@ impl Pairs {
         order.into_iter().map(|(_, at)| at).collect()
     }
 
-    fn add(&mut self, name: &str, value: &str) -> u32 {
+    /// The number of a pair.
+    pub(crate) fn add(&mut self, name: &str, value: &str) -> u32 {
         let start = self.encoded.len();
         Labels::encode_pair(name, value, &mut self.encoded);
         if self.indexed {
@@ -259,7 +260,10 @@ mod tests {
     #[test]
     fn sources_share_numbers_and_series_are_ordered_by_text() {
         let texts = [("a", "2"), ("b", "1"), ("a", "1"), ("b", "10")];
-        let text = |id: u32| Ok::<_, ()>(texts[id as usize]);
+        let text = |id: u32, pairs: &mut Pairs| {
+            let (name, value) = texts[id as usize];
+            Ok::<_, ()>(pairs.add(name, value))
+        };
         let mut pairs = Pairs::default();
         let mut source = pairs.begin_source();
         let mut lists = Vec::new();
@@ -268,8 +272,8 @@ mod tests {
         }
         let mut other = pairs.begin_source();
         // Another order of numbers, and one pair more.
-        let reversed = |id: u32| match texts.get(3 - id as usize) {
-            Some(text) if id < 4 => Ok::<_, ()>(*text),
+        let reversed = |id: u32, pairs: &mut Pairs| match texts.get(3 - id as usize) {
+            Some((name, value)) if id < 4 => Ok::<_, ()>(pairs.add(name, value)),
             _ => Err(()),
         };
         let same = other.add(&mut pairs, &[1, 0], reversed).expect("no error");

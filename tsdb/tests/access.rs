@@ -14,7 +14,7 @@ const HOUR_MS: i64 = 3_600_000;
 const START_MS: i64 = 1_600_000_000_000 / (2 * HOUR_MS) * (2 * HOUR_MS);
 const SERIES: usize = 60;
 const ROWS: i64 = 11 * 60;
-const CACHE_BYTES: usize = 6000;
+const CACHE_BYTES: usize = 1500;
 
 fn open(path: &Path, registry: &Registry, block_access: BlockAccess) -> Db {
     let options = Options {

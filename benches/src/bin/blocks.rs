@@ -7,14 +7,17 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use barograph_benches::history::{Made, Recorded, Rows};
 use barograph_benches::simulated::{Noise, Time};
 use barograph_benches::{heap, measure};
 use barograph_instrument::Registry;
+use barograph_model::{MatchOp, Matcher, TimeRange};
 use barograph_tsdb::disk::SystemDisk;
-use barograph_tsdb::{Batch, Db, Options, SeriesRef, WalSync, inspect_block};
+use barograph_tsdb::{
+    Batch, Column, Db, Offline, Options, Parts, SeriesRef, WalSync, inspect_block,
+};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -24,6 +27,11 @@ const DAY_MS: i64 = 24 * 3_600_000;
 const BEGIN_MS: i64 = 1_700_006_400_000 / (7 * DAY_MS) * (7 * DAY_MS) + 4 * DAY_MS;
 /// How often simulated time stops for maintenance.
 const MAINTAIN_MS: i64 = 600_000;
+
+/// How often a block is read, for the best time.
+const READINGS: usize = 5;
+/// Metrics that are named, those of the most bytes.
+const METRICS: usize = 8;
 
 #[global_allocator]
 static ALLOCATOR: heap::Counting = heap::Counting;
@@ -92,9 +100,10 @@ fn run(name: &str, mut targets: Vec<Box<dyn Rows>>, days: i64) -> Result<(), Err
             db.append(&batch)?;
         }
         if row_ms % MAINTAIN_MS == 0 {
+            db.maintain();
             let before = (merged(&registry), cpu()?);
             heap::begin();
-            db.maintain();
+            db.compact();
             heap::end();
             if merged(&registry) > before.0 {
                 cpu_seconds += cpu()? - before.1;
@@ -108,7 +117,7 @@ fn run(name: &str, mut targets: Vec<Box<dyn Rows>>, days: i64) -> Result<(), Err
     let written = metric("barograph_tsdb_compaction_written_bytes_total");
     let kept = metric("prometheus_tsdb_storage_blocks_bytes");
     println!(
-        "  merging: {:.0} ns of processor time per sample of each merge (cutting the last block included), heap {:.1} MB above, written {:.1} times what is kept",
+        "  merging: {:.0} ns of processor time per sample of each merge, heap {:.1} MB above, written {:.1} times what is kept",
         cpu_seconds * 1e9 / metric("barograph_tsdb_compaction_samples_total").max(1.0),
         peak_bytes as f64 / 1e6,
         written / kept.max(1.0),
@@ -150,10 +159,23 @@ fn report(directory: &Path) -> Result<(), Error> {
             block.index_bytes as f64 / samples,
             (block.data_bytes + block.index_bytes) as f64 / samples,
         );
+        println!(
+            "    reading every sample of it: {:.1} ns each, timestamps and finding pages included",
+            reading_ns(directory, &path)? / samples
+        );
         for (name, bytes) in &block.sections {
             print!("    {name} {:.1}", *bytes as f64 / series);
         }
         println!(" B a series");
+        for metric in block.metrics.iter().take(METRICS) {
+            println!(
+                "    {:<52} {:4} series {:5.1} % of the pages' bytes, {:.3} B a sample",
+                metric.name,
+                metric.series,
+                metric.bytes as f64 * 100.0 / block.data_bytes as f64,
+                metric.bytes as f64 / metric.samples.max(1) as f64,
+            );
+        }
         for codec in &block.codecs {
             println!(
                 "    {:<14} {:5.1} % of samples, {:.3} B each",
@@ -164,6 +186,26 @@ fn report(directory: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The least time in which all of a block is read.
+fn reading_ns(directory: &Path, block: &Path) -> Result<f64, Error> {
+    let temporary = tempfile::tempdir()?;
+    let store = Offline::open(directory, Parts::Blocks, temporary.path())?;
+    let number = store.blocks().iter().position(|b| b.path == block);
+    let snapshot = number.and_then(|number| store.block(number));
+    let snapshot = snapshot.ok_or("the block is gone")?;
+    let all = [Matcher::new("__name__", MatchOp::Regex, ".+")?];
+    let (mut best, mut column) = (f64::MAX, Column::default());
+    for _ in 0..READINGS {
+        let selection = snapshot.select(&all, TimeRange::ALL)?;
+        let began = Instant::now();
+        for series in 0..selection.len() {
+            selection.read(series, TimeRange::ALL, &mut column)?;
+        }
+        best = best.min(began.elapsed().as_nanos() as f64);
+    }
+    Ok(best)
 }
 
 fn merged(registry: &Registry) -> f64 {

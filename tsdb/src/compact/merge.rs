@@ -228,7 +228,7 @@ pub(crate) struct Merged {
 pub(crate) struct Merge {
     cursors: Vec<Cursor>,
     /// Label pairs of the result, sorted.
-    pub(crate) pairs: Vec<(String, String)>,
+    pub(crate) pairs: MergedPairs,
     joined: HashMap<Vec<(u32, u32)>, Vec<Joined>>,
 }
 
@@ -280,7 +280,7 @@ impl Merge {
         mut self,
         writer: &mut BlockWriter,
         spend: impl Fn(u64) -> io::Result<()>,
-    ) -> Result<(Vec<(String, String)>, Merged), Failure> {
+    ) -> Result<(MergedPairs, Merged), Failure> {
         let mut merged = Merged::default();
         for cursor in &self.cursors {
             let layouts = cursor.input.layouts();
@@ -413,7 +413,7 @@ impl Cursor {
         self.next < self.count && self.pairs == pairs
     }
 
-    fn load(&mut self, texts: &[(String, String)]) -> Result<(), Failure> {
+    fn load(&mut self, texts: &MergedPairs) -> Result<(), Failure> {
         self.pairs.clear();
         self.deleted.clear();
         if self.next < self.count {
@@ -427,7 +427,7 @@ impl Cursor {
                         what: "a series has a label pair that is not there".to_owned(),
                     }));
                 };
-                let name = |rank: &u32| &texts[*rank as usize].0;
+                let name = |rank: &u32| texts.name_number(*rank);
                 if self
                     .pairs
                     .last()
@@ -442,8 +442,8 @@ impl Cursor {
                 self.pairs.push(*rank);
             }
             let value_of = |name: &str| {
-                let mut pairs = self.pairs.iter().map(|pair| &texts[*pair as usize]);
-                pairs.find(|(have, _)| have == name).map_or("", |(_, v)| v)
+                let mut pairs = self.pairs.iter().map(|pair| texts.get(*pair as usize));
+                pairs.find(|(have, _)| *have == name).map_or("", |(_, v)| v)
             };
             let about = self.deletions.iter().filter(|(_, d)| d.fits(value_of));
             self.deleted.extend(about.map(|(range, _)| *range));
@@ -452,12 +452,49 @@ impl Cursor {
     }
 }
 
-/// Every pair of the inputs, sorted, and per input the numbers of its pairs among them.
-type Ranked = (Vec<(String, String)>, Vec<Vec<u32>>);
+/// Label pairs, sorted: each value once, each name once for all of its values.
+#[derive(Debug, Default)]
+pub(crate) struct MergedPairs {
+    /// Each name, and the number of its first pair.
+    names: Vec<(String, u32)>,
+    values: String,
+    /// Where each value ends.
+    ends: Vec<usize>,
+}
+
+impl MergedPairs {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Name and value of a pair.
+    pub(crate) fn get(&self, pair: usize) -> (&str, &str) {
+        let start = pair.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let (name, _) = &self.names[self.name_number(pair as u32)];
+        (name, &self.values[start..self.ends[pair]])
+    }
+
+    /// The number of the name of a pair.
+    fn name_number(&self, pair: u32) -> usize {
+        self.names.partition_point(|(_, first)| *first <= pair) - 1
+    }
+
+    fn push(&mut self, name: String, value: &str) {
+        if self.names.last().is_none_or(|(last, _)| *last != name) {
+            self.names.push((name, self.len() as u32));
+        }
+        self.values.push_str(value);
+        self.ends.push(self.values.len());
+    }
+}
+
+/// Every pair of the inputs, and per input the numbers of its pairs among them.
+type Ranked = (MergedPairs, Vec<Vec<u32>>);
 
 fn merge_pairs(inputs: &[Input]) -> Result<Ranked, Failure> {
-    let mut all = Vec::new();
-    let mut ranks: Vec<Vec<u32>> = vec![Vec::new(); inputs.len()];
+    let mut all = MergedPairs::default();
+    let mut ranks: Vec<Vec<u32>> = Vec::with_capacity(inputs.len());
     let mut heads = Vec::with_capacity(inputs.len());
     let mut counts = Vec::with_capacity(inputs.len());
     let next = |input: &Input, at: u32, count: u32| {
@@ -468,6 +505,8 @@ fn merge_pairs(inputs: &[Input]) -> Result<Ranked, Failure> {
         let count = input.pair_count().map_err(|e| input.failure(&e))?;
         heads.push(next(input, 0, count)?);
         counts.push(count);
+        // What is said of a damaged index is not to be believed.
+        ranks.push(Vec::with_capacity(count.min(1 << 16) as usize));
     }
     while let Some(least) = heads.iter().flatten().min().cloned() {
         let rank = all.len() as u32;
@@ -477,7 +516,7 @@ fn merge_pairs(inputs: &[Input]) -> Result<Ranked, Failure> {
                 heads[number] = next(input, ranks[number].len() as u32, counts[number])?;
             }
         }
-        all.push(least);
+        all.push(least.0, &least.1);
     }
     Ok((all, ranks))
 }
@@ -579,6 +618,7 @@ fn sort(
 mod tests {
     use super::*;
     use crate::block::meta::Meta;
+    use crate::block::writer::text_of;
     use crate::disk::{Disk, SystemDisk};
 
     type Samples = Vec<(i64, u64)>;
@@ -602,7 +642,9 @@ mod tests {
             };
             writer.series(&[number as u32], &[piece]).expect("writes");
         }
-        let path = writer.finish(&pairs, meta(uid)).expect("finishes");
+        let path = writer
+            .finish(|pair| text_of(&pairs, pair), meta(uid))
+            .expect("finishes");
         Arc::new(Block::open(&disk, &path).expect("opens"))
     }
 
@@ -654,7 +696,9 @@ mod tests {
         let begun = BlockWriter::begin(disk.clone(), directory.path(), 3, merge.pairs.len(), None);
         let mut writer = begun.expect("begins");
         let (pairs, merged) = merge.run(&mut writer, |_| Ok(())).expect("merges");
-        let path = writer.finish(&pairs, meta(3)).expect("finishes");
+        let path = writer
+            .finish(|pair| pairs.get(pair), meta(3))
+            .expect("finishes");
         let block = Arc::new(Block::open(&disk, &path).expect("opens"));
         let want: Samples = (0..6000)
             .filter(|t| t % 2 == 0 || t % 3 == 0)

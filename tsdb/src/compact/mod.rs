@@ -302,7 +302,7 @@ impl Inner {
         let end_ms = spans().map(|(_, end)| end).max().unwrap_or_default();
         let start_ms = spans().map(|(start, _)| start).min().unwrap_or_default();
         let path = writer.finish(
-            &pairs,
+            |pair| pairs.get(pair),
             Meta {
                 part: end_ms > head_start_ms && blocks.iter().any(StoredBlock::is_part),
                 level: blocks

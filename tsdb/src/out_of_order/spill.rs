@@ -10,7 +10,7 @@ use std::time::Duration;
 use barograph_model::{Labels, TimeRange};
 
 use crate::block::meta::Meta;
-use crate::block::writer::{BlockWriter, Piece};
+use crate::block::writer::{BlockWriter, Piece, text_of};
 use crate::block::{Block, view_of};
 use crate::component::ComponentKey;
 use crate::db::Inner;
@@ -207,7 +207,7 @@ impl Inner {
             made_ms: self.clock.now_ms(),
             ..Meta::begun(uid, times.start_ms, end_ms)
         };
-        let path = writer.finish(&pairs.texts, meta)?;
+        let path = writer.finish(|pair| text_of(&pairs.texts, pair), meta)?;
         match Block::open(&self.disk, &path) {
             Ok(block) => Ok(Some(Arc::new(block))),
             Err(error) => Err((path, io::Error::other(error))),

@@ -8,6 +8,7 @@
 
 use std::ops::Range;
 
+use crate::index;
 use crate::mutate::put_varint;
 
 /// A piece of a file behind its checksums.
@@ -36,7 +37,7 @@ pub(crate) struct Sum {
 }
 
 impl Sum {
-    fn little(at: usize, begin: u32, covers: Vec<Range<usize>>) -> Self {
+    pub(crate) fn little(at: usize, begin: u32, covers: Vec<Range<usize>>) -> Self {
         Self {
             at,
             begin,
@@ -71,7 +72,7 @@ pub(crate) enum Layout {
     Log { header: Vec<u8> },
     /// A head file; units are a chunk's header (tag 0), its times (1), its series (2).
     Head { header: Vec<u8> },
-    /// A block's index; a unit is an item of the section that the tag says.
+    /// A block's index; a unit is a part of the section that the tag says.
     Index { header: Vec<u8> },
     /// A block's meta file: one unit.
     Meta,
@@ -89,16 +90,13 @@ pub(crate) enum Layout {
 }
 
 const LOG_HEADER_BYTES: usize = 4128;
-const TABLE_SECTIONS: [u32; 5] = [1, 3, 4, 6, 7];
-const COLUMNS: u32 = 5;
-const PAIRS: u32 = 2;
 
 impl Layout {
     pub(crate) fn build(&self, units: &[Unit]) -> Built {
         let mut built = match self {
             Self::Log { header } => build_log(header, units),
             Self::Head { header } => build_head(header, units),
-            Self::Index { header } => build_index(header, units),
+            Self::Index { header } => index::build(header, units),
             Self::Meta => {
                 let mut bytes: Vec<u8> = units.iter().flat_map(|u| u.bytes.clone()).collect();
                 let end = bytes.len();
@@ -139,7 +137,7 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
@@ -156,7 +154,7 @@ pub(crate) fn varint(bytes: &[u8], at: &mut usize) -> u64 {
     }
 }
 
-fn unit(tag: u32, bytes: &[u8]) -> Unit {
+pub(crate) fn unit(tag: u32, bytes: &[u8]) -> Unit {
     Unit {
         tag,
         bytes: bytes.to_vec(),
@@ -292,153 +290,6 @@ fn build_head(header: &[u8], units: &[Unit]) -> Built {
         sums.push(Sum::little(start - 4, salt, covers));
     }
     Built { bytes, sums }
-}
-
-/// The sections of an index: number, where.
-fn sections(bytes: &[u8]) -> Vec<(u32, Range<usize>)> {
-    let footer = bytes.len() - 16;
-    let count = u32_at(bytes, footer + 4) as usize;
-    let rows = (0..count).map(|row| footer - 24 * (count - row));
-    rows.map(|at| {
-        let from = u64_at(bytes, at + 8) as usize;
-        (
-            u32_at(bytes, at),
-            from..from + u64_at(bytes, at + 16) as usize,
-        )
-    })
-    .collect()
-}
-
-fn items(section: &[u8]) -> Vec<&[u8]> {
-    let count = u32_at(section, 0) as usize;
-    let first = 4 + 4 * (count + 1);
-    let offset = |number: usize| first + u32_at(section, 4 + 4 * number) as usize;
-    (0..count)
-        .map(|number| &section[offset(number)..offset(number + 1)])
-        .collect()
-}
-
-pub(crate) fn split_index(bytes: &[u8]) -> (Layout, Vec<Unit>) {
-    let mut units = Vec::new();
-    for (id, range) in sections(bytes) {
-        let section = &bytes[range];
-        match id {
-            PAIRS => units.extend(section[4..].chunks(8).map(|pair| unit(id, pair))),
-            COLUMNS => units.extend(section[4..].chunks(32).map(|column| unit(id, column))),
-            _ => units.extend(items(section).into_iter().map(|item| unit(id, item))),
-        }
-    }
-    let header = bytes[..16].to_vec();
-    (Layout::Index { header }, units)
-}
-
-fn build_index(header: &[u8], units: &[Unit]) -> Built {
-    let mut built = Built {
-        bytes: header.to_vec(),
-        sums: vec![Sum::little(12, 0, vec![0..12])],
-    };
-    let mut contents = Vec::new();
-    for id in 1..=7 {
-        let items: Vec<&[u8]> = units
-            .iter()
-            .filter(|unit| unit.tag == id)
-            .map(|unit| unit.bytes.as_slice())
-            .collect();
-        if items.is_empty() && id > 5 {
-            continue;
-        }
-        let bytes = &mut built.bytes;
-        bytes.resize(bytes.len().next_multiple_of(8), 0);
-        let from = bytes.len();
-        bytes.extend((items.len() as u32).to_le_bytes());
-        if TABLE_SECTIONS.contains(&id) {
-            let mut offset = 0u32;
-            for item in &items {
-                bytes.extend(offset.to_le_bytes());
-                offset += item.len() as u32;
-            }
-            bytes.extend(offset.to_le_bytes());
-        }
-        bytes.extend(items.concat());
-        contents.push((id, from..bytes.len()));
-    }
-    let table = built.bytes.len();
-    for (id, range) in &contents {
-        let row = built.bytes.len();
-        built.bytes.extend(id.to_le_bytes());
-        built.bytes.extend([0; 4]);
-        built.bytes.extend((range.start as u64).to_le_bytes());
-        built.bytes.extend((range.len() as u64).to_le_bytes());
-        built
-            .sums
-            .push(Sum::little(row + 4, 0, vec![range.clone()]));
-    }
-    let footer = built.bytes.len();
-    built.bytes.extend([0; 4]);
-    built.bytes.extend((contents.len() as u32).to_le_bytes());
-    built.bytes.extend(b"BAROIDX\n");
-    built.sums.push(Sum::little(footer, 0, vec![table..footer]));
-    built
-}
-
-/// The columns and pages of a data file, found by its index.
-pub(crate) fn split_data(bytes: &[u8], index: &[u8]) -> (Layout, Vec<Unit>) {
-    let mut places = Vec::new();
-    for (id, range) in sections(index) {
-        let section = &index[range];
-        match id {
-            COLUMNS => {
-                for column in section[4..].chunks(32) {
-                    places.push((u64_at(column, 0), u64::from(u32_at(column, 8))));
-                }
-            }
-            4 => {
-                for series in items(section) {
-                    let mut at = 0;
-                    for _ in 0..varint(series, &mut at) {
-                        varint(series, &mut at);
-                    }
-                    pages(series, &mut at, &mut places);
-                }
-            }
-            6 => {
-                for parent in items(section) {
-                    let mut at = 4;
-                    while at < parent.len() {
-                        at += 1;
-                        if matches!(parent[at - 1], 5 | 6) {
-                            varint(parent, &mut at);
-                        }
-                        let end = varint(parent, &mut at) as usize + at;
-                        pages(parent, &mut at, &mut places);
-                        assert_eq!(at, end, "a component's pages");
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    places.sort_unstable();
-    places.dedup();
-    let mut sums = vec![Sum::little(12, 0, vec![0..12])];
-    let mut ranges = Vec::new();
-    for (offset, length) in places {
-        let (from, end) = (offset as usize, (offset + length) as usize);
-        sums.push(Sum::little(from, 0, vec![from + 4..end]));
-        ranges.push(from + 4..end);
-    }
-    in_place(bytes, ranges, sums)
-}
-
-fn pages(bytes: &[u8], at: &mut usize, places: &mut Vec<(u64, u64)>) {
-    for _ in 0..varint(bytes, at) {
-        varint(bytes, at);
-        places.push((varint(bytes, at), varint(bytes, at)));
-        for _ in 0..varint(bytes, at) {
-            varint(bytes, at);
-            varint(bytes, at);
-        }
-    }
 }
 
 pub(crate) fn in_place(

@@ -7,6 +7,7 @@
 //! `BAROGRAPH_FUZZ_ROUND` repeats one and leaves its files.
 
 mod foreign;
+mod index;
 mod layout;
 mod meter;
 mod mutate;
@@ -278,8 +279,7 @@ fn head_files() {
 
 #[test]
 fn block_indices() {
-    let split =
-        |path: &Path, bytes: &[u8]| path.ends_with("index").then(|| layout::split_index(bytes));
+    let split = |path: &Path, bytes: &[u8]| path.ends_with("index").then(|| index::split(bytes));
     Target::new("block index", seeds::whole(), split)
         .with_neighbours(&BLOCK_SPANS, false)
         .run();
@@ -292,7 +292,7 @@ fn block_data() {
     let split = |path: &Path, bytes: &[u8]| {
         let index = &indices.get(&path.with_file_name("index"))?;
         path.ends_with("data")
-            .then(|| layout::split_data(bytes, index))
+            .then(|| index::split_data(bytes, index))
     };
     Target::new("block data", store, split)
         .with_neighbours(&BLOCK_SPANS, false)

@@ -1,6 +1,14 @@
 //! The index of a block, read in place. Each section's checksum is verified before its first use.
 
-use std::cell::OnceCell;
+mod first;
+mod groups;
+pub(crate) mod lists;
+mod pages;
+mod second;
+pub(crate) mod series;
+pub(crate) mod texts;
+
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -9,21 +17,84 @@ use std::sync::{Arc, Mutex, PoisonError};
 use barograph_model::TimeRange;
 use croaring::Bitmap;
 
-use crate::block::{Damaged, INDEX_MAGIC, section};
+pub(crate) use self::groups::GROUP;
+pub(crate) use self::pages::{Origin, PageRef, Pages, PagesWriter, Place};
+
+use self::second::TextCursor;
+use self::series::{PagesCursor, PairsCursor};
+use crate::block::{Damaged, INDEX_MAGIC};
 use crate::bytes::{Malformed, Reader};
 use crate::component::ComponentKey;
 use crate::layout::Layout;
-use crate::map::{Held, Region, with_bitmap};
+use crate::map::{Held, Region};
 use crate::matches::{MatchCache, MatchKey};
-use crate::select::{self, Index, Judged, Values};
+use crate::select::{Index, Values};
 
-const SECTIONS: usize = 7;
-/// Those that every index has.
-const REQUIRED_SECTIONS: u32 = 5;
+/// Version of what is written.
+pub(crate) const VERSION: u32 = 2;
+/// The oldest version that is read.
+pub(crate) const OLDEST_VERSION: u32 = 1;
+
+/// Sections of an index.
+pub(crate) mod section {
+    /// Of version 1: distinct label names and values, sorted.
+    pub(crate) const TEXTS_1: u32 = 1;
+    /// Of version 1: label pairs, sorted.
+    pub(crate) const PAIRS_1: u32 = 2;
+    /// Of version 1: per pair a portable roaring bitmap of the series that have it.
+    pub(crate) const POSTINGS_1: u32 = 3;
+    /// Of version 1: series in order of their labels: pairs and pages.
+    pub(crate) const SERIES_1: u32 = 4;
+    /// Timestamp columns.
+    pub(crate) const COLUMNS: u32 = 5;
+    /// Of version 1: series that have components: theirs and their pages. Absent where there are
+    /// none.
+    pub(crate) const COMPONENTS_1: u32 = 6;
+    /// Layouts of histograms. Absent where there are none.
+    pub(crate) const LAYOUTS: u32 = 7;
+    /// Label names, sorted.
+    pub(crate) const NAMES: u32 = 8;
+    /// The values of each name, sorted.
+    pub(crate) const VALUES: u32 = 9;
+    /// Per pair: the series that have it.
+    pub(crate) const POSTINGS: u32 = 10;
+    /// Series in order of their labels: pairs and pages.
+    pub(crate) const SERIES: u32 = 11;
+    /// Series that have components: theirs and their pages. Absent where there are none.
+    pub(crate) const COMPONENTS: u32 = 12;
+    /// Pages that several series refer to. Absent where there are none.
+    pub(crate) const SHARED: u32 = 13;
+
+    /// What they are called.
+    pub(crate) const TITLES: [(u32, &str); 13] = [
+        (TEXTS_1, "texts"),
+        (PAIRS_1, "pairs"),
+        (POSTINGS_1, "postings"),
+        (SERIES_1, "series"),
+        (COLUMNS, "columns"),
+        (COMPONENTS_1, "components"),
+        (LAYOUTS, "layouts"),
+        (NAMES, "names"),
+        (VALUES, "values"),
+        (POSTINGS, "postings"),
+        (SERIES, "series"),
+        (COMPONENTS, "components"),
+        (SHARED, "shared pages"),
+    ];
+
+    /// Those that every index of version 1 has.
+    pub(super) const REQUIRED_1: [u32; 5] = [TEXTS_1, PAIRS_1, POSTINGS_1, SERIES_1, COLUMNS];
+    /// Those that every later index has.
+    pub(super) const REQUIRED: [u32; 5] = [COLUMNS, NAMES, VALUES, POSTINGS, SERIES];
+}
+
+const SECTIONS: usize = 13;
 const CONTENTS_ENTRY_BYTES: usize = 24;
 const FOOTER_BYTES: usize = 16;
 /// Size of a row of the table of columns.
 const COLUMN_BYTES: usize = 32;
+/// Size of a row of the table of shared pages.
+pub(crate) const SHARED_PAGE_BYTES: usize = 12;
 /// Size of a row of the table of pairs.
 const PAIR_BYTES: usize = 8;
 /// Size of an offset in a table of items.
@@ -39,6 +110,7 @@ const BROKEN: u8 = 2;
 #[derive(Debug)]
 pub(crate) struct BlockIndex {
     file: Region,
+    version: u32,
     sections: [Section; SECTIONS],
     columns: Mutex<HashMap<u32, Arc<[i64]>>>,
 }
@@ -47,6 +119,10 @@ pub(crate) struct BlockIndex {
 pub(crate) struct IndexView<'a> {
     index: &'a BlockIndex,
     sections: [OnceCell<Held<'a>>; SECTIONS],
+    /// Where it was last: what is next is near.
+    texts: RefCell<TextCursor>,
+    pairs: RefCell<PairsCursor>,
+    pages: RefCell<PagesCursor>,
     /// What is remembered of patterns, and the number of this block there.
     matches: Option<(&'a MatchCache, u64)>,
 }
@@ -61,21 +137,6 @@ struct Section {
     length: usize,
     sum: u32,
     state: AtomicU8,
-}
-
-/// Pages of a series, one after the other.
-pub(crate) struct Pages<'a> {
-    reader: Reader<'a>,
-    left: u64,
-    base: u64,
-}
-
-/// A page of a series.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PageRef {
-    pub(crate) column: u32,
-    pub(crate) offset: u64,
-    pub(crate) length: u64,
 }
 
 /// A timestamp column.
@@ -97,7 +158,7 @@ impl ColumnRef {
 
 impl BlockIndex {
     /// Reads the table of contents.
-    pub(crate) fn open(file: Region) -> Result<Self, Malformed> {
+    pub(crate) fn open(file: Region, version: u32) -> Result<Self, Malformed> {
         let fail = |offset, what| Malformed { offset, what };
         let read = |offset, length| {
             let read = file.read(offset, length);
@@ -148,6 +209,7 @@ impl BlockIndex {
         drop(contents);
         Ok(Self {
             file,
+            version,
             sections,
             columns: Mutex::default(),
         })
@@ -158,8 +220,15 @@ impl BlockIndex {
         IndexView {
             index: self,
             sections: Default::default(),
+            texts: RefCell::default(),
+            pairs: RefCell::default(),
+            pages: RefCell::default(),
             matches: None,
         }
+    }
+
+    fn is_first(&self) -> bool {
+        self.version == 1
     }
 
     /// Size of a section; 0 where it is absent.
@@ -176,7 +245,12 @@ impl BlockIndex {
     /// the file is mapped.
     pub(crate) fn pin(&self) -> Pin {
         let mut pin = Pin::default();
-        for id in [section::SERIES, section::COLUMNS] {
+        let series = if self.is_first() {
+            [section::SERIES_1, section::COLUMNS, section::COLUMNS]
+        } else {
+            [section::SERIES, section::COLUMNS, section::SHARED]
+        };
+        for id in series {
             let Section { offset, length, .. } = self.sections[id as usize - 1];
             // What cannot be read is met by who reads it.
             if let Ok(Held::Read(bytes)) = self.file.keep(offset, length) {
@@ -198,7 +272,12 @@ impl<'a> IndexView<'a> {
 
     /// Verifies the checksum of every section.
     pub(crate) fn verify(&self) -> Result<(), Damaged> {
-        let there = |id: &u32| *id <= REQUIRED_SECTIONS || self.has_section(*id);
+        let required = if self.index.is_first() {
+            section::REQUIRED_1
+        } else {
+            section::REQUIRED
+        };
+        let there = |id: &u32| required.contains(id) || self.has_section(*id);
         let mut sections = (1..=SECTIONS as u32).filter(there);
         sections.try_for_each(|id| self.section(id).map(drop))
     }
@@ -210,28 +289,34 @@ impl<'a> IndexView<'a> {
 
     /// How many series there are.
     pub(crate) fn series_count(&self) -> Result<u32, Damaged> {
-        self.count(section::SERIES)
+        if self.index.is_first() {
+            return self.count(section::SERIES_1);
+        }
+        self.grouped_count(section::SERIES)
     }
 
     /// How many label pairs there are.
     pub(crate) fn pair_count(&self) -> Result<u32, Damaged> {
-        self.count(section::PAIRS)
+        if self.index.is_first() {
+            return self.count(section::PAIRS_1);
+        }
+        self.second_pair_count()
     }
 
     /// The numbers of the pairs of a series, ascending, in place of what `pairs` holds.
     pub(crate) fn pairs_of_series(&self, series: u32, pairs: &mut Vec<u32>) -> Result<(), Damaged> {
-        pairs.clear();
-        let mut reader = Reader::new(self.item(section::SERIES, series)?);
-        self.read_pairs(&mut reader, |pair| pairs.push(pair))
+        if self.index.is_first() {
+            return self.first_pairs_of_series(series, pairs);
+        }
+        self.second_pairs_of_series(series, pairs)
     }
 
     /// The pages of a series.
     pub(crate) fn pages(&self, series: u32) -> Result<Pages<'_>, Damaged> {
-        let mut reader = Reader::new(self.item(section::SERIES, series)?);
-        self.read_pairs(&mut reader, |_| {})?;
-        let base = self.index.sections[section::SERIES as usize - 1].offset as u64;
-        let left = reader.varint().map_err(|e| in_index(base, e))?;
-        Ok(Pages { reader, left, base })
+        if self.index.is_first() {
+            return self.first_pages(series);
+        }
+        self.second_pages(series)
     }
 
     /// Whether a series has components.
@@ -244,24 +329,25 @@ impl<'a> IndexView<'a> {
         &self,
         series: u32,
     ) -> Result<Vec<(ComponentKey, Pages<'_>)>, Damaged> {
+        let id = self.components_section();
         let Some(at) = self.find_parent(series)? else {
             return Ok(Vec::new());
         };
-        let base = self.index.sections[section::COMPONENTS as usize - 1].offset as u64;
-        let mut reader = Reader::new(self.item(section::COMPONENTS, at)?);
-        let mut read = || {
-            reader.u32()?;
-            let mut components = Vec::new();
-            while !reader.is_at_end() {
-                let key = ComponentKey::read(&mut reader)?;
-                let length = reader.count(1)?;
-                let mut reader = Reader::new(reader.take(length)?);
-                let left = reader.varint()?;
-                components.push((key, Pages { reader, left, base }));
-            }
-            Ok(components)
-        };
-        read().map_err(|e: Malformed| self.damage(section::COMPONENTS, e))
+        let base = self.base(id);
+        let mut reader = Reader::new(self.item(id, at)?);
+        let fail = |error| self.damage(id, error);
+        reader.u32().map_err(fail)?;
+        if !self.index.is_first() {
+            return self.second_components(reader, base);
+        }
+        let mut components = Vec::new();
+        while !reader.is_at_end() {
+            let key = ComponentKey::read(&mut reader).map_err(fail)?;
+            let length = reader.count(1).map_err(fail)?;
+            let pages = reader.take(length).map_err(fail)?;
+            components.push((key, Pages::plain(Reader::new(pages), base)?));
+        }
+        Ok(components)
     }
 
     /// A layout of histograms by number.
@@ -316,14 +402,15 @@ impl<'a> IndexView<'a> {
 
     /// Where the components of a series are.
     fn find_parent(&self, series: u32) -> Result<Option<u32>, Damaged> {
-        if !self.has_section(section::COMPONENTS) {
+        let id = self.components_section();
+        if !self.has_section(id) {
             return Ok(None);
         }
-        let (mut low, mut high) = (0, self.count(section::COMPONENTS)?);
+        let (mut low, mut high) = (0, self.count(id)?);
         while low < high {
             let middle = low.midpoint(high);
-            let parent = Reader::new(self.item(section::COMPONENTS, middle)?).u32();
-            let parent = parent.map_err(|e| self.damage(section::COMPONENTS, e))?;
+            let parent = Reader::new(self.item(id, middle)?).u32();
+            let parent = parent.map_err(|e| self.damage(id, e))?;
             match parent.cmp(&series) {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
@@ -331,6 +418,14 @@ impl<'a> IndexView<'a> {
             }
         }
         Ok(None)
+    }
+
+    fn components_section(&self) -> u32 {
+        if self.index.is_first() {
+            section::COMPONENTS_1
+        } else {
+            section::COMPONENTS
+        }
     }
 
     fn has_section(&self, id: u32) -> bool {
@@ -381,47 +476,36 @@ impl<'a> IndexView<'a> {
         Ok(column)
     }
 
-    /// Name and value of a pair.
-    pub(crate) fn pair(&self, pair: u32) -> Result<(&str, &str), Damaged> {
-        let (name, value) = self.pair_numbers(pair)?;
-        Ok((self.text(name)?, self.text(value)?))
+    /// Calls `take` with name and value of a pair; it reads nothing of the index.
+    pub(crate) fn pair<T>(
+        &self,
+        pair: u32,
+        take: impl FnOnce(&str, &str) -> T,
+    ) -> Result<T, Damaged> {
+        if self.index.is_first() {
+            let (name, value) = self.first_pair(pair)?;
+            return Ok(take(name, value));
+        }
+        self.second_pair(pair, take)
     }
 
     /// The pairs of a label name; their values ascend.
     pub(crate) fn pairs_of(&self, name: &str) -> Result<Range<u32>, Damaged> {
-        match self.find_text(name)? {
-            Some(name) => {
-                let start = self.partition_pairs(|have, _| have < name)?;
-                let end = self.partition_pairs(|have, _| have <= name)?;
-                Ok(start..end)
-            }
-            None => Ok(0..0),
+        if self.index.is_first() {
+            return self.first_pairs_of(name);
         }
+        self.second_pairs_of(name)
     }
 
     /// Calls `each` with every label name and its pairs.
     pub(crate) fn names(
         &self,
-        mut each: impl FnMut(&str, Range<u32>) -> Result<(), Damaged>,
+        each: impl FnMut(&str, Range<u32>) -> Result<(), Damaged>,
     ) -> Result<(), Damaged> {
-        let count = self.count(section::PAIRS)?;
-        let mut start = 0;
-        while start < count {
-            let (name, _) = self.pair_numbers(start)?;
-            let end = self.partition_pairs(|have, _| have <= name)?;
-            if end <= start {
-                return Err(self.damage(
-                    section::PAIRS,
-                    Malformed {
-                        offset: 0,
-                        what: "pairs out of order",
-                    },
-                ));
-            }
-            each(self.text(name)?, start..end)?;
-            start = end;
+        if self.index.is_first() {
+            return self.first_names(each);
         }
-        Ok(())
+        self.second_names(each)
     }
 
     /// Whether a series of `set` has the pair; any series, where `set` is none.
@@ -434,129 +518,24 @@ impl<'a> IndexView<'a> {
 
     /// Series that have the label with a value that is asked for.
     fn union_of(&self, name: &str, values: Values<'_>) -> Result<Bitmap, Damaged> {
-        let pairs = self.pairs_of(name)?;
-        let (start, end) = (pairs.start as usize, pairs.end as usize);
-        let prefix = values.prefix();
-        let value_of = |pair: usize| Ok(self.pair(pair as u32)?.1);
-        let mut at = select::first_from(start..end, prefix, value_of)?;
-        let mut set = Bitmap::new();
-        let mut values = values.ascending();
-        while at < end {
-            let (pair, value) = (at as u32, value_of(at)?);
-            if !value.starts_with(prefix) {
-                break;
-            }
-            at += 1;
-            match values.judge(value) {
-                Judged::Fits => self.postings(pair, |bitmap| set.or_inplace(bitmap))?,
-                Judged::Not => {}
-                Judged::NoneWith(length) => {
-                    let start = &value.as_bytes()[..length];
-                    let has = |at, start: &[u8]| Ok(value_of(at)?.as_bytes().starts_with(start));
-                    at = select::first_without(at..end, start, has)?;
-                }
-            }
+        if self.index.is_first() {
+            return self.first_union_of(name, values);
         }
-        Ok(set)
+        self.second_union_of(name, values)
     }
 
     fn postings<T>(&self, pair: u32, read: impl FnOnce(&Bitmap) -> T) -> Result<T, Damaged> {
-        let bytes = self.item(section::POSTINGS, pair)?;
-        let series = self.count(section::SERIES)?;
-        // A few bytes can speak of four billion series.
-        let read = |bitmap: &Bitmap| {
-            let inside = bitmap.maximum().is_none_or(|last| last < series);
-            inside.then(|| read(bitmap))
-        };
-        with_bitmap(bytes, read).flatten().ok_or_else(|| {
-            self.damage(
-                section::POSTINGS,
-                Malformed {
-                    offset: 0,
-                    what: "postings that are no bitmap of series",
-                },
-            )
-        })
+        if self.index.is_first() {
+            return self.first_postings(pair, read);
+        }
+        self.second_postings(pair, read)
     }
 
     fn find_pair(&self, name: &str, value: &str) -> Result<Option<u32>, Damaged> {
-        let (Some(name), Some(value)) = (self.find_text(name)?, self.find_text(value)?) else {
-            return Ok(None);
-        };
-        let at = self.partition_pairs(|n, v| (n, v) < (name, value))?;
-        if at < self.count(section::PAIRS)? && self.pair_numbers(at)? == (name, value) {
-            return Ok(Some(at));
+        if self.index.is_first() {
+            return self.first_find_pair(name, value);
         }
-        Ok(None)
-    }
-
-    fn find_text(&self, text: &str) -> Result<Option<u32>, Damaged> {
-        let (mut low, mut high) = (0, self.count(section::TEXTS)?);
-        while low < high {
-            let middle = low.midpoint(high);
-            match self.text(middle)?.cmp(text) {
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => return Ok(Some(middle)),
-            }
-        }
-        Ok(None)
-    }
-
-    fn partition_pairs(&self, before: impl Fn(u32, u32) -> bool) -> Result<u32, Damaged> {
-        let (mut low, mut high) = (0, self.count(section::PAIRS)?);
-        while low < high {
-            let middle = low.midpoint(high);
-            let (name, value) = self.pair_numbers(middle)?;
-            if before(name, value) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        Ok(low)
-    }
-
-    fn pair_numbers(&self, pair: u32) -> Result<(u32, u32), Damaged> {
-        let bytes = self.section(section::PAIRS)?;
-        let read = || {
-            let mut reader = Reader::new(bytes);
-            reader.take(4 + pair as usize * 8)?;
-            Ok((reader.u32()?, reader.u32()?))
-        };
-        read().map_err(|e: Malformed| self.damage(section::PAIRS, e))
-    }
-
-    fn text(&self, number: u32) -> Result<&str, Damaged> {
-        std::str::from_utf8(self.item(section::TEXTS, number)?).map_err(|_| {
-            self.damage(
-                section::TEXTS,
-                Malformed {
-                    offset: 0,
-                    what: "a text that is not UTF-8",
-                },
-            )
-        })
-    }
-
-    fn read_pairs(
-        &self,
-        reader: &mut Reader<'_>,
-        mut take: impl FnMut(u32),
-    ) -> Result<(), Damaged> {
-        let mut read = || {
-            let count = reader.count(1)?;
-            let mut last = 0u32;
-            for _ in 0..count {
-                let step = reader.varint_u32()?;
-                last = last
-                    .checked_add(step)
-                    .ok_or_else(|| reader.fail("a pair number beyond 32 bits"))?;
-                take(last);
-            }
-            Ok(())
-        };
-        read().map_err(|e: Malformed| self.damage(section::SERIES, e))
+        self.second_find_pair(name, value)
     }
 
     /// How many items a section says it has; it is long enough for them.
@@ -567,7 +546,8 @@ impl<'a> IndexView<'a> {
             let count = reader.u32()?;
             let each = match id {
                 section::COLUMNS => COLUMN_BYTES,
-                section::PAIRS => PAIR_BYTES,
+                section::PAIRS_1 => PAIR_BYTES,
+                section::SHARED => SHARED_PAGE_BYTES,
                 _ => OFFSET_BYTES,
             };
             if (count as usize).saturating_mul(each) > reader.left() {
@@ -628,49 +608,13 @@ impl<'a> IndexView<'a> {
         ))
     }
 
+    /// Where a section is.
+    fn base(&self, id: u32) -> u64 {
+        self.index.sections[id as usize - 1].offset as u64
+    }
+
     fn damage(&self, id: u32, error: Malformed) -> Damaged {
-        in_index(self.index.sections[id as usize - 1].offset as u64, error)
-    }
-}
-
-impl Pages<'_> {
-    /// The next page; its stretches of rows replace what `rows` holds.
-    pub(crate) fn next(&mut self, rows: &mut Vec<(u32, u32)>) -> Result<Option<PageRef>, Damaged> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        let base = self.base;
-        self.read(rows).map(Some).map_err(|e| in_index(base, e))
-    }
-
-    fn read(&mut self, rows: &mut Vec<(u32, u32)>) -> Result<PageRef, Malformed> {
-        let reader = &mut self.reader;
-        let page = PageRef {
-            column: reader.varint_u32()?,
-            offset: reader.varint()?,
-            length: reader.varint()?,
-        };
-        let runs = reader.count(2)?;
-        rows.clear();
-        let mut at = 0i64;
-        for _ in 0..runs {
-            let step = reader.signed()?;
-            let count = reader.varint_u32()?;
-            if step < 0 || count == 0 {
-                return Err(reader.fail("stretches of rows that do not ascend"));
-            }
-            let first = at.saturating_add(step);
-            at = first.saturating_add(i64::from(count));
-            let row = u32::try_from(first)
-                .ok()
-                .filter(|_| u32::try_from(at).is_ok());
-            rows.push((
-                row.ok_or_else(|| reader.fail("rows beyond 32 bits"))?,
-                count,
-            ));
-        }
-        Ok(page)
+        in_index(self.base(id), error)
     }
 }
 
@@ -679,19 +623,25 @@ impl Index for IndexView<'_> {
     type Error = Damaged;
 
     fn everything(&self) -> Result<Bitmap, Damaged> {
-        Ok(Bitmap::from_range(0..self.count(section::SERIES)?))
+        Ok(Bitmap::from_range(0..self.series_count()?))
     }
 
     fn count(&self, name: &str, value: &str) -> Result<u64, Damaged> {
         match self.find_pair(name, value)? {
-            Some(pair) => self.postings(pair, Bitmap::cardinality),
+            Some(pair) if self.index.is_first() => self.postings(pair, Bitmap::cardinality),
+            Some(pair) => self.second_count(pair),
             None => Ok(0),
         }
     }
 
     fn with_pair(&self, name: &str, value: &str) -> Result<Bitmap, Damaged> {
         match self.find_pair(name, value)? {
-            Some(pair) => self.postings(pair, Bitmap::clone),
+            Some(pair) if self.index.is_first() => self.postings(pair, Bitmap::clone),
+            Some(pair) => {
+                let mut set = Bitmap::new();
+                self.add_postings(pair, &mut set)?;
+                Ok(set)
+            }
             None => Ok(Bitmap::new()),
         }
     }
@@ -719,7 +669,10 @@ impl Index for IndexView<'_> {
 
     fn add_pair(&self, set: &mut Bitmap, name: &str, value: &str) -> Result<(), Damaged> {
         match self.find_pair(name, value)? {
-            Some(pair) => self.postings(pair, |bitmap| set.or_inplace(bitmap)),
+            Some(pair) if self.index.is_first() => {
+                self.postings(pair, |bitmap| set.or_inplace(bitmap))
+            }
+            Some(pair) => self.add_postings(pair, set),
             None => Ok(()),
         }
     }
