@@ -1,18 +1,21 @@
 //! `/federate`: the latest samples of series, for another server to scrape.
 
+mod format;
+mod protobuf;
+mod text;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use barograph_model::labels::is_legacy_metric_name;
 use barograph_model::{
-    Clock, FloatHistogram, Labels, METRIC_NAME, SystemClock, TimeRange, is_stale, number,
+    Clock, FloatHistogram, Labels, METRIC_NAME, SystemClock, TimeRange, is_stale,
 };
 use barograph_query::Cancel;
 use barograph_tsdb::{Column, Snapshot};
-use http::{StatusCode, header};
+use format::{Format, Kind};
+use http::{HeaderMap, StatusCode, header};
 
 use super::error::{ApiError, ErrorKind};
 use super::params::Params;
@@ -20,10 +23,15 @@ use super::query::on_pool;
 use super::series::{selectors, unnamed};
 use crate::app::{App, Core};
 
-const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
-
-/// `/federate`: what `match[]` selects, as exposition text with timestamps.
-pub(super) async fn federate(State(app): State<Arc<App>>, core: Core, params: Params) -> Response {
+/// `/federate`: what `match[]` selects, in the format that the client likes best.
+pub(super) async fn federate(
+    State(app): State<Arc<App>>,
+    core: Core,
+    headers: HeaderMap,
+    params: Params,
+) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    let format = Format::negotiate(accept.unwrap_or_default());
     let selectors = match selectors(&params).map_err(unnamed) {
         Ok(selectors) => selectors,
         Err(error) => return plain_error(&error),
@@ -38,14 +46,18 @@ pub(super) async fn federate(State(app): State<Arc<App>>, core: Core, params: Pa
     let db = core.db.clone();
     let written = on_pool(&core, Cancel::default(), move || {
         let snapshot = db.snapshot();
-        let mut families = Families::default();
+        let mut families = Families::new(&external);
         for matchers in &selectors {
             families.read(&snapshot, matchers, range)?;
         }
-        Ok(families.page(&external))
+        families.sort();
+        Ok(match format.kind {
+            Kind::Text004 => text::page(&families, format.escaping).into_bytes(),
+            Kind::Protobuf => protobuf::page(&families, format.escaping),
+        })
     });
     match written.await {
-        Ok(page) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response(),
+        Ok(page) => ([(header::CONTENT_TYPE, format.content_type())], page).into_response(),
         Err(error) => plain_error(&error),
     }
 }
@@ -57,17 +69,22 @@ fn plain_error(error: &ApiError) -> Response {
 }
 
 /// Series by metric name, each with its latest sample.
-#[derive(Default)]
-struct Families {
+struct Families<'a> {
+    /// Labels of this server.
+    external: &'a Labels,
     seen: BTreeSet<Labels>,
-    by_name: BTreeMap<String, Vec<(Labels, i64, Latest)>>,
+    by_name: BTreeMap<String, Vec<Series>>,
 }
 
-/// The latest sample of a series.
+/// A series and its latest sample.
+struct Series {
+    labels: Labels,
+    timestamp_ms: i64,
+    latest: Latest,
+}
+
 enum Latest {
     Float(f64),
-    /// One with custom bounds: the text format writes it as a classic histogram, and has no form
-    /// for others.
     Histogram(Arc<FloatHistogram>),
 }
 
@@ -81,9 +98,7 @@ fn latest(column: &Column) -> Option<(i64, Latest)> {
         .zip(histograms.values.last());
     match (float, histogram) {
         (float, Some((t, histogram))) if float.is_none_or(|(of_float, _)| of_float < t) => {
-            histogram
-                .has_custom_bounds()
-                .then(|| (*t, Latest::Histogram(histogram.clone())))
+            Some((*t, Latest::Histogram(histogram.clone())))
         }
         // What ended is not passed on.
         (Some((t, value)), _) => (!is_stale(*value)).then_some((*t, Latest::Float(*value))),
@@ -91,7 +106,15 @@ fn latest(column: &Column) -> Option<(i64, Latest)> {
     }
 }
 
-impl Families {
+impl<'a> Families<'a> {
+    fn new(external: &'a Labels) -> Self {
+        Self {
+            external,
+            seen: BTreeSet::new(),
+            by_name: BTreeMap::new(),
+        }
+    }
+
     fn read(
         &mut self,
         snapshot: &Snapshot,
@@ -109,7 +132,7 @@ impl Families {
             selection
                 .read(index, range, &mut column)
                 .map_err(|error| fail(&error))?;
-            let Some((timestamp_ms, value)) = latest(&column) else {
+            let Some((timestamp_ms, latest)) = latest(&column) else {
                 continue;
             };
             // What has no name cannot be written.
@@ -120,115 +143,38 @@ impl Families {
                 .by_name
                 .entry(labels.metric_name().to_owned())
                 .or_default();
-            family.push((labels.clone(), timestamp_ms, value));
+            family.push(Series {
+                labels: labels.clone(),
+                timestamp_ms,
+                latest,
+            });
         }
         Ok(())
     }
 
-    fn page(self, external: &Labels) -> String {
-        let mut page = String::new();
-        for (name, mut series) in self.by_name {
-            series.sort_by(|(a, ..), (b, ..)| a.cmp(b));
-            let name = escaped(&name);
-            let mut kind_before = "";
-            for (labels, timestamp_ms, value) in series {
-                let kind = match &value {
-                    Latest::Float(_) => "untyped",
-                    Latest::Histogram(_) => "histogram",
-                };
-                if kind != kind_before {
-                    let _ = writeln!(page, "# TYPE {name} {kind}");
-                    kind_before = kind;
-                }
-                let mut writer = Lines {
-                    page: &mut page,
-                    name: &name,
-                    labels: &labels,
-                    external,
-                    timestamp_ms,
-                };
-                match value {
-                    Latest::Float(value) => writer.line("", None, value),
-                    Latest::Histogram(histogram) => writer.histogram(&histogram),
-                }
-            }
+    /// Puts the series of every name in order of their labels.
+    fn sort(&mut self) {
+        for series in self.by_name.values_mut() {
+            series.sort_by(|a, b| a.labels.cmp(&b.labels));
         }
-        page
-    }
-}
-
-/// Writes the lines of one series.
-struct Lines<'a> {
-    page: &'a mut String,
-    name: &'a str,
-    labels: &'a Labels,
-    external: &'a Labels,
-    timestamp_ms: i64,
-}
-
-impl Lines<'_> {
-    /// The buckets below each bound, all of them, sum and count.
-    fn histogram(&mut self, histogram: &FloatHistogram) {
-        for bound in histogram.custom_bounds.iter() {
-            let below = histogram.positive().filter(|b| b.upper <= *bound);
-            let below: f64 = below.map(|bucket| bucket.count).sum();
-            let mut le = String::new();
-            number::push_go_g(&mut le, *bound);
-            self.line("_bucket", Some(&le), below);
-        }
-        self.line("_bucket", Some("+Inf"), histogram.count);
-        self.line("_sum", None, histogram.sum);
-        self.line("_count", None, histogram.count);
     }
 
-    fn line(&mut self, suffix: &str, le: Option<&str>, value: f64) {
-        let (page, labels, external) = (&mut *self.page, self.labels, self.external);
-        page.push_str(self.name);
-        page.push_str(suffix);
-        page.push('{');
+    /// Labels as the page has them: a series' own, then those of this server that it lacks.
+    fn labels<'b>(&'b self, labels: &'b Labels) -> impl Iterator<Item = (&'b str, &'b str)> {
+        let external = self.external;
         let own = labels.iter().filter(|(name, _)| *name != METRIC_NAME);
         let missing = external.iter().filter(|(name, _)| !labels.has(name));
         // Without it, the server that scrapes this page would put this server's there.
         let has_instance = labels.has("instance") || external.has("instance");
         let empty = (!has_instance).then_some(("instance", ""));
-        let le = le.map(|le| ("le", le));
-        for (index, (name, value)) in own.chain(missing).chain(empty).chain(le).enumerate() {
-            if index > 0 {
-                page.push(',');
-            }
-            let _ = write!(page, "{}=\"", escaped(name));
-            push_escaped(page, value);
-            page.push('"');
-        }
-        page.push_str("} ");
-        number::push_go_g(page, value);
-        let _ = writeln!(page, " {}", self.timestamp_ms);
+        own.chain(missing).chain(empty)
     }
 }
 
-/// A name in the characters of before UTF-8, others as `_`.
-fn escaped(name: &str) -> String {
-    if is_legacy_metric_name(name) {
-        return name.to_owned();
-    }
-    let plain = |ch: char| ch.is_ascii_alphanumeric() || ch == '_' || ch == ':';
-    let mut text: String = name
-        .chars()
-        .map(|ch| if plain(ch) { ch } else { '_' })
-        .collect();
-    if text.starts_with(|ch: char| ch.is_ascii_digit()) {
-        text.replace_range(..1, "_");
-    }
-    text
-}
-
-fn push_escaped(page: &mut String, value: &str) {
-    for ch in value.chars() {
-        match ch {
-            '\\' => page.push_str("\\\\"),
-            '\n' => page.push_str("\\n"),
-            '"' => page.push_str("\\\""),
-            ch => page.push(ch),
-        }
-    }
+/// The bounds of a histogram with custom ones, and how much is below each.
+fn cumulative(histogram: &FloatHistogram) -> impl Iterator<Item = (f64, f64)> + '_ {
+    histogram.custom_bounds.iter().map(|bound| {
+        let below = histogram.positive().filter(|b| b.upper <= *bound);
+        (*bound, below.map(|bucket| bucket.count).sum())
+    })
 }

@@ -220,3 +220,95 @@ fn targets_from_files_come_and_go_with_the_file() {
         server.query("filed == 1").is_empty()
     });
 }
+
+/// A field of a protocol buffers message, of a length that fits one byte.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(content.len()).expect("a short field");
+    assert!(number < 16 && length < 128);
+    [&[number << 3 | 2, length], content].concat()
+}
+
+/// A family of one native histogram with seven observations; 4 is the kind of counters, 5 of gauges.
+fn native_family(name: &str, kind: u8) -> Vec<u8> {
+    let double = |number: u8, value: f64| [&[number << 3 | 1][..], &value.to_le_bytes()].concat();
+    let histogram = [
+        vec![1 << 3, 7],
+        double(2, 3.5),
+        // Schema 1.
+        vec![5 << 3, 2],
+        double(6, 0.001),
+        vec![7 << 3, 1],
+        // Two buckets from the index -2 on, with 2 and 4.
+        field(12, &[1 << 3, 3, 2 << 3, 2]),
+        field(13, &[4, 4]),
+    ];
+    let metric = field(7, &histogram.concat());
+    let family = [
+        field(1, name.as_bytes()),
+        vec![3 << 3, kind],
+        field(4, &metric),
+    ]
+    .concat();
+    let length = u8::try_from(family.len()).expect("a short family");
+    assert!(length < 128);
+    [vec![length], family].concat()
+}
+
+#[test]
+fn native_histograms_pass_through_federation() {
+    let families = [native_family("took", 4), native_family("waiting", 5)];
+    let page = Page::serving(Reply::new(
+        200,
+        "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited",
+        families.concat(),
+    ));
+    let leaf = watch(&page, "    scrape_native_histograms: true\n");
+    let has = |server: &Server, name: &str| {
+        let answer = server.data("query", &[("query", name)]);
+        !answer["result"][0].is_null()
+    };
+    wait_until("a histogram", LIMIT, || has(&leaf, "took"));
+    let top = Setup::with_config(&format!(
+        "scrape_configs:
+  - job_name: leaf
+    scrape_interval: 200ms
+    scrape_timeout: 200ms
+    honor_labels: true
+    scrape_native_histograms: true
+    metrics_path: /federate
+    params:
+      'match[]': ['{{job=\"page\"}}']
+    static_configs:
+      - targets: ['{}']
+",
+        leaf.address()
+    ))
+    .start();
+    for name in ["took", "waiting", "up{job=\"page\"}"] {
+        wait_until(name, LIMIT, || has(&top, name));
+        let answer = |server: &Server| {
+            let mut answer = server.data("query", &[("query", name)]);
+            let mut result = answer["result"][0].take();
+            // Their times are their servers' own.
+            for kind in ["value", "histogram"] {
+                result[kind][0].take();
+            }
+            result
+        };
+        assert_eq!(answer(&top), answer(&leaf));
+        let is_histogram = answer(&top)["histogram"][1]["count"] == "7";
+        assert_eq!(is_histogram, !name.starts_with("up"));
+    }
+    // A gauge goes down without being reset: its rate is one of counters and says so.
+    let notes = |name: &str| {
+        let text = top
+            .api("query", &[("query", &format!("rate({name}[1m])"))])
+            .text();
+        text.contains("this native histogram metric is not a counter")
+    };
+    wait_until("two scrapes", LIMIT, || notes("waiting"));
+    assert!(!notes("took"));
+    // Who does not read protocol buffers gets what has a form as text.
+    let page = leaf.get("/federate?match[]={job=\"page\"}").text();
+    assert!(page.contains("up{") && !page.contains("took"), "{page}");
+}
