@@ -287,29 +287,49 @@ impl XorValue {
 
     /// Writes the next value.
     pub(super) fn write(&mut self, writer: &mut BitWriter, value: f64) {
-        let difference = self.bits ^ value.to_bits();
-        self.bits = value.to_bits();
-        if difference == 0 {
-            writer.bits(0, 1);
-            return;
+        match self.go_to(value) {
+            None => writer.bits(0, 1),
+            Some(difference) => {
+                writer.bits(0b10 | u64::from(difference.new_window), 2);
+                self.write_difference(writer, difference);
+            }
         }
-        let leading = difference.leading_zeros().min(31);
-        let trailing = difference.trailing_zeros();
-        if self.leading != NO_WINDOW && leading >= self.leading && trailing >= self.trailing {
-            writer.bits(0b10, 2);
-            writer.bits(
-                difference >> self.trailing,
-                64 - self.leading - self.trailing,
-            );
-            return;
-        }
-        (self.leading, self.trailing) = (leading, trailing);
-        let width = 64 - leading - trailing;
-        writer.bits(0b11, 2);
-        writer.bits(u64::from(leading), 5);
-        writer.bits(u64::from(width & 63), 6);
-        writer.bits(difference >> trailing, width);
     }
+
+    /// The difference to the next value, which is the last one now; `None` if it is the same.
+    pub(super) fn go_to(&mut self, value: f64) -> Option<Difference> {
+        let bits = self.bits ^ value.to_bits();
+        self.bits = value.to_bits();
+        if bits == 0 {
+            return None;
+        }
+        let leading = bits.leading_zeros().min(31);
+        let trailing = bits.trailing_zeros();
+        let new_window =
+            self.leading == NO_WINDOW || leading < self.leading || trailing < self.trailing;
+        if new_window {
+            (self.leading, self.trailing) = (leading, trailing);
+        }
+        Some(Difference { bits, new_window })
+    }
+
+    /// Writes a difference, and the window before it where it is a new one.
+    pub(super) fn write_difference(&self, writer: &mut BitWriter, difference: Difference) {
+        let width = 64 - self.leading - self.trailing;
+        if difference.new_window {
+            writer.bits(u64::from(self.leading), 5);
+            writer.bits(u64::from(width & 63), 6);
+        }
+        writer.bits(difference.bits >> self.trailing, width);
+    }
+}
+
+/// How a value differs from the one before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Difference {
+    bits: u64,
+    /// Whether it does not fit the window that was there.
+    pub(super) new_window: bool,
 }
 
 #[cfg(test)]

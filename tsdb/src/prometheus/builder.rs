@@ -30,12 +30,19 @@ struct Series {
     labels: Labels,
     chunks: ChunkBuilder,
     /// Samples that came out of order.
-    late: Vec<(i64, Owned)>,
+    late: Vec<Late>,
     deleted: Vec<(i64, i64)>,
 }
 
+#[derive(Debug)]
+struct Late {
+    timestamp_ms: i64,
+    value: Owned,
+    start_ms: i64,
+}
+
 /// A sample's value.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Owned {
     Float(f64),
     Histogram(Histogram),
@@ -69,19 +76,24 @@ impl BlockBuilder {
 
     /// Adds a float. Of several samples of one series and instant the first counts.
     pub fn push(&mut self, series: u32, timestamp_ms: i64, value: f64) {
-        self.put(series, timestamp_ms, Owned::Float(value));
+        self.put(series, timestamp_ms, Owned::Float(value), 0);
     }
 
-    pub(super) fn put(&mut self, series: u32, timestamp_ms: i64, value: Owned) {
+    /// The same for any value, and a start timestamp, 0 where it is not known.
+    pub(super) fn put(&mut self, series: u32, timestamp_ms: i64, value: Owned, start_ms: i64) {
         let series = &mut self.series[series as usize];
         if series
             .chunks
             .last_ms()
             .is_none_or(|last| timestamp_ms > last)
         {
-            series.chunks.push(timestamp_ms, value.value());
+            series.chunks.push(timestamp_ms, value.value(), start_ms);
         } else {
-            series.late.push((timestamp_ms, value));
+            series.late.push(Late {
+                timestamp_ms,
+                value,
+                start_ms,
+            });
         }
     }
 
@@ -204,32 +216,39 @@ impl Series {
         if self.late.is_empty() && self.deleted.is_empty() {
             return;
         }
-        let mut samples: Vec<(i64, Owned)> = Vec::new();
+        let mut samples: Vec<Late> = Vec::new();
         for built in std::mem::take(&mut self.chunks.done) {
-            match chunk::decode(built.encoding, &built.data) {
-                Some(Ok(ChunkSamples::Floats(chunk))) => {
-                    let values = chunk.values.into_iter().map(Owned::Float);
-                    samples.extend(chunk.timestamps_ms.into_iter().zip(values));
-                }
-                Some(Ok(ChunkSamples::Histograms(chunk))) => {
-                    let values = chunk.histograms.into_iter().map(Owned::Histogram);
-                    samples.extend(chunk.timestamps_ms.into_iter().zip(values));
-                }
-                _ => panic!("BUG: a chunk that was just written cannot be read"),
-            }
+            let (timestamps_ms, values, starts_ms): (_, Vec<Owned>, _) =
+                match chunk::decode(built.encoding, &built.data) {
+                    Some(Ok(ChunkSamples::Floats(chunk))) => {
+                        let values = chunk.values.into_iter().map(Owned::Float);
+                        (chunk.timestamps_ms, values.collect(), chunk.starts_ms)
+                    }
+                    Some(Ok(ChunkSamples::Histograms(chunk))) => {
+                        let values = chunk.histograms.into_iter().map(Owned::Histogram);
+                        (chunk.timestamps_ms, values.collect(), chunk.starts_ms)
+                    }
+                    _ => panic!("BUG: a chunk that was just written cannot be read"),
+                };
+            let rows = timestamps_ms.into_iter().zip(values).enumerate();
+            samples.extend(rows.map(|(row, (timestamp_ms, value))| Late {
+                timestamp_ms,
+                value,
+                start_ms: starts_ms.get(row).copied().unwrap_or_default(),
+            }));
         }
         samples.append(&mut self.late);
         // What came in order counts.
-        samples.sort_by_key(|(timestamp_ms, _)| *timestamp_ms);
-        samples.dedup_by_key(|(timestamp_ms, _)| *timestamp_ms);
+        samples.sort_by_key(|sample| sample.timestamp_ms);
+        samples.dedup_by_key(|sample| sample.timestamp_ms);
         let deleted = |t: i64| {
             let mut ranges = self.deleted.iter();
             ranges.any(|(from, to)| (*from..=*to).contains(&t))
         };
         let mut chunks = ChunkBuilder::new(span_ms);
-        for (timestamp_ms, value) in &samples {
-            if !deleted(*timestamp_ms) {
-                chunks.push(*timestamp_ms, value.value());
+        for sample in &samples {
+            if !deleted(sample.timestamp_ms) {
+                chunks.push(sample.timestamp_ms, sample.value.value(), sample.start_ms);
             }
         }
         chunks.cut();

@@ -3,7 +3,7 @@
 use barograph_model::Histogram;
 
 use super::chunk::encoding;
-use super::floats::XorEncoder;
+use super::floats::{Xor2Encoder, XorEncoder};
 use super::histogram_encoder::HistogramEncoder;
 
 /// Most samples of a chunk: Prometheus's own number, which its readers are fastest with.
@@ -37,6 +37,8 @@ pub(crate) struct ChunkBuilder {
 #[derive(Clone, Debug)]
 enum Open {
     Floats(XorEncoder),
+    /// Floats of which some have start timestamps: older versions cannot read such a chunk.
+    FloatsWithStarts(Xor2Encoder),
     Histograms(Box<HistogramEncoder>),
 }
 
@@ -55,8 +57,8 @@ impl ChunkBuilder {
         open.or_else(|| self.done.last().map(|chunk| chunk.max_ms))
     }
 
-    /// Adds a sample; it is later than those before.
-    pub(crate) fn push(&mut self, timestamp_ms: i64, value: Value<'_>) {
+    /// Adds a sample; it is later than those before. A start timestamp of 0 is not known.
+    pub(crate) fn push(&mut self, timestamp_ms: i64, value: Value<'_>, start_ms: i64) {
         let span_ms = self.span_ms;
         let goes_on = self.open.as_ref().is_some_and(|open| {
             open.len() < CHUNK_SAMPLES
@@ -66,12 +68,16 @@ impl ChunkBuilder {
             self.cut();
         }
         let taken = match (&mut self.open, value) {
-            (Some(Open::Floats(encoder)), Value::Float(value)) => {
+            (Some(Open::Floats(encoder)), Value::Float(value)) if start_ms == 0 => {
                 encoder.push(timestamp_ms, value);
                 true
             }
+            (Some(Open::FloatsWithStarts(encoder)), Value::Float(value)) => {
+                encoder.push(timestamp_ms, value, start_ms);
+                true
+            }
             (Some(Open::Histograms(encoder)), Value::Histogram(histogram)) => {
-                encoder.push(timestamp_ms, histogram)
+                encoder.push(timestamp_ms, histogram, start_ms)
             }
             _ => false,
         };
@@ -80,13 +86,19 @@ impl ChunkBuilder {
         }
         self.cut();
         self.open = Some(match value {
-            Value::Float(value) => {
+            Value::Float(value) if start_ms == 0 => {
                 let mut encoder = XorEncoder::new();
                 encoder.push(timestamp_ms, value);
                 Open::Floats(encoder)
             }
+            Value::Float(value) => {
+                let mut encoder = Xor2Encoder::new();
+                encoder.push(timestamp_ms, value, start_ms);
+                Open::FloatsWithStarts(encoder)
+            }
             Value::Histogram(histogram) => {
-                Open::Histograms(Box::new(HistogramEncoder::new(timestamp_ms, histogram)))
+                let encoder = HistogramEncoder::new(timestamp_ms, histogram, start_ms);
+                Open::Histograms(Box::new(encoder))
             }
         });
     }
@@ -99,10 +111,16 @@ impl ChunkBuilder {
         let (min_ms, max_ms, samples) = (open.first_ms(), open.last_ms(), open.len() as u64);
         let (encoding, data) = match open {
             Open::Floats(encoder) => (encoding::XOR, encoder.finish()),
-            Open::Histograms(encoder) if encoder.is_float() => {
-                (encoding::FLOAT_HISTOGRAM, encoder.finish())
+            Open::FloatsWithStarts(encoder) => (encoding::XOR2, encoder.finish()),
+            Open::Histograms(encoder) => {
+                let encoding = match (encoder.is_float(), encoder.has_starts()) {
+                    (false, false) => encoding::HISTOGRAM,
+                    (false, true) => encoding::HISTOGRAM_STARTS,
+                    (true, false) => encoding::FLOAT_HISTOGRAM,
+                    (true, true) => encoding::FLOAT_HISTOGRAM_STARTS,
+                };
+                (encoding, encoder.finish())
             }
-            Open::Histograms(encoder) => (encoding::HISTOGRAM, encoder.finish()),
         };
         self.done.push(BuiltChunk {
             encoding,
@@ -118,6 +136,7 @@ impl Open {
     fn len(&self) -> usize {
         match self {
             Self::Floats(encoder) => encoder.len(),
+            Self::FloatsWithStarts(encoder) => encoder.len(),
             Self::Histograms(encoder) => encoder.len(),
         }
     }
@@ -125,6 +144,7 @@ impl Open {
     fn first_ms(&self) -> i64 {
         match self {
             Self::Floats(encoder) => encoder.first_ms,
+            Self::FloatsWithStarts(encoder) => encoder.first_ms,
             Self::Histograms(encoder) => encoder.first_ms,
         }
     }
@@ -132,6 +152,7 @@ impl Open {
     fn last_ms(&self) -> i64 {
         match self {
             Self::Floats(encoder) => encoder.last_ms,
+            Self::FloatsWithStarts(encoder) => encoder.last_ms,
             Self::Histograms(encoder) => encoder.last_ms(),
         }
     }

@@ -169,12 +169,12 @@ fn put_series(
         let floats = column.timestamps_ms.iter().zip(&column.values);
         for (timestamp_ms, value) in floats {
             while let Some((t, histogram)) = histograms.next_if(|(t, _)| t < timestamp_ms) {
-                chunks.push(*t, Value::Histogram(histogram));
+                chunks.push(*t, Value::Histogram(histogram), 0);
             }
-            chunks.push(*timestamp_ms, Value::Float(*value));
+            chunks.push(*timestamp_ms, Value::Float(*value), 0);
         }
         for (t, histogram) in histograms {
-            chunks.push(*t, Value::Histogram(histogram));
+            chunks.push(*t, Value::Histogram(histogram), 0);
         }
         chunks.cut();
         *samples += chunks.done.iter().map(|chunk| chunk.samples).sum::<u64>();

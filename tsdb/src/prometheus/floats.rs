@@ -3,6 +3,7 @@
 use barograph_model::STALE_NAN_BITS;
 
 use super::bits::{BitReader, BitWriter, XorValue, reaches};
+use super::starts::{Starts, StartsWriter};
 use crate::bytes::Malformed;
 
 /// Samples of a chunk of floats.
@@ -144,56 +145,6 @@ impl FloatSamples {
     }
 }
 
-/// Start timestamps of a chunk: maybe one of the first sample, and from some sample on one each.
-pub(super) struct Starts {
-    first: bool,
-    from: usize,
-    start_ms: i64,
-    /// Of the sample before: its predecessor's time less its start.
-    distance: i64,
-}
-
-impl Starts {
-    pub(super) fn read_header(reader: &mut BitReader<'_>) -> Result<Self, Malformed> {
-        Ok(Self {
-            first: reader.bit()?,
-            from: reader.bits(7)? as usize,
-            start_ms: 0,
-            distance: 0,
-        })
-    }
-
-    /// Reads what follows the sample `index`, at `timestamp_ms`, whose predecessor was at
-    /// `before_ms`.
-    pub(super) fn read(
-        &mut self,
-        reader: &mut BitReader<'_>,
-        index: usize,
-        timestamp_ms: i64,
-        before_ms: i64,
-        into: &mut Vec<i64>,
-    ) -> Result<(), Malformed> {
-        if !self.first && self.from == 0 {
-            return Ok(());
-        }
-        if index == 0 {
-            if self.first {
-                self.start_ms = timestamp_ms.wrapping_sub(reader.varint()?);
-            }
-        } else if self.from > 0 && index >= self.from {
-            let change = reader.varbit()?;
-            self.distance = if index == self.from {
-                change
-            } else {
-                self.distance.wrapping_add(change)
-            };
-            self.start_ms = before_ms.wrapping_sub(self.distance);
-        }
-        into.push(self.start_ms);
-        Ok(())
-    }
-}
-
 /// Writes a chunk of the encoding XOR.
 #[derive(Clone, Debug)]
 pub(crate) struct XorEncoder {
@@ -266,8 +217,123 @@ impl XorEncoder {
     }
 }
 
+/// Writes a chunk of the encoding XOR2, for samples with start timestamps.
+#[derive(Clone, Debug)]
+pub(crate) struct Xor2Encoder {
+    out: BitWriter,
+    count: u16,
+    pub(super) first_ms: i64,
+    pub(super) last_ms: i64,
+    delta: i64,
+    value: XorValue,
+    starts: StartsWriter,
+}
+
+impl Xor2Encoder {
+    pub(crate) fn new() -> Self {
+        Self {
+            // The number of samples, and the header of the start timestamps.
+            out: BitWriter::behind(&[0, 0, 0]),
+            count: 0,
+            first_ms: 0,
+            last_ms: 0,
+            delta: 0,
+            value: XorValue::new(0.0),
+            starts: StartsWriter::default(),
+        }
+    }
+
+    /// How many samples it has.
+    pub(crate) fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Adds a sample; timestamps ascend. A start timestamp of 0 is not known.
+    pub(crate) fn push(&mut self, timestamp_ms: i64, value: f64, start_ms: i64) {
+        let delta = timestamp_ms.wrapping_sub(self.last_ms);
+        match self.count {
+            0 => {
+                self.out.varint(timestamp_ms);
+                self.out.float(value);
+                if value.to_bits() != STALE_NAN_BITS {
+                    self.value.bits = value.to_bits();
+                }
+                self.first_ms = timestamp_ms;
+            }
+            1 => {
+                self.out.uvarint(delta as u64);
+                self.put_value(value);
+                self.delta = delta;
+            }
+            _ => {
+                self.put(delta.wrapping_sub(self.delta), value);
+                self.delta = delta;
+            }
+        }
+        self.starts.write(
+            &mut self.out,
+            self.count.into(),
+            timestamp_ms,
+            self.last_ms,
+            start_ms,
+        );
+        self.last_ms = timestamp_ms;
+        self.count += 1;
+    }
+
+    /// One prefix for how much the interval changed and whether the value did.
+    fn put(&mut self, change: i64, value: f64) {
+        let fits = |width: u32| (-(1i64 << (width - 1))..1 << (width - 1)).contains(&change);
+        let (prefix, length, width) = match change {
+            0 if value.to_bits() == STALE_NAN_BITS => return self.out.bits(0b11111, 5),
+            0 => {
+                match self.value.go_to(value) {
+                    None => self.out.bits(0, 1),
+                    Some(difference) => {
+                        self.out.bits(0b100 | u64::from(difference.new_window), 3);
+                        self.value.write_difference(&mut self.out, difference);
+                    }
+                }
+                return;
+            }
+            _ if fits(13) => (0b110, 3, 13),
+            _ if fits(20) => (0b1110, 4, 20),
+            _ => (0b11110, 5, 64),
+        };
+        self.out.bits(prefix, length);
+        self.out.bits(change as u64, width);
+        self.put_value(value);
+    }
+
+    /// A value behind a changed interval.
+    fn put_value(&mut self, value: f64) {
+        if value.to_bits() == STALE_NAN_BITS {
+            return self.out.bits(0b111, 3);
+        }
+        match self.value.go_to(value) {
+            None => self.out.bits(0, 1),
+            Some(difference) if difference.new_window => {
+                self.out.bits(0b110, 3);
+                self.value.write_difference(&mut self.out, difference);
+            }
+            Some(difference) => {
+                self.out.bits(0b10, 2);
+                self.value.write_difference(&mut self.out, difference);
+            }
+        }
+    }
+
+    /// The chunk's data.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.out.bytes[..2].copy_from_slice(&self.count.to_be_bytes());
+        self.out.bytes[2] = self.starts.header();
+        self.out.bytes
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::starts::tests::start_patterns;
     use super::*;
 
     #[test]
@@ -298,6 +364,46 @@ mod tests {
                 decode_xor2(&damaged).ok();
             }
             assert!(decode_xor(&bytes[..at]).is_err());
+        }
+    }
+
+    #[test]
+    fn samples_with_start_timestamps_survive() {
+        let stale = f64::from_bits(STALE_NAN_BITS);
+        let values = [1.0, 1.0, 2.5, stale, 2.5, -0.0, 3.75, f64::NAN, 3.75, 1e300];
+        for starts_ms in start_patterns(200) {
+            for first in 0..4 {
+                let mut encoder = Xor2Encoder::new();
+                let (mut timestamps_ms, mut bits) = (Vec::new(), Vec::new());
+                let mut t = -70_000;
+                for (row, start_ms) in starts_ms.iter().enumerate() {
+                    // Changes of every width, and none.
+                    t += match row % 20 {
+                        3 => 15_001,
+                        7 => 15_000 - 4096,
+                        9 => 15_000 + 4095,
+                        11 => 15_000 + 4096,
+                        13 => 900_000,
+                        17 => 1 << 40,
+                        _ => 15_000,
+                    };
+                    // Values change at every kind of interval.
+                    let value = values[(first + row * 3 / 2) % values.len()];
+                    encoder.push(t, value, *start_ms);
+                    timestamps_ms.push(t);
+                    bits.push(value.to_bits());
+                }
+                assert_eq!(encoder.len(), 200);
+                let data = encoder.finish();
+                let have = decode_xor2(&data).expect("the chunk");
+                assert_eq!(have.timestamps_ms, timestamps_ms);
+                let have_bits: Vec<u64> = have.values.iter().map(|v| v.to_bits()).collect();
+                assert_eq!(have_bits, bits);
+                assert_eq!(have.starts_ms, starts_ms);
+                for at in 0..data.len() {
+                    assert!(decode_xor2(&data[..at]).is_err());
+                }
+            }
         }
     }
 }

@@ -1,11 +1,14 @@
-//! Writing chunks of native histograms, without start timestamps.
+//! Writing chunks of native histograms.
 
 use barograph_model::histogram::CUSTOM_BOUNDS_SCHEMA;
 use barograph_model::{CounterResetHint, FloatHistogram, Histogram, IntegerHistogram, is_stale};
 
 use super::bits::{BitWriter, XorValue};
 use super::histograms::{Delta, GAUGE, Layout, NO_RESET, RESET};
+use super::starts::StartsWriter;
 
+/// Most samples of a chunk: with start timestamps, the count has 14 bits.
+const COUNT_LIMIT: u16 = (1 << 14) - 1;
 /// Greatest custom bound stored in thousandths, in thousandths.
 const THOUSANDTHS_LIMIT: f64 = 33_554_430.0;
 
@@ -21,6 +24,8 @@ pub(crate) struct HistogramEncoder {
     pub(super) first_ms: i64,
     timestamp_ms: Delta,
     state: State,
+    /// In chunks of the encodings that have them.
+    starts: Option<StartsWriter>,
 }
 
 #[derive(Clone, Debug)]
@@ -35,8 +40,8 @@ enum State {
 }
 
 impl HistogramEncoder {
-    /// A chunk that begins with this sample.
-    pub(crate) fn new(timestamp_ms: i64, histogram: &Histogram) -> Self {
+    /// A chunk that begins with this sample. It can hold start timestamps if this is not 0.
+    pub(crate) fn new(timestamp_ms: i64, histogram: &Histogram, start_ms: i64) -> Self {
         let histogram = stripped(histogram);
         let layout = layout_of(&histogram);
         let hint = hint_of(&histogram);
@@ -46,13 +51,18 @@ impl HistogramEncoder {
             CounterResetHint::NotCounterReset => NO_RESET,
             CounterResetHint::Unknown => 0,
         };
-        let mut out = BitWriter::behind(&[0, 0, flags << 6]);
+        // Number of samples, flags; see `finish`.
+        let mut out = BitWriter::behind(&[0, 0, 0]);
         write_layout(&mut out, &layout);
         out.varbit(timestamp_ms);
         let state = match &histogram {
             Histogram::Integer(histogram) => begin_integer(&mut out, histogram),
             Histogram::Float(histogram) => begin_float(&mut out, histogram),
         };
+        let mut starts = (start_ms != 0).then(StartsWriter::default);
+        if let Some(starts) = &mut starts {
+            starts.write(&mut out, 0, timestamp_ms, 0, start_ms);
+        }
         Self {
             out,
             count: 1,
@@ -65,6 +75,7 @@ impl HistogramEncoder {
                 delta: 0,
             },
             state,
+            starts,
         }
     }
 
@@ -82,18 +93,28 @@ impl HistogramEncoder {
         matches!(self.state, State::Float(_))
     }
 
+    /// Whether its samples may have start timestamps.
+    pub(crate) fn has_starts(&self) -> bool {
+        self.starts.is_some()
+    }
+
     /// Adds a sample; `false`, and nothing is added, where it needs a chunk of its own.
-    pub(crate) fn push(&mut self, timestamp_ms: i64, histogram: &Histogram) -> bool {
-        if !self.fits(histogram) {
+    pub(crate) fn push(&mut self, timestamp_ms: i64, histogram: &Histogram, start_ms: i64) -> bool {
+        if !self.fits(histogram) || start_ms != 0 && !self.has_starts() {
             return false;
         }
-        let delta = timestamp_ms.wrapping_sub(self.timestamp_ms.value);
+        let before_ms = self.timestamp_ms.value;
+        let delta = timestamp_ms.wrapping_sub(before_ms);
         self.out.varbit(delta.wrapping_sub(self.timestamp_ms.delta));
         self.timestamp_ms = Delta {
             value: timestamp_ms,
             delta,
         };
         self.write(histogram);
+        if let Some(starts) = &mut self.starts {
+            let index = usize::from(self.count);
+            starts.write(&mut self.out, index, timestamp_ms, before_ms, start_ms);
+        }
         self.last = stripped(histogram);
         self.count += 1;
         true
@@ -101,13 +122,20 @@ impl HistogramEncoder {
 
     /// The chunk's data.
     pub(crate) fn finish(mut self) -> Vec<u8> {
-        self.out.bytes[..2].copy_from_slice(&self.count.to_be_bytes());
+        let (mut count, mut third) = (self.count, self.flags << 6);
+        if let Some(starts) = &self.starts {
+            // The flags have moved to where the count has room.
+            count |= u16::from(self.flags) << 14;
+            third = starts.header();
+        }
+        self.out.bytes[..2].copy_from_slice(&count.to_be_bytes());
+        self.out.bytes[2] = third;
         self.out.bytes
     }
 
     fn fits(&self, next: &Histogram) -> bool {
         let float = matches!(next, Histogram::Float(_));
-        if self.is_float() != float || self.count == u16::MAX {
+        if self.is_float() != float || self.count == COUNT_LIMIT {
             return false;
         }
         if is_stale(sum_of(next)) {
@@ -336,6 +364,7 @@ mod tests {
     use barograph_model::stale_nan;
 
     use super::super::histograms::{decode_float, decode_integer};
+    use super::super::starts::tests::start_patterns;
     use super::*;
 
     fn integer(count: u64, hint: CounterResetHint) -> IntegerHistogram {
@@ -367,9 +396,14 @@ mod tests {
     }
 
     fn chunk(samples: &[(i64, Histogram)]) -> Vec<u8> {
-        let mut encoder = HistogramEncoder::new(samples[0].0, &samples[0].1);
-        for (timestamp_ms, histogram) in &samples[1..] {
-            assert!(encoder.push(*timestamp_ms, histogram));
+        chunk_with_starts(samples, &[])
+    }
+
+    fn chunk_with_starts(samples: &[(i64, Histogram)], starts_ms: &[i64]) -> Vec<u8> {
+        let start_ms = |row| starts_ms.get(row).copied().unwrap_or_default();
+        let mut encoder = HistogramEncoder::new(samples[0].0, &samples[0].1, start_ms(0));
+        for (row, (timestamp_ms, histogram)) in samples.iter().enumerate().skip(1) {
+            assert!(encoder.push(*timestamp_ms, histogram, start_ms(row)));
         }
         encoder.finish()
     }
@@ -412,17 +446,52 @@ mod tests {
     }
 
     #[test]
+    fn start_timestamps_survive() {
+        let hint = |row| match row {
+            0 => CounterResetHint::Unknown,
+            _ => CounterResetHint::NotCounterReset,
+        };
+        let samples = |float: bool| {
+            let each = (0..200).map(|row: i64| {
+                let histogram = Histogram::from(integer(row as u64, hint(row)));
+                let float_histogram = || Histogram::from(histogram.to_float());
+                let histogram = if float {
+                    float_histogram()
+                } else {
+                    histogram.clone()
+                };
+                (1_000_000 + 15_000 * row, histogram)
+            });
+            each.collect::<Vec<_>>()
+        };
+        for starts_ms in start_patterns(200) {
+            let integers = samples(false);
+            let have = decode_integer(&chunk_with_starts(&integers, &starts_ms), true);
+            let have = have.expect("the chunk");
+            assert_eq!(have.starts_ms, starts_ms);
+            let want: Vec<Histogram> = integers.into_iter().map(|(_, h)| h).collect();
+            assert_eq!(have.histograms, want);
+            let floats = samples(true);
+            let have = decode_float(&chunk_with_starts(&floats, &starts_ms), true);
+            let have = have.expect("the chunk");
+            assert_eq!(have.starts_ms, starts_ms);
+            let want: Vec<Histogram> = floats.into_iter().map(|(_, h)| h).collect();
+            assert_eq!(have.histograms, want);
+        }
+    }
+
+    #[test]
     fn what_does_not_fit_needs_a_chunk_of_its_own() {
         let unknown = CounterResetHint::Unknown;
-        let mut encoder = HistogramEncoder::new(0, &integer(5, unknown).into());
-        assert!(!encoder.push(1, &integer(4, unknown).into()), "a reset");
-        assert!(!encoder.push(1, &integer(5, CounterResetHint::CounterReset).into()));
-        assert!(!encoder.push(1, &integer(5, CounterResetHint::Gauge).into()));
-        assert!(!encoder.push(1, &integer(5, unknown).to_float().into()));
+        let mut encoder = HistogramEncoder::new(0, &integer(5, unknown).into(), 0);
+        assert!(!encoder.push(1, &integer(4, unknown).into(), 0), "a reset");
+        assert!(!encoder.push(1, &integer(5, CounterResetHint::CounterReset).into(), 0));
+        assert!(!encoder.push(1, &integer(5, CounterResetHint::Gauge).into(), 0));
+        assert!(!encoder.push(1, &integer(5, unknown).to_float().into(), 0));
         let mut other = integer(6, unknown);
         other.schema = 2;
-        assert!(!encoder.push(1, &other.into()));
-        assert!(encoder.push(1, &integer(6, unknown).into()));
+        assert!(!encoder.push(1, &other.into(), 0));
+        assert!(encoder.push(1, &integer(6, unknown).into(), 0));
     }
 
     #[test]

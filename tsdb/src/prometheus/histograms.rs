@@ -6,7 +6,7 @@ use barograph_model::histogram::{CUSTOM_BOUNDS_SCHEMA, RESERVED_EXPONENTIAL_SCHE
 use barograph_model::{CounterResetHint, FloatHistogram, Histogram, IntegerHistogram, is_stale};
 
 use super::bits::{BitReader, XorValue};
-use super::floats::Starts;
+use super::starts::Starts;
 use crate::bytes::Malformed;
 
 /// Flags in the highest two bits of a chunk's header.

@@ -16,7 +16,7 @@ use barograph_model::{Exemplar, Labels, Metadata, MetricKind};
 use super::builder::{BLOCK_SPAN_MS, BlockBuilder, Owned};
 use super::log::read_segment;
 use super::meta::{Meta, Ulid};
-use super::record::{self, Entry};
+use super::record::{self, At, Entry};
 use super::writer::Failure;
 use crate::bytes::Malformed;
 use crate::disk::Disk;
@@ -304,13 +304,11 @@ impl Head {
                 let number = self.builder.series(&labels);
                 self.by_reference.insert(reference, number);
             }
-            Entry::Float(reference, timestamp_ms, value) => {
-                self.push(reference, timestamp_ms, Owned::Float(value));
-            }
-            Entry::Histogram(reference, timestamp_ms, mut histogram) => {
+            Entry::Float(at, value) => self.push(at, Owned::Float(value)),
+            Entry::Histogram(at, mut histogram) => {
                 if record::is_consistent(&histogram) {
                     histogram.reduce_reserved_schema();
-                    self.push(reference, timestamp_ms, Owned::Histogram(histogram));
+                    self.push(at, Owned::Histogram(histogram));
                 } else {
                     self.imported.damaged += 1;
                 }
@@ -347,14 +345,15 @@ impl Head {
         exemplars.push_back((self.builder.labels(*number).clone(), exemplar));
     }
 
-    fn push(&mut self, reference: u64, timestamp_ms: i64, value: Owned) {
-        match self.by_reference.get(&reference) {
-            Some(number) if timestamp_ms >= self.from_ms => {
-                self.builder.put(*number, timestamp_ms, value);
+    fn push(&mut self, at: At, value: Owned) {
+        match self.by_reference.get(&at.reference) {
+            Some(number) if at.timestamp_ms >= self.from_ms => {
+                self.builder
+                    .put(*number, at.timestamp_ms, value, at.start_ms);
             }
             Some(_) => {}
             // The series was forgotten before the checkpoint, which has no labels of it any more.
-            None => self.imported.dropped += u64::from(timestamp_ms >= self.from_ms),
+            None => self.imported.dropped += u64::from(at.timestamp_ms >= self.from_ms),
         }
     }
 }
@@ -450,6 +449,38 @@ mod tests {
         out
     }
 
+    /// Samples with start timestamps: every way in which a record says one, and every kind.
+    fn samples_with_starts(
+        kind: u8,
+        list: &[(u64, i64, i64)],
+        value: impl Fn(&mut Vec<u8>),
+    ) -> Vec<u8> {
+        let mut out = vec![kind];
+        let (first, first_ms, first_start_ms) = list[0];
+        let mut last: Option<(u64, i64)> = None;
+        for (reference, timestamp_ms, start_ms) in list {
+            if let Some((last, last_start_ms)) = last {
+                put_signed(&mut out, reference.wrapping_sub(last) as i64);
+                put_signed(&mut out, timestamp_ms - first_ms);
+                match *start_ms {
+                    0 => out.push(0),
+                    start_ms if start_ms == last_start_ms => out.push(1),
+                    start_ms => {
+                        out.push(2);
+                        put_signed(&mut out, start_ms - first_start_ms);
+                    }
+                }
+            } else {
+                put_signed(&mut out, first as i64);
+                put_signed(&mut out, first_ms);
+                put_signed(&mut out, first_start_ms);
+            }
+            last = Some((*reference, *start_ms));
+            value(&mut out);
+        }
+        out
+    }
+
     fn exemplars_of(list: &[(u64, i64, &str)]) -> Vec<u8> {
         let mut out = vec![4];
         let (first, first_ms, _) = list[0];
@@ -478,8 +509,21 @@ mod tests {
     }
 
     fn content(root: &Path) -> Vec<(String, i64, f64)> {
-        let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
         let mut all = Vec::new();
+        each_chunk(root, |id, chunk| {
+            let ChunkSamples::Floats(chunk) = chunk else {
+                panic!("floats only");
+            };
+            let samples = chunk.timestamps_ms.into_iter().zip(chunk.values);
+            all.extend(samples.map(|(t, value)| (id.to_owned(), t, value)));
+        });
+        all.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        all
+    }
+
+    /// Calls `each` with the chunks of every series of every block.
+    fn each_chunk(root: &Path, mut each: impl FnMut(&str, ChunkSamples)) {
+        let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
         for name in disk.list(root).expect("lists") {
             if Ulid::parse(&name).is_none() {
                 continue;
@@ -488,23 +532,70 @@ mod tests {
             block.verify(|| {}).expect("is whole");
             for (labels, at) in block.select(0, &[], TimeRange::ALL).expect("selects") {
                 let id = labels.get("id").to_owned();
-                let read = block.each_chunk(
-                    at.series,
-                    TimeRange::ALL,
-                    |_| true,
-                    |chunk, _| {
-                        let ChunkSamples::Floats(chunk) = chunk else {
-                            panic!("floats only");
-                        };
-                        let samples = chunk.timestamps_ms.into_iter().zip(chunk.values);
-                        all.extend(samples.map(|(t, value)| (id.clone(), t, value)));
-                    },
-                );
+                let range = TimeRange::ALL;
+                let read =
+                    block.each_chunk(at.series, range, |_| true, |chunk, _| each(&id, chunk));
                 read.expect("reads");
             }
         }
-        all.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
-        all
+    }
+
+    #[test]
+    fn start_timestamps_are_taken_over() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let root = directory.path();
+        let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
+        let ids = [(1, "a"), (2, "b"), (3, "c")];
+        // Without one, with the same, with others; the last comes out of order.
+        let floats = [
+            (1, 5000, 0),
+            (1, 6000, 900),
+            (2, 6000, 900),
+            (2, 7000, 0),
+            (2, 8000, 7500),
+            (1, 8000, 7500),
+        ];
+        let late = [(1, 5500, 800)];
+        let histograms = [(3, 5000, 4000), (3, 6000, 4000), (3, 7000, 6500)];
+        let float = |out: &mut Vec<u8>| out.extend_from_slice(&1.5f64.to_bits().to_be_bytes());
+        let histogram = |out: &mut Vec<u8>| {
+            // No hint, schema 0, no zero threshold, one count in one bucket.
+            out.extend_from_slice(&[0, 0]);
+            out.extend_from_slice(&0f64.to_bits().to_be_bytes());
+            out.extend_from_slice(&[0, 1]);
+            out.extend_from_slice(&2f64.to_bits().to_be_bytes());
+            out.extend_from_slice(&[1, 0, 1, 0, 1, 2, 0]);
+        };
+        let mut segment = Segment::default();
+        segment.record(&series(&ids), 0);
+        segment.record(&samples_with_starts(11, &floats, float), 0);
+        segment.record(&samples_with_starts(12, &histograms, histogram), 0);
+        segment.write(&root.join("wal/00000000"));
+        let mut wbl = Segment::default();
+        wbl.record(&samples_with_starts(11, &late, float), 0);
+        wbl.write(&root.join("wbl/00000000"));
+        let imported = import_log(&disk, root, NOW_MS, 10).expect("imports");
+        let imported = imported.expect("a log");
+        assert_eq!((imported.samples, imported.damaged), (10, 0));
+        let mut have = Vec::new();
+        each_chunk(root, |id, chunk| {
+            let (timestamps_ms, starts_ms) = match chunk {
+                ChunkSamples::Floats(chunk) => (chunk.timestamps_ms, chunk.starts_ms),
+                ChunkSamples::Histograms(chunk) => (chunk.timestamps_ms, chunk.starts_ms),
+            };
+            for (row, t) in timestamps_ms.iter().enumerate() {
+                let start_ms = starts_ms.get(row).copied().unwrap_or_default();
+                have.push((id.to_owned(), *t, start_ms));
+            }
+        });
+        have.sort();
+        let name = |reference: u64| ids[reference as usize - 1].1.to_owned();
+        let all = floats.iter().chain(&late).chain(&histograms);
+        let mut want: Vec<_> = all
+            .map(|(r, t, start_ms)| (name(*r), *t, *start_ms))
+            .collect();
+        want.sort();
+        assert_eq!(have, want);
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(crate) mod input;
 mod log;
 pub(crate) mod meta;
 mod record;
+mod starts;
 mod tombstones;
 pub(crate) mod writer;
 

@@ -16,9 +16,9 @@ pub(super) enum Entry {
     /// The labels of a reference.
     Series(u64, Labels),
     /// A float.
-    Float(u64, i64, f64),
+    Float(At, f64),
     /// A native histogram.
-    Histogram(u64, i64, Histogram),
+    Histogram(At, Histogram),
     /// A deleted stretch of a series, both ends inclusive.
     Tombstone(u64, i64, i64),
     /// An exemplar of a series.
@@ -27,6 +27,15 @@ pub(super) enum Entry {
     Metadata(u64, Metadata),
     /// Read over: where Prometheus keeps chunks of its head.
     Other,
+}
+
+/// Where a sample belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct At {
+    pub(super) reference: u64,
+    pub(super) timestamp_ms: i64,
+    /// When the counter began, 0 where unknown.
+    pub(super) start_ms: i64,
 }
 
 /// Types of records.
@@ -107,40 +116,43 @@ fn samples(
     }
     let (first, first_ms) = (be64(reader)?, be64(reader)? as i64);
     while !reader.is_at_end() {
-        let reference = first.wrapping_add_signed(reader.signed()?);
-        let timestamp_ms = first_ms.wrapping_add(reader.signed()?);
-        each(value(reader, kind, reference, timestamp_ms)?);
+        let at = At {
+            reference: first.wrapping_add_signed(reader.signed()?),
+            timestamp_ms: first_ms.wrapping_add(reader.signed()?),
+            start_ms: 0,
+        };
+        each(value(reader, kind, at)?);
     }
     Ok(())
 }
 
-/// References relative to the one before, times to the first; start timestamps, which are read
-/// over.
+/// References relative to the one before, times and start timestamps to the first.
 fn samples_with_starts(
     reader: &mut Reader<'_>,
     kind: Kind,
     each: &mut impl FnMut(Entry),
 ) -> Result<(), Malformed> {
-    let mut last: Option<(u64, i64)> = None;
+    if reader.is_at_end() {
+        return Ok(());
+    }
+    let first = At {
+        reference: reader.signed()? as u64,
+        timestamp_ms: reader.signed()?,
+        start_ms: reader.signed()?,
+    };
+    each(value(reader, kind, first)?);
+    let mut last = first;
     while !reader.is_at_end() {
-        let (reference, timestamp_ms, first_ms) = match last {
-            None => {
-                let (reference, first_ms) = (reader.signed()? as u64, reader.signed()?);
-                reader.signed()?;
-                (reference, first_ms, first_ms)
-            }
-            Some((reference, first_ms)) => {
-                let reference = reference.wrapping_add_signed(reader.signed()?);
-                let timestamp_ms = first_ms.wrapping_add(reader.signed()?);
-                // None, that of the sample before, or one of its own.
-                if reader.u8()? > 1 {
-                    reader.signed()?;
-                }
-                (reference, timestamp_ms, first_ms)
-            }
+        last = At {
+            reference: last.reference.wrapping_add_signed(reader.signed()?),
+            timestamp_ms: first.timestamp_ms.wrapping_add(reader.signed()?),
+            start_ms: match reader.u8()? {
+                0 => 0,
+                1 => last.start_ms,
+                _ => first.start_ms.wrapping_add(reader.signed()?),
+            },
         };
-        last = Some((reference, first_ms));
-        each(value(reader, kind, reference, timestamp_ms)?);
+        each(value(reader, kind, last)?);
     }
     Ok(())
 }
@@ -190,18 +202,11 @@ fn metadata(reader: &mut Reader<'_>) -> Result<Metadata, Malformed> {
     Ok(metadata)
 }
 
-fn value(
-    reader: &mut Reader<'_>,
-    kind: Kind,
-    reference: u64,
-    timestamp_ms: i64,
-) -> Result<Entry, Malformed> {
+fn value(reader: &mut Reader<'_>, kind: Kind, at: At) -> Result<Entry, Malformed> {
     Ok(match kind {
-        Kind::Floats => Entry::Float(reference, timestamp_ms, float(reader)?),
-        Kind::Histograms => Entry::Histogram(reference, timestamp_ms, integer(reader)?.into()),
-        Kind::FloatHistograms => {
-            Entry::Histogram(reference, timestamp_ms, float_histogram(reader)?.into())
-        }
+        Kind::Floats => Entry::Float(at, float(reader)?),
+        Kind::Histograms => Entry::Histogram(at, integer(reader)?.into()),
+        Kind::FloatHistograms => Entry::Histogram(at, float_histogram(reader)?.into()),
     })
 }
 

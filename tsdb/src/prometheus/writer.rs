@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use barograph_model::Labels;
 
-use super::chunk::{self, encoding};
+use super::block::is_float;
+use super::chunk;
 use super::chunk_builder::BuiltChunk;
 use super::index::{self, ChunkMeta};
 use super::meta::{Meta, Ulid};
@@ -84,7 +85,7 @@ impl BlockWriter {
                 max_ms: chunk.max_ms,
                 reference: self.put_chunk(chunk)?,
             });
-            let kind = usize::from(chunk.encoding != encoding::XOR);
+            let kind = usize::from(!is_float(chunk.encoding));
             self.samples[kind] += chunk.samples;
             self.chunk_count += 1;
             let (start, end) = self.times.unwrap_or((chunk.min_ms, chunk.max_ms));
@@ -286,7 +287,7 @@ impl BlockWriter {
     }
 }
 
-fn put_chunk_metas(entry: &mut Vec<u8>, chunks: &[ChunkMeta]) {
+pub(super) fn put_chunk_metas(entry: &mut Vec<u8>, chunks: &[ChunkMeta]) {
     put_varint(entry, chunks.len() as u64);
     let mut last: Option<&ChunkMeta> = None;
     for chunk in chunks {
