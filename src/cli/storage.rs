@@ -102,7 +102,7 @@ pub(super) fn command() -> Command {
         .arg(sandbox())
         .arg(path());
     let verify = Command::new("verify")
-        .about("Reads every block whole, for its checksums")
+        .about("Reads every block, log and checkpoint whole, for their checksums")
         .arg(path());
     let export = range(Command::new("export"))
         .about("Writes what a directory holds as blocks of Prometheus")
@@ -182,7 +182,12 @@ fn open_metrics(human: Arg, path: Arg) -> Command {
                 .help("Longest span of a block of Prometheus")
                 .hide(true),
         )
-        .arg(Arg::new("input").required(true).value_name("FILE"))
+        .arg(
+            Arg::new("input")
+                .required(true)
+                .value_name("FILE")
+                .help("The text; times in seconds behind each sample"),
+        )
         .arg(path)
 }
 

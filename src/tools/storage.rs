@@ -5,6 +5,7 @@ mod create;
 mod dump;
 mod list;
 mod rules;
+mod scratch;
 mod sink;
 
 use std::io::{self, BufWriter, Write as _};
@@ -12,10 +13,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use barograph_model::{Matcher, TimeRange};
-use barograph_tsdb::{Offline, Parts};
+use barograph_tsdb::{FileReport, Offline, Parts};
 
 use super::progress::Progress;
 pub(crate) use rules::Backfill;
+use scratch::Scratch;
 pub(crate) use sink::Target;
 
 /// What is asked of a directory.
@@ -147,11 +149,26 @@ impl From<io::Error> for Failure {
 type Out<'a> = BufWriter<io::StdoutLock<'a>>;
 
 fn execute(command: &Storage, out: &mut Out<'_>) -> Result<(), Failure> {
+    let parent = match command {
+        Storage::Dump { temporary, .. }
+        | Storage::DumpOpenMetrics { temporary, .. }
+        | Storage::Export { temporary, .. } => temporary.clone(),
+        _ => std::env::temp_dir(),
+    };
+    let target = match command {
+        Storage::Export { out, .. } => Some(out.as_path()),
+        Storage::CreateFromOpenMetrics { target, .. } | Storage::CreateFromRules { target, .. } => {
+            Some(target.path.as_path())
+        }
+        _ => None,
+    };
+    let scratch = Scratch::new(&parent, target).map_err(Failure::Other)?;
+    let temporary = scratch.path();
     match command {
         Storage::List { path, human } => {
-            let offline = open(path, Parts::Blocks, &std::env::temp_dir())?;
+            let offline = open(path, Parts::Blocks, temporary)?;
             list::write(out, &offline.blocks(), *human)?;
-            Ok(())
+            complete(&offline)
         }
         Storage::Analyze {
             path,
@@ -161,7 +178,7 @@ fn execute(command: &Storage, out: &mut Out<'_>) -> Result<(), Failure> {
             selector,
             matchers,
         } => {
-            let offline = open(path, Parts::Blocks, &std::env::temp_dir())?;
+            let offline = open(path, Parts::Blocks, temporary)?;
             let asked = analyze::Analysis {
                 block: block.as_deref(),
                 limit: *limit,
@@ -169,14 +186,15 @@ fn execute(command: &Storage, out: &mut Out<'_>) -> Result<(), Failure> {
                 selector: selector.as_deref(),
                 matchers,
             };
-            analyze::write(out, &offline, &asked)
+            analyze::write(out, &offline, &asked)?;
+            complete(&offline)
         }
         Storage::Dump {
             path,
-            temporary,
             range,
             selectors,
             series_only,
+            ..
         } => {
             let offline = open(path, Parts::Everything, temporary)?;
             let format = if *series_only {
@@ -184,26 +202,28 @@ fn execute(command: &Storage, out: &mut Out<'_>) -> Result<(), Failure> {
             } else {
                 dump::Format::Samples
             };
-            dump::write(out, offline.snapshot(), selectors, *range, format)
+            dump::write(out, offline.snapshot(), selectors, *range, format)?;
+            complete(&offline)
         }
         Storage::DumpOpenMetrics {
             path,
-            temporary,
             range,
             selectors,
+            ..
         } => {
             let offline = open(path, Parts::Everything, temporary)?;
             let format = dump::Format::OpenMetrics;
-            dump::write(out, offline.snapshot(), selectors, *range, format)
+            dump::write(out, offline.snapshot(), selectors, *range, format)?;
+            complete(&offline)
         }
-        Storage::Verify { path } => verify(out, path),
+        Storage::Verify { path } => verify(out, path, temporary),
         Storage::Export {
             path,
             out: target,
-            temporary,
             range,
             selectors,
             human,
+            ..
         } => {
             let offline = open(path, Parts::Everything, temporary)?;
             let mut progress = Progress::new("spans of two hours");
@@ -215,7 +235,8 @@ fn execute(command: &Storage, out: &mut Out<'_>) -> Result<(), Failure> {
                 .map_err(other)?;
             drop(progress);
             let exported: Vec<PathBuf> = exported.into_iter().map(|block| block.path).collect();
-            list::write_new(out, target, &exported, *human)
+            list::write_new(out, target, &exported, *human)?;
+            complete(&offline)
         }
         Storage::CreateFromOpenMetrics {
             input,
@@ -252,9 +273,9 @@ fn list_created(
     list::write_new(out, &target.path, created, human)
 }
 
-/// One line per block; fails where any is damaged.
-fn verify(out: &mut Out<'_>, path: &Path) -> Result<(), Failure> {
-    let offline = open(path, Parts::Blocks, &std::env::temp_dir())?;
+/// One line per block and file; fails where anything is damaged.
+fn verify(out: &mut Out<'_>, path: &Path, temporary: &Path) -> Result<(), Failure> {
+    let offline = Offline::open(path, Parts::Blocks, temporary).map_err(other)?;
     let blocks = offline.blocks();
     let mut damaged = 0;
     let mut progress = Progress::beside_output("blocks");
@@ -272,19 +293,64 @@ fn verify(out: &mut Out<'_>, path: &Path) -> Result<(), Failure> {
             }
         }
     }
+    let unreadable = offline.unreadable_blocks();
+    for error in &unreadable {
+        writeln!(out, "{error}")?;
+    }
+    let mut files = 0;
+    let mut written = Ok(());
+    offline
+        .verify_files(|report| {
+            files += u64::from(!report.damage.is_empty());
+            written = std::mem::replace(&mut written, Ok(())).and_then(|()| describe(out, &report));
+        })
+        .map_err(other)?;
+    written?;
     drop(progress);
-    let unreadable = offline.unreadable();
-    if damaged + unreadable > 0 {
+    if damaged + unreadable.len() as u64 + files > 0 {
         return Err(Failure::Other(format!(
-            "{damaged} of {} blocks are damaged, {unreadable} more cannot be opened",
-            blocks.len()
+            "{damaged} of {} blocks are damaged, {} more cannot be opened, {files} other files are damaged",
+            blocks.len(),
+            unreadable.len()
         )));
     }
     Ok(())
 }
 
+fn describe(out: &mut Out<'_>, report: &FileReport) -> io::Result<()> {
+    let path = report.path.display();
+    if report.damage.is_empty() {
+        return writeln!(out, "{path}: whole: {} pieces", report.pieces);
+    }
+    for (offset, what) in &report.damage {
+        writeln!(out, "{path}: damaged at byte {offset}: {what}")?;
+    }
+    if report.may_be_unfinished {
+        writeln!(
+            out,
+            "{path}: the last of it may be a write that a crash cut short; starting a server on the directory sorts that out"
+        )?;
+    }
+    Ok(())
+}
+
+/// Fails where a block was left out of what was shown.
+fn complete(offline: &Offline) -> Result<(), Failure> {
+    match offline.unreadable() {
+        0 => Ok(()),
+        count => Err(Failure::Other(format!(
+            "{count} blocks cannot be opened: what they hold is not in the output"
+        ))),
+    }
+}
+
+/// Opens a directory and says which of its blocks cannot be read.
 fn open(path: &Path, parts: Parts, temporary: &Path) -> Result<Offline, Failure> {
-    Offline::open(path, parts, temporary).map_err(other)
+    let offline = Offline::open(path, parts, temporary).map_err(other)?;
+    for error in offline.unreadable_blocks() {
+        eprintln!("barograph: {error}");
+    }
+    Ok(offline)
 }
 
 fn other(error: impl std::fmt::Display) -> Failure {

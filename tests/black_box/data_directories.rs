@@ -99,6 +99,16 @@ fn blocks_are_created_listed_dumped_and_verified() {
     assert!(!damaged.status.success());
     let said = String::from_utf8_lossy(&damaged.stdout);
     assert!(said.contains("chunks/000001: damaged at byte"), "{said}");
+    // One that cannot be opened is named, and the rest not passed off as everything.
+    let index = blocks.join(block.expect("a block")).join("index");
+    fs::write(&index, "nothing").expect("writes");
+    for command in ["list", "dump", "dump-openmetrics", "analyze", "verify"] {
+        let output = barograph(&[command], &[&blocks]);
+        let said = [&output.stdout[..], &output.stderr[..]].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(!output.status.success(), "{command}: {said}");
+        assert!(said.contains("index: damaged at byte"), "{command}: {said}");
+    }
     let absent = barograph(&["list"], &[&directory.path().join("absent")]);
     assert!(!absent.status.success());
 }
@@ -130,7 +140,8 @@ fn a_directory_is_looked_into_beside_its_server() {
         "{answer}"
     );
     text(&barograph(&["list"], &[&data]));
-    text(&barograph(&["verify"], &[&data]));
+    let verified = text(&barograph(&["verify"], &[&data]));
+    assert!(verified.contains(".wal: whole: "), "{verified}");
     wait_until("further samples", LIMIT, || {
         server.query("value[1m]")[0].samples.len() > before + 2
     });

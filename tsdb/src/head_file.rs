@@ -16,8 +16,8 @@ use crate::wal::header::{self, HEADER_BYTES, HeaderError, new_salt};
 use crate::wal::record::checksum;
 
 /// First bytes of a head file.
-const MAGIC: [u8; 8] = *b"BAROHED\n";
-const VERSION: u32 = 1;
+pub(crate) const MAGIC: [u8; 8] = *b"BAROHED\n";
+pub(crate) const VERSION: u32 = 1;
 const FRAME_BYTES: usize = 8;
 /// A file is closed at this size.
 const FILE_LIMIT_BYTES: u64 = 64 << 20;

@@ -72,6 +72,7 @@ mod sync {
     pub(crate) use std::sync::atomic::{AtomicUsize, Ordering, fence};
 }
 mod track;
+mod verify;
 mod view;
 mod wal;
 mod workspace;
@@ -96,3 +97,4 @@ pub use reader::Reader;
 pub use retention::Retention;
 pub use snapshot::{Column, Selection, Snapshot};
 pub use stats::{HeadStats, LateStats, Stats};
+pub use verify::FileReport;

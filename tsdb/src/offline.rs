@@ -18,18 +18,22 @@ use crate::head::Head;
 use crate::options::{Options, WalSync};
 use crate::overlay::Overlay;
 use crate::prometheus;
+use crate::prometheus::block::ForeignBlock;
 use crate::prometheus::meta::Ulid;
 use crate::snapshot::Snapshot;
+use crate::verify::{self, FileReport};
 use crate::view::{StoredBlock, View};
 
 /// An opened directory.
 pub struct Offline {
+    root: PathBuf,
     snapshot: Snapshot,
     view: Arc<View>,
     unreadable: u64,
-    // Keeps head and temporary files.
+    // Keeps the head.
     _db: Option<Db>,
-    _disk: Arc<dyn Disk>,
+    // Keeps temporary files, too.
+    disk: Arc<dyn Disk>,
 }
 
 /// How often opening is tried where a server changes the directory meanwhile.
@@ -116,11 +120,12 @@ impl Offline {
             let view = Arc::new(View { deletions, ..view });
             let head = Arc::new(Head::new(0));
             return Ok(Self {
+                root: path.to_owned(),
                 snapshot: Snapshot::new(head, view.clone(), Vec::new()),
                 view,
                 unreadable: unreadable + unreadable_foreign,
                 _db: None,
-                _disk: disk,
+                disk,
             });
         }
         let options = Options {
@@ -131,11 +136,12 @@ impl Offline {
         };
         let db = Db::open_with(options, &Registry::new(), disk.clone(), SystemClock)?;
         Ok(Self {
+            root: path.to_owned(),
             snapshot: db.snapshot(),
             view: db.view(),
             unreadable: db.unreadable_blocks(),
             _db: Some(db),
-            _disk: disk,
+            disk,
         })
     }
 
@@ -186,6 +192,50 @@ impl Offline {
             }
             None => Ok(()),
         }
+    }
+}
+
+impl Offline {
+    /// Reads the files beside the blocks whole: log, checkpoints, sealed chunks of the head, ours
+    /// and Prometheus's. What was deleted was checked when the directory was opened.
+    ///
+    /// # Errors
+    /// A file or a directory cannot be read.
+    pub fn verify_files(&self, mut each: impl FnMut(FileReport)) -> Result<(), OpenError> {
+        let own = verify::files(&self.disk, &self.root, &mut each);
+        let all = own.and_then(|()| prometheus::verify::files(&self.disk, &self.root, &mut each));
+        all.map_err(|(path, source)| OpenError::Io {
+            path,
+            action: "read",
+            source,
+        })
+    }
+
+    /// Why each block cannot be opened that cannot.
+    pub fn unreadable_blocks(&self) -> Vec<OpenError> {
+        if self.unreadable == 0 {
+            return Vec::new();
+        }
+        let opened = self.view.blocks.iter().map(|block| block.path().to_owned());
+        let opened: BTreeSet<PathBuf> = opened.collect();
+        let own = self.root.join("blocks");
+        let mut errors = Vec::new();
+        for (directory, is_own) in [(&own, true), (&self.root, false)] {
+            let names = self.disk.list(directory).unwrap_or_default().into_iter();
+            let names = names.filter(|name| is_own || Ulid::parse(name).is_some());
+            for path in names.map(|name| directory.join(name)) {
+                if opened.contains(&path) {
+                    continue;
+                }
+                let found = if is_own {
+                    Block::open(&self.disk, &path).map(drop)
+                } else {
+                    ForeignBlock::open(&self.disk, &path).map(drop)
+                };
+                errors.extend(found.err());
+            }
+        }
+        errors
     }
 }
 

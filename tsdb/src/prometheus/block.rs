@@ -353,6 +353,9 @@ impl ForeignBlock {
     /// after each series.
     pub(crate) fn verify(&self, mut done: impl FnMut()) -> Result<(), Damage> {
         self.index.verify()?;
+        self.chunks.verify()?;
+        self.verify_meta()?;
+        let (mut chunks, mut samples_count) = (0, 0);
         let mut entry = Series::default();
         let all = select::Index::everything(&self.index)?;
         for reference in all.iter() {
@@ -361,6 +364,8 @@ impl ForeignBlock {
             for chunk in &entry.chunks {
                 let samples = self.chunks.decode(&self.chunks.chunk(chunk.reference)?)?;
                 let times = samples.timestamps_ms();
+                chunks += 1;
+                samples_count += times.len() as u64;
                 let fits = times.first() == Some(&chunk.min_ms)
                     && times.last() == Some(&chunk.max_ms)
                     && times.is_sorted_by(|a, b| a < b);
@@ -374,7 +379,30 @@ impl ForeignBlock {
             }
             done();
         }
+        let counted = [
+            ("numSeries", self.meta.series, all.cardinality()),
+            ("numChunks", self.meta.chunks, chunks),
+            ("numSamples", self.meta.samples, samples_count),
+        ];
+        // A block that was written without statistics says nothing.
+        let says_nothing = counted.iter().all(|(_, said, _)| *said == 0);
+        for (name, said, counted) in counted {
+            if said != counted && !says_nothing {
+                let what = format!("says {name} is {said}, which is {counted}");
+                return Err(Damage::new("meta.json", 0, &what));
+            }
+        }
         Ok(())
+    }
+
+    /// The file has no checksum: what can be compared must be the same.
+    fn verify_meta(&self) -> Result<(), Damage> {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        if Ulid::parse(&name) == Some(self.meta.ulid) {
+            return Ok(());
+        }
+        let what = format!("says the block is {}", self.meta.ulid);
+        Err(Damage::new("meta.json", 0, &what))
     }
 
     fn select_error(&self, damage: Damage) -> SelectError {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::floats::{self, FloatSamples};
 use super::histograms::{self, HistogramSamples};
-use super::{Damage, be32};
+use super::{Damage, be32, strict};
 use crate::bytes::{Malformed, Reader};
 use crate::disk::Disk;
 use crate::map::{Held, Region};
@@ -105,6 +105,17 @@ impl ChunkFiles {
 
     pub(super) fn size_bytes(&self) -> u64 {
         self.size_bytes
+    }
+
+    /// Reads the files whole; returns how many chunks there are.
+    pub(super) fn verify(&self) -> Result<u64, Damage> {
+        let mut count = 0;
+        for (name, region) in &self.files {
+            let unread = |error| Damage::new(name, 0, &format!("cannot be read: {error}"));
+            let bytes = region.read(0, region.len()).map_err(unread)?;
+            count += strict::chunks(&bytes).map_err(|error| Damage::at(name, 0, error))?;
+        }
+        Ok(count)
     }
 
     /// The chunk of a reference: number of the file above, offset in it below.

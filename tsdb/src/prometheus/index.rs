@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use barograph_model::Labels;
 use croaring::Bitmap;
 
-use super::{Damage, be32, be64};
+use super::{Damage, be32, be64, strict};
 use crate::bytes::{Malformed, Reader};
 use crate::map::Region;
 use crate::select::{self, Judged};
@@ -17,7 +17,7 @@ pub(super) const CONTENTS_BYTES: usize = 6 * 8 + 4;
 /// Series begin at multiples of this, since version 2.
 pub(super) const SERIES_ALIGNMENT: usize = 16;
 const FILE: &str = "index";
-const HEADER_BYTES: usize = 5;
+pub(super) const HEADER_BYTES: usize = 5;
 
 /// An index file.
 #[derive(Debug)]
@@ -264,8 +264,15 @@ impl Index {
         Ok(values)
     }
 
-    /// Reads the whole index, for its checksums.
+    /// Reads the whole index, for its checksums and for what its parts say of each other.
     pub(super) fn verify(&self) -> Result<(), Damage> {
+        let count = strict::index(self.file.as_slice());
+        let count = count.map_err(|error| Damage::at(FILE, 0, error))?;
+        let all = select::Index::everything(self)?.cardinality();
+        if all != count {
+            let what = format!("has {count} series, and says it has {all}");
+            return Err(Damage::new(FILE, 0, &what));
+        }
         for at in 0..self.pairs()?.entries.len() {
             let pair = self.entry(at)?;
             self.postings(pair.postings_at)?;

@@ -17,12 +17,16 @@ mod histogram_encoder;
 mod histograms;
 pub(crate) mod import;
 mod index;
+#[cfg(test)]
+mod index_v1_tests;
 pub(crate) mod input;
 mod log;
 pub(crate) mod meta;
 mod record;
 mod starts;
+mod strict;
 mod tombstones;
+pub(crate) mod verify;
 pub(crate) mod writer;
 
 pub use builder::BlockBuilder;

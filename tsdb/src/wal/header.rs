@@ -12,6 +12,9 @@ const COPY_BYTES: usize = 32;
 /// What the checksum covers: magic, version, salt, number.
 const CHECKED_BYTES: usize = 24;
 
+const MAGIC_BYTES: usize = 8;
+const VERSION_BYTES: usize = 4;
+
 /// Why a file cannot be read at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderError {
@@ -44,6 +47,18 @@ pub(crate) fn read(bytes: &[u8], magic: [u8; 8], version: u32) -> Result<u32, He
         }
         read => read,
     }
+}
+
+/// What a header should be, by whichever copy is intact.
+pub(crate) fn whole(bytes: &[u8], magic: [u8; 8], version: u32) -> Option<Vec<u8>> {
+    let copies = [bytes, bytes.get(SECOND_COPY_AT..).unwrap_or_default()];
+    let intact = copies
+        .into_iter()
+        .find(|copy| read_copy(copy, magic, version).is_ok())?;
+    let mut reader = Reader::new(intact);
+    reader.take(MAGIC_BYTES + VERSION_BYTES).ok()?;
+    let (salt, number) = (reader.u32().ok()?, reader.u64().ok()?);
+    Some(write(magic, version, salt, number))
 }
 
 fn read_copy(bytes: &[u8], magic: [u8; 8], version: u32) -> Result<u32, HeaderError> {

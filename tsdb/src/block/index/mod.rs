@@ -90,6 +90,8 @@ pub(crate) mod section {
 
 const SECTIONS: usize = 13;
 const CONTENTS_ENTRY_BYTES: usize = 24;
+/// Sections begin at multiples of this.
+const SECTION_ALIGNMENT: usize = 8;
 const FOOTER_BYTES: usize = 16;
 /// Size of a row of the table of columns.
 const COLUMN_BYTES: usize = 32;
@@ -241,6 +243,31 @@ impl BlockIndex {
         self.file.is_lost()
     }
 
+    /// What stands between sections is zero.
+    fn verify_padding(&self) -> Result<(), Malformed> {
+        let sections = self.sections.iter().filter(|section| section.length > 0);
+        let mut sections: Vec<(usize, usize)> = sections
+            .map(|section| (section.offset, section.offset + section.length))
+            .collect();
+        sections.sort_unstable();
+        let mut at = super::HEADER_BYTES;
+        for (start, end) in sections {
+            // A longer gap is a section of a later minor version.
+            let gap = start.saturating_sub(at);
+            if (1..SECTION_ALIGNMENT).contains(&gap) {
+                let bytes = self.file.read(at, gap);
+                if bytes.is_ok_and(|bytes| bytes.iter().any(|byte| *byte != 0)) {
+                    return Err(Malformed {
+                        offset: at,
+                        what: "padding that is not zero",
+                    });
+                }
+            }
+            at = at.max(end);
+        }
+        Ok(())
+    }
+
     /// Keeps in memory what reading series needs, for as long as the result is held. Nothing where
     /// the file is mapped.
     pub(crate) fn pin(&self) -> Pin {
@@ -270,7 +297,7 @@ impl<'a> IndexView<'a> {
         }
     }
 
-    /// Verifies the checksum of every section.
+    /// Verifies the checksum of every section, and the zeros between them.
     pub(crate) fn verify(&self) -> Result<(), Damaged> {
         let required = if self.index.is_first() {
             section::REQUIRED_1
@@ -279,7 +306,10 @@ impl<'a> IndexView<'a> {
         };
         let there = |id: &u32| required.contains(id) || self.has_section(*id);
         let mut sections = (1..=SECTIONS as u32).filter(there);
-        sections.try_for_each(|id| self.section(id).map(drop))
+        sections.try_for_each(|id| self.section(id).map(drop))?;
+        self.index
+            .verify_padding()
+            .map_err(|error| in_index(0, error))
     }
 
     /// How many timestamp columns there are.
