@@ -166,6 +166,10 @@ impl Inner {
                 i64::MAX
             },
             head_start_ms: view.head_start_ms,
+            oldest_in_head_ms: self
+                .head
+                .oldest_from(view.head_start_ms)
+                .map_or(now_ms, |oldest_ms| oldest_ms.min(now_ms)),
             now_ms,
         };
         let set = plan(&candidates, rules, |set| self.is_to_wait(set))?;

@@ -27,6 +27,8 @@ pub(crate) struct Rules {
     pub(crate) longest_ms: i64,
     /// Before this instant nothing comes from the head any more.
     pub(crate) head_start_ms: i64,
+    /// What the head has begins here. Something older may still come, as a block of its own.
+    pub(crate) oldest_in_head_ms: i64,
     pub(crate) now_ms: i64,
 }
 
@@ -113,7 +115,9 @@ fn overlap_step(set: &[Candidate], rules: Rules) -> Option<Vec<Candidate>> {
     (many && parts.len() > 1).then_some(parts)
 }
 
-/// Windows of the span that hold at least two blocks and will get no more from the head.
+/// Windows of the span that hold at least two blocks and will get no more from the head. Parts
+/// alone, such as imported history, need not wait for the head's first cut: what is made of them
+/// is a part again, and whatever comes later lies beside it.
 fn windows(
     blocks: &[Candidate],
     span_ms: i64,
@@ -126,7 +130,7 @@ fn windows(
         let Some(end_ms) = number.checked_add(1).and_then(|n| n.checked_mul(span_ms)) else {
             continue;
         };
-        if block.end_ms > end_ms || end_ms > rules.head_start_ms || mixed.contains(&block.uid) {
+        if block.end_ms > end_ms || mixed.contains(&block.uid) {
             continue;
         }
         match found.last_mut() {
@@ -134,7 +138,13 @@ fn windows(
             _ => found.push((number, vec![*block])),
         }
     }
-    found.retain(|(_, set)| set.len() > 1);
+    found.retain(|(number, set)| {
+        let end_ms = (number + 1) * span_ms;
+        let parts_only = set.iter().all(|block| block.part);
+        let complete =
+            end_ms <= rules.head_start_ms || (parts_only && end_ms <= rules.oldest_in_head_ms);
+        complete && set.len() > 1
+    });
     found.into_iter().map(|(_, set)| set).collect()
 }
 
@@ -161,6 +171,7 @@ mod tests {
             span_ms: 2 * HOUR_MS,
             longest_ms: longest_hours * HOUR_MS,
             head_start_ms: head_hour * HOUR_MS,
+            oldest_in_head_ms: head_hour * HOUR_MS,
             now_ms: head_hour * HOUR_MS,
         }
     }
@@ -212,6 +223,27 @@ mod tests {
         let alone = [part(1, 3), part(2, 3)];
         assert_eq!(uids(&alone, rules(3, 168)), [0; 0]);
         assert_eq!(uids(&alone, rules(4, 168)), [1, 2]);
+    }
+
+    #[test]
+    fn imported_history_need_not_wait_for_the_first_cut() {
+        let uncut = Rules {
+            head_start_ms: i64::MIN,
+            ..rules(25, 168)
+        };
+        let mut history: Vec<_> = (0..12).map(|n| block(n, n as i64 * 2, 2)).collect();
+        assert_eq!(
+            uids(&history, uncut),
+            [0; 0],
+            "the head may have more of them"
+        );
+        history.iter_mut().for_each(|b| b.part = true);
+        assert_eq!(uids(&history, uncut).len(), 12);
+        let begun = Rules {
+            oldest_in_head_ms: 9 * HOUR_MS,
+            ..uncut
+        };
+        assert_eq!(uids(&history, begun), [0, 1, 2, 3]);
     }
 
     #[test]
