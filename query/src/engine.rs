@@ -16,7 +16,7 @@ use crate::eval::{Arena, Evaluator, Limits, SampleCounts, Sharing};
 use crate::helpers::Helpers;
 use crate::memory::Budget;
 use crate::metrics::Metrics;
-use crate::plan::{PlanContext, Root, Steps, plan};
+use crate::plan::{PlanContext, Root, Steps, WindowSource, plan};
 use crate::pool::Lane;
 use crate::running::{RunningQueries, RunningQuery};
 use crate::value::{HistogramSample, Outcome, QueryStats, Series, Value, VectorSample};
@@ -101,6 +101,8 @@ pub struct QueryOptions {
     pub deadline: Option<Instant>,
     /// Stops it from outside.
     pub cancel: Cancel,
+    /// Count what Prometheus would hold: [`QueryStats::peak_samples`].
+    pub peak_samples: bool,
     /// Count samples step by step as well.
     pub per_step: bool,
     /// Who asks: users leave memory to rules.
@@ -300,6 +302,7 @@ impl Engine {
         evaluator.parallel_samples = self.options.parallel_samples;
         let steps = Steps::until(context.start_ms, context.end_ms, context.step_ms.max(1));
         evaluator.counts = SampleCounts::new(steps.count, options.per_step);
+        evaluator.ledger = options.peak_samples.then(Rc::default);
         evaluator.profiler = options.profile.then(Rc::default);
         let value = evaluate(&mut evaluator, &planned.root);
         let counts = std::mem::take(&mut evaluator.counts);
@@ -326,7 +329,12 @@ impl Engine {
                     .map(|index| steps.at(index))
                     .zip(counts.steps.unwrap_or_default())
                     .collect(),
-                peak_samples: evaluator.limits.peak(),
+                peak_samples: match (&evaluator.ledger, &planned.root) {
+                    // A range vector is the result as it is read.
+                    (Some(_), Root::Matrix(WindowSource::Selector { .. })) => counts.total,
+                    (Some(ledger), _) => ledger.borrow().peak(),
+                    (None, _) => evaluator.limits.peak(),
+                },
                 peak_bytes: evaluator.limits.memory.peak(),
                 pages_decoded: counts.pages_decoded,
             },

@@ -79,7 +79,8 @@ pub struct QueryStats {
     pub samples_read: u64,
     /// Both, step by step, with the steps' times; empty where not asked for.
     pub per_step: Vec<(i64, StepSamples)>,
-    /// Most samples held at a time.
+    /// Most samples that Prometheus would hold at a time, where asked for; else most samples this
+    /// engine held.
     pub peak_samples: u64,
     /// Most bytes held at a time: samples read, columns, histograms, labels, the result.
     pub peak_bytes: u64,

@@ -488,3 +488,46 @@ fn one_long_window_is_what_it_is_among_others() {
     }
     assert!(told > 16, "pages told of themselves {told} times");
 }
+
+#[test]
+fn the_peak_is_what_prometheus_would_count() {
+    let bench = Bench::new();
+    let steps = RangeSteps {
+        start_ms: 60_000,
+        end_ms: 120_000,
+        step_ms: 20_000,
+    };
+    // Ten series, four steps, a sample every ten seconds. One by one, on several threads, and step by
+    // step series take other ways.
+    for (per_step, parallel_samples) in [(false, u64::MAX), (false, 0), (true, u64::MAX)] {
+        let options = EngineOptions {
+            cores: 3,
+            parallel_samples,
+            ..EngineOptions::default()
+        };
+        let engine = Engine::new(options, &Registry::new());
+        let options = QueryOptions {
+            peak_samples: true,
+            per_step,
+            ..QueryOptions::default()
+        };
+        for (text, want) in [
+            ("m", 40),
+            // The results of all series, and the window of the last.
+            ("sum(rate(m[1m]))", 46),
+            // The operand; at the last step the results before, what is gathered and what comes out.
+            ("abs(m)", 90),
+            ("1 + m", 95),
+            ("m @ 60", 40),
+            // Fifty of the subquery, forty results, a window of two.
+            ("max_over_time(m[40s:20s])", 92),
+            ("absent_over_time(m[1m])", 46),
+            ("topk(2, m)", 44),
+        ] {
+            let expr = parse(text).expect("valid");
+            let outcome = engine.range(&bench.snapshot(), &expr, steps, &options);
+            let peak = outcome.expect("answered").stats.peak_samples;
+            assert_eq!(peak, want, "{text}, {per_step}, {parallel_samples}");
+        }
+    }
+}

@@ -170,6 +170,7 @@ fn options(core: &Core, params: &Params) -> Result<QueryOptions, ApiError> {
         ApiError::bad_data(format!("error parsing lookback delta duration: {reason}"))
     })?;
     Ok(QueryOptions {
+        peak_samples: params.get("stats").is_some_and(|stats| !stats.is_empty()),
         per_step: params.get("stats") == Some("all"),
         profile: params.get("profile") == Some("true"),
         lookback_ms: lookback_ms.filter(|lookback_ms| *lookback_ms > 0),

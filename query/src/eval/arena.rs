@@ -140,14 +140,24 @@ impl Arena {
 
 /// How many samples a histogram counts as: one per 16 bytes.
 pub(crate) fn weight(histogram: &FloatHistogram) -> usize {
-    /// Bytes of a histogram without buckets, and of its timestamp.
-    const FIXED_BYTES: usize = 168 + 8;
+    const TIMESTAMP_BYTES: usize = 8;
+    (counted_bytes(histogram) + TIMESTAMP_BYTES) / 16
+}
+
+/// How many samples a histogram counts as in a vector.
+pub(super) fn vector_weight(histogram: &FloatHistogram) -> usize {
+    1 + counted_bytes(histogram) / 16
+}
+
+/// Bytes of a histogram as Prometheus lays it out.
+fn counted_bytes(histogram: &FloatHistogram) -> usize {
+    const WITHOUT_BUCKETS: usize = 168;
     let parts = histogram.positive_spans.len()
         + histogram.negative_spans.len()
         + histogram.positive_buckets.len()
         + histogram.negative_buckets.len()
         + histogram.custom_bounds.len();
-    (FIXED_BYTES + parts * 8) / 16
+    WITHOUT_BUCKETS + parts * 8
 }
 
 /// Bytes of a histogram that somebody keeps.

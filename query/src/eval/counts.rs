@@ -1,7 +1,9 @@
 //! How many samples a query uses and reads, counted as Prometheus counts them.
 
+use super::arena::{Arena, weight};
+use super::ledger::weights_before;
 use super::vector::is_absent;
-use crate::kernels::Edges;
+use crate::kernels::{Edges, HistogramWindows};
 use crate::plan::{Steps, SubqueryPlan};
 use crate::value::StepSamples;
 
@@ -64,15 +66,34 @@ impl SampleCounts {
         }
     }
 
+    /// The windows over the histograms of a series, each by what it counts as.
+    pub(super) fn histogram_windows(&mut self, windows: &HistogramWindows<'_>, stored: bool) {
+        let sums = weights_before(windows);
+        let mut before = 0;
+        for (step, (from, to)) in windows.edges.spans.iter().enumerate() {
+            let sum = |from: u32, to: u32| sums[to as usize] - sums[from as usize];
+            let total = sum(*from, *to);
+            let new = (*from).max(before).min(*to);
+            let read = if stored { sum(new, *to) } else { 0 };
+            before = *to;
+            self.total += total;
+            self.read += read;
+            if let Some(count) = self.steps.as_mut().and_then(|steps| steps.get_mut(step)) {
+                count.total += total;
+                count.read += read;
+            }
+        }
+    }
+
     /// The samples an instant selector picked from a series.
-    pub(super) fn picked(&mut self, slots: &[f64]) {
-        let present = slots.iter().filter(|value| !is_absent(**value)).count() as u64;
-        self.total += present;
-        self.read += present;
-        if let Some(steps) = &mut self.steps {
-            for (count, _) in steps.iter_mut().zip(slots).filter(|(_, v)| !is_absent(**v)) {
-                count.total += 1;
-                count.read += 1;
+    pub(super) fn picked(&mut self, slots: &[f64], arena: &Arena) {
+        for (step, value) in slots.iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
+            let samples = arena.get(*value).map_or(1, |h| weight(&h) as u64);
+            self.total += samples;
+            self.read += samples;
+            if let Some(count) = self.steps.as_mut().and_then(|steps| steps.get_mut(step)) {
+                count.total += samples;
+                count.read += samples;
             }
         }
     }

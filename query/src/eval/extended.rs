@@ -3,13 +3,14 @@
 use barograph_model::TimeRange;
 use barograph_tsdb::Column;
 
+use super::ledger::window_sizes;
 use super::select::{held, size_bytes};
 use super::vector::{ABSENT, is_absent};
 use super::{Evaluator, Sink};
 use crate::annotations::{Annotation, Notes};
 use crate::ast::Extension;
 use crate::error::QueryError;
-use crate::kernels::{self, Remarks};
+use crate::kernels::{self, HistogramWindows, Remarks};
 use crate::plan::{SelectorPlan, Steps, Times};
 
 impl Evaluator<'_> {
@@ -74,16 +75,22 @@ impl Evaluator<'_> {
                 }
             }
             let edges = kernels::Edges::new(&timestamps_ms, reach, reach_ms, steps);
-            self.counts.windows(&edges, true);
             for (step, (slot, (from, to))) in out.iter_mut().zip(&edges.spans).enumerate() {
                 let span = *from as usize..*to as usize;
                 let at_ms = plan.times.at_step(steps, step);
                 *slot = smoothed_at(&timestamps_ms[span.clone()], &values[span], at_ms);
             }
+            let mut sizes = window_sizes(&edges, None);
             if !column.histograms.is_empty() {
                 let histograms = &column.histograms;
                 let own = kernels::Edges::new(&histograms.timestamps_ms, reach, reach_ms, steps);
-                self.counts.windows(&own, true);
+                let windows = HistogramWindows {
+                    timestamps_ms: &histograms.timestamps_ms,
+                    values: &histograms.values,
+                    edges: &own,
+                    starts: None,
+                };
+                sizes = window_sizes(&edges, Some(&windows));
                 let mut remarks = Remarks {
                     metric: selected.key(index).metric_name(),
                     span: plan.span,
@@ -111,6 +118,10 @@ impl Evaluator<'_> {
                         None => ABSENT,
                     };
                 }
+            }
+            // Of samples read for lines between them, Prometheus counts none.
+            if let Some(ledger) = &self.ledger {
+                ledger.borrow_mut().lasting_window(sizes);
             }
             if out.iter().any(|value| !is_absent(*value)) {
                 sink(selected.key(index), false, &mut out)?;

@@ -82,11 +82,15 @@ impl Evaluator<'_> {
             member: 0,
         };
         let limits = self.limits.clone();
+        let (ledger, arena) = (self.ledger.clone(), self.arena.clone());
         self.stream_picks(
             &selector,
             steps,
             &mut |key, drop_name, times_ms| {
                 limits.hold(times_ms.len())?;
+                if let Some(ledger) = &ledger {
+                    ledger.borrow_mut().side_row(times_ms, &arena);
+                }
                 infos.push(key.labels().clone(), drop_name, times_ms);
                 Ok(())
             },

@@ -18,6 +18,7 @@ mod histogram;
 mod info;
 mod key;
 mod label;
+mod ledger;
 mod limits;
 mod matching;
 mod mixed;
@@ -51,6 +52,8 @@ pub(crate) use counts::SampleCounts;
 pub(crate) use date::rfc3339;
 use distinct::Distinct;
 use key::Key;
+use ledger::Counting;
+pub(crate) use ledger::Ledger;
 pub(crate) use limits::Limits;
 pub(crate) use profile::Profiler;
 pub(crate) use shared::Sharing;
@@ -79,6 +82,8 @@ pub(crate) struct Evaluator<'a> {
     /// Threads that help, and how much work is worth asking them, in samples.
     pub(crate) helpers: Option<Arc<Helpers>>,
     pub(crate) parallel_samples: u64,
+    /// What Prometheus would count in memory, where that is asked for.
+    pub(crate) ledger: Option<Rc<RefCell<Ledger>>>,
     /// Where it is asked for.
     pub(crate) profiler: Option<Rc<RefCell<Profiler>>>,
 }
@@ -103,6 +108,7 @@ impl<'a> Evaluator<'a> {
             sharing: Sharing::default(),
             helpers: None,
             parallel_samples: u64::MAX,
+            ledger: None,
             profiler: None,
         }
     }
@@ -114,6 +120,18 @@ impl<'a> Evaluator<'a> {
         steps: &Steps,
     ) -> Result<Vec<f64>, QueryError> {
         self.limits.check()?;
+        let Some(ledger) = self.ledger.clone() else {
+            return self.numbers(plan, steps);
+        };
+        ledger
+            .borrow_mut()
+            .enter(Counting::of_scalar(plan), None, steps.count);
+        let numbers = self.numbers(plan, steps);
+        ledger.borrow_mut().leave_scalar();
+        numbers
+    }
+
+    fn numbers(&mut self, plan: &ScalarPlan, steps: &Steps) -> Result<Vec<f64>, QueryError> {
         match plan {
             ScalarPlan::Constant(value) => Ok(vec![*value; steps.count]),
             ScalarPlan::Time => Ok((0..steps.count)
@@ -170,9 +188,19 @@ impl<'a> Evaluator<'a> {
         }
         // What makes up a vector is kept, whoever asked for it.
         let transient = std::mem::replace(&mut self.transient, false);
-        self.enter(plan);
+        self.enter(plan, steps);
         let vector = self.evaluate(plan, steps);
         self.transient = transient;
+        if let (Some(ledger), Ok(vector)) = (&self.ledger, &vector) {
+            let mut ledger = ledger.borrow_mut();
+            let node = ledger.current();
+            // What flowed was counted row by row.
+            if !ledger.has_rows() {
+                for (_, values) in vector.rows() {
+                    ledger.row(node, values, &self.arena);
+                }
+            }
+        }
         if let (Some(profiler), Ok(vector)) = (&self.profiler, &vector) {
             let mut profiler = profiler.borrow_mut();
             for (_, values) in vector.rows() {
@@ -365,11 +393,19 @@ impl<'a> Evaluator<'a> {
         steps: &Steps,
         sink: &mut Sink<'_>,
     ) -> Result<(), QueryError> {
-        let Some(profiler) = self.profiler.clone() else {
+        let (profiler, ledger) = (self.profiler.clone(), self.ledger.clone());
+        if profiler.is_none() && ledger.is_none() {
             return self.flow(plan, steps, sink);
-        };
-        self.enter(plan);
+        }
+        let node = self.enter(plan, steps);
+        let arena = self.arena.clone();
         let flowed = self.flow(plan, steps, &mut |key, drop_name, values| {
+            if let Some(ledger) = &ledger {
+                ledger.borrow_mut().row(node, values, &arena);
+            }
+            let Some(profiler) = &profiler else {
+                return sink(key, drop_name, values);
+            };
             profiler.borrow_mut().series(values);
             let began = Instant::now();
             let taken = sink(key, drop_name, values);
@@ -380,7 +416,8 @@ impl<'a> Evaluator<'a> {
         flowed
     }
 
-    fn enter(&self, plan: &VectorPlan) {
+    /// Returns what the ledger knows the node by.
+    fn enter(&self, plan: &VectorPlan, steps: &Steps) -> usize {
         if let Some(profiler) = &self.profiler {
             let mut profiler = profiler.borrow_mut();
             let shared = match plan {
@@ -390,12 +427,24 @@ impl<'a> Evaluator<'a> {
             let plan = self.sharing.behind(plan);
             profiler.enter(plan, shared, &self.counts, &self.limits.memory);
         }
+        let ledger = self.ledger.as_ref();
+        ledger.map_or(0, |ledger| {
+            let shared = match plan {
+                VectorPlan::Shared(place) => Some(place.number),
+                _ => None,
+            };
+            let counting = Counting::of(self.sharing.behind(plan));
+            ledger.borrow_mut().enter(counting, shared, steps.count)
+        })
     }
 
     fn leave(&self) {
         if let Some(profiler) = &self.profiler {
             let mut profiler = profiler.borrow_mut();
             profiler.leave(&self.counts, &self.limits.memory);
+        }
+        if let Some(ledger) = &self.ledger {
+            ledger.borrow_mut().leave();
         }
     }
 
@@ -476,7 +525,14 @@ impl<'a> Evaluator<'a> {
             _ => self.flows(plan),
         };
         let limits = self.limits.clone();
+        let (ledger, arena) = (self.ledger.clone(), self.arena.clone());
+        let node = ledger
+            .as_ref()
+            .map_or(0, |ledger| ledger.borrow().current());
         self.flow(plan, steps, &mut |key, drop_name, values| {
+            if let Some(ledger) = &ledger {
+                ledger.borrow_mut().row(node, values, &arena);
+            }
             if values.iter().all(|value| is_absent(*value)) {
                 return Ok(());
             }

@@ -14,6 +14,7 @@ use barograph_tsdb::{Column, Reader};
 use super::Evaluator;
 use super::arena::{is_signalling, quiet};
 use super::key::Selected;
+use super::ledger::window_sizes;
 use super::limits::Limits;
 use super::select::{Shared, picks, size_bytes};
 use super::vector::{ABSENT, is_absent};
@@ -56,6 +57,8 @@ pub(super) struct RowJob {
     pub(super) range: TimeRange,
     pub(super) steps: Steps,
     pub(super) limits: Limits,
+    /// Tell how many samples windows have.
+    pub(super) sizes_windows: bool,
     /// A series has histograms: the others are likely to have some, and these need the evaluator.
     pub(super) has_histograms: AtomicBool,
 }
@@ -66,17 +69,30 @@ pub(super) enum Row<'a> {
     Left(usize),
 }
 
-/// Some rows.
-#[derive(Default)]
+/// What became of a series in a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It has values.
+    Row,
+    /// It is left to the evaluator.
+    Left,
+    /// It has nothing but windows that are counted.
+    Counted,
+}
+
+/// Some rows. What they take is held until the batch goes, whoever made it.
 struct Batch {
-    rows: Vec<(usize, bool)>,
+    rows: Vec<(usize, Fate)>,
     values: Vec<f64>,
+    /// The most samples in a window of each series and those of its last, where asked for.
+    windows: Vec<(u64, u64)>,
     /// Samples that entered evaluation, once per step that used them; and those read for it.
     used: u64,
     read: u64,
     pages_decoded: u64,
     /// What it took to make, in samples and slots.
     work: usize,
+    memory: Held,
 }
 
 /// What a thread keeps from row to row.
@@ -88,7 +104,9 @@ struct Scratch<'a> {
     timestamps_ms: Vec<i64>,
     values: Vec<f64>,
     held: usize,
-    /// What the longest column takes. Rows are bounded by the number of batches.
+    /// Those of the series read last.
+    window_sizes: (u64, u64),
+    /// What the longest column takes.
     memory: Held,
     unchecked: usize,
     limits: Limits,
@@ -107,7 +125,7 @@ impl Evaluator<'_> {
         // Some batches at least, so that there is something to share.
         let count = count.min(all / 8 + 1);
         let mut scratch = Scratch::new(&job);
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(&job.limits);
         let (mut next, mut work) = (0, 0);
         while next < all {
             let end = all.min(next + count);
@@ -151,10 +169,18 @@ impl Evaluator<'_> {
         self.counts.read += batch.read;
         self.counts.pages_decoded += batch.pages_decoded;
         let mut values = batch.values.chunks_exact_mut(job.steps.count.max(1));
-        for (index, is_left) in batch.rows.drain(..) {
-            if is_left {
+        let mut windows = batch.windows.iter();
+        for (index, fate) in batch.rows.drain(..) {
+            if fate == Fate::Left {
                 take(self, Row::Left(index))?;
-            } else if let Some(values) = values.next() {
+                continue;
+            }
+            if let (Some(ledger), Some(sizes)) = (&self.ledger, windows.next()) {
+                ledger.borrow_mut().window(*sizes);
+            }
+            if fate == Fate::Row
+                && let Some(values) = values.next()
+            {
                 take(self, Row::Values(index, values))?;
             }
         }
@@ -172,11 +198,12 @@ impl RowJob {
     ) -> Result<(), QueryError> {
         batch.rows.clear();
         batch.values.clear();
+        batch.windows.clear();
         (batch.used, batch.read, batch.work) = (0, 0, 0);
         batch.pages_decoded = 0;
         for index in indices {
             if self.has_histograms.load(Relaxed) {
-                batch.rows.push((index, true));
+                batch.rows.push((index, Fate::Left));
                 continue;
             }
             if self.fill_digest(index, scratch, batch)? {
@@ -189,7 +216,7 @@ impl RowJob {
             batch.pages_decoded += u64::from(scratch.column.pages_decoded);
             if !scratch.column.histograms.is_empty() {
                 self.has_histograms.store(true, Relaxed);
-                batch.rows.push((index, true));
+                batch.rows.push((index, Fate::Left));
                 continue;
             }
             let held = scratch.column.values.len();
@@ -203,13 +230,22 @@ impl RowJob {
             let Batch {
                 values, used, read, ..
             } = batch;
+            scratch.window_sizes = (0, 0);
             if self.row(scratch, &mut values[from..], used, read) {
-                batch.rows.push((index, false));
+                batch.rows.push((index, Fate::Row));
             } else {
                 batch.values.truncate(from);
+                if !self.sizes_windows {
+                    continue;
+                }
+                batch.rows.push((index, Fate::Counted));
+            }
+            if self.sizes_windows {
+                batch.windows.push(scratch.window_sizes);
             }
         }
-        Ok(())
+        batch.memory.set(batch.size_bytes());
+        self.limits.memory.check()
     }
 
     /// Makes the row of a series of what its pages say of themselves, where there is one long window
@@ -253,8 +289,13 @@ impl RowJob {
             let window_ms = (times.at_step(&self.steps, 0), *range_ms);
             let value = kernels::run_digest(*function, &digest, window_ms);
             if !is_absent(value) {
-                batch.rows.push((index, false));
+                batch.rows.push((index, Fate::Row));
                 batch.values.push(value);
+            } else if self.sizes_windows {
+                batch.rows.push((index, Fate::Counted));
+            }
+            if self.sizes_windows {
+                batch.windows.push((digest.count, digest.count));
             }
         }
         Ok(true)
@@ -321,6 +362,9 @@ impl RowJob {
                 if edges.total_samples == 0 {
                     return false;
                 }
+                if self.sizes_windows {
+                    scratch.window_sizes = window_sizes(edges, None);
+                }
                 let input = Input {
                     timestamps_ms,
                     values,
@@ -346,6 +390,27 @@ fn any_signalling(values: &[f64]) -> bool {
     with_nan.any(|part| part.iter().any(|value| is_signalling(*value)))
 }
 
+impl Batch {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            rows: Vec::new(),
+            values: Vec::new(),
+            windows: Vec::new(),
+            used: 0,
+            read: 0,
+            pages_decoded: 0,
+            work: 0,
+            memory: limits.held(),
+        }
+    }
+
+    fn size_bytes(&self) -> usize {
+        self.values.capacity() * size_of::<f64>()
+            + self.rows.capacity() * size_of::<(usize, Fate)>()
+            + self.windows.capacity() * size_of::<(u64, u64)>()
+    }
+}
+
 impl<'a> Scratch<'a> {
     fn new(job: &'a RowJob) -> Self {
         let limits = &job.limits;
@@ -357,6 +422,7 @@ impl<'a> Scratch<'a> {
             timestamps_ms: Vec::new(),
             values: Vec::new(),
             held: 0,
+            window_sizes: (0, 0),
             memory: limits.held(),
             unchecked: 0,
             limits: limits.clone(),
@@ -368,7 +434,9 @@ impl<'a> Scratch<'a> {
         if samples > self.held {
             let more = samples - self.held;
             self.held = samples;
-            self.memory.set(size_bytes(&self.column));
+            let copies = self.timestamps_ms.capacity() + self.values.capacity();
+            self.memory
+                .set(size_bytes(&self.column) + copies * size_of::<f64>());
             self.limits.hold(more)?;
         }
         self.unchecked += work;
@@ -466,7 +534,7 @@ impl Team {
     fn make(&self, number: usize, scratch: &mut Scratch<'_>) -> Result<Batch, QueryError> {
         let start = self.series.start + number * self.count;
         let end = self.series.end.min(start + self.count);
-        let mut batch = Batch::default();
+        let mut batch = Batch::new(&self.job.limits);
         self.job.fill(start..end, scratch, &mut batch)?;
         Ok(batch)
     }
@@ -518,5 +586,90 @@ impl Drop for Made<'_> {
         let batch = self.batch.take().unwrap_or_else(panicked);
         self.team.lock().made.insert(self.number, batch);
         self.team.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use barograph_instrument::Registry;
+    use barograph_model::Labels;
+    use barograph_tsdb::{Batch as Samples, Db, Options};
+
+    use super::*;
+    use crate::engine::Cancel;
+    use crate::memory::{Account, Budget};
+    use crate::pool::Lane;
+
+    const SERIES: usize = 8;
+    const STEPS: usize = 10_000;
+
+    /// Rows of some series with a value at every step, made by whoever comes.
+    fn team(max_bytes: u64) -> (Team, Arc<Account>, tempfile::TempDir) {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let db = Db::open(Options::new(directory.path()), &Registry::new()).expect("a store");
+        let group = db.open_group();
+        let mut samples = Samples::new(group);
+        for index in 0..SERIES {
+            let index = index.to_string();
+            let labels = Labels::from_pairs([("__name__", "m"), ("i", &index)]);
+            samples.push(db.register(group, &labels).expect("room"), 0, 1.0);
+        }
+        db.append(&samples).expect("stored");
+        let range = TimeRange {
+            start_ms: 0,
+            end_ms: STEPS as i64,
+        };
+        let selection = db.snapshot().select(&[], range).expect("readable");
+        let account = Budget::new(max_bytes, 0, &Registry::new()).open(Lane::User);
+        let deadline = Instant::now() + Duration::from_mins(1);
+        let limits = Limits::new(deadline, Cancel::default(), u64::MAX, account.clone());
+        let still = Times {
+            offset_ms: 0,
+            at_ms: None,
+        };
+        let job = RowJob {
+            selected: Arc::new(Selected::new(selection, limits.held())),
+            kernel: Kernel::Newest {
+                times: still,
+                lookback_ms: STEPS as i64,
+            },
+            range,
+            steps: Steps {
+                start_ms: 0,
+                step_ms: 1,
+                count: STEPS,
+            },
+            limits,
+            sizes_windows: false,
+            has_histograms: AtomicBool::new(false),
+        };
+        (Team::new(Arc::new(job), 0..SERIES, 1), account, directory)
+    }
+
+    #[test]
+    fn rows_made_ahead_by_others_are_held_until_they_are_consumed() {
+        let (team, account, _directory) = team(0);
+        team.help(&|| true);
+        let rows_bytes = (SERIES * STEPS * size_of::<f64>()) as u64;
+        assert!(account.used() >= rows_bytes, "{}", account.used());
+        let mut scratch = Scratch::new(&team.job);
+        let mut rows = 0;
+        while let Some(batch) = team.next(&mut scratch) {
+            rows += batch.expect("within the limit").rows.len();
+        }
+        assert_eq!(rows, SERIES);
+        assert!(account.used() < rows_bytes / 4, "{}", account.used());
+    }
+
+    #[test]
+    fn rows_made_ahead_by_others_can_be_too_many() {
+        let (team, _account, _directory) = team(4 * (STEPS * size_of::<f64>()) as u64);
+        team.help(&|| true);
+        let mut scratch = Scratch::new(&team.job);
+        let refused = std::iter::from_fn(|| team.next(&mut scratch)).find_map(Result::err);
+        let refused = refused.expect("too much").to_string();
+        assert!(refused.contains("--query.max-memory"), "{refused}");
     }
 }

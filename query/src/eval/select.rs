@@ -157,6 +157,7 @@ impl Evaluator<'_> {
             range: picking.range,
             steps: *steps,
             limits: self.limits.clone(),
+            sizes_windows: false,
             has_histograms: AtomicBool::new(false),
         };
         self.each_row(job, &mut |evaluator, row| match row {
@@ -292,7 +293,7 @@ impl Evaluator<'_> {
             let histograms = picks(&column.histograms.timestamps_ms);
             fill_mixed(column, &floats, &histograms, out, read)?;
         }
-        self.counts.picked(out);
+        self.counts.picked(out, &self.arena);
         if out.iter().any(|value| !is_absent(*value)) {
             sink(selected.key(index), drop_name, out)?;
         }

@@ -8,6 +8,7 @@ use barograph_tsdb::Column;
 
 use super::arena::{Arena, is_signalling, quiet, weight};
 use super::key::{Key, Selected};
+use super::ledger::window_sizes;
 use super::rows::{Kernel, Row, RowJob};
 use super::select::{Shared, held, size_bytes};
 use super::vector::{ABSENT, Vector, describes_metric, is_absent};
@@ -117,6 +118,7 @@ impl Evaluator<'_> {
             range: reading.range,
             steps: *rows.steps,
             limits: self.limits.clone(),
+            sizes_windows: self.ledger.is_some(),
             has_histograms: AtomicBool::new(false),
         };
         self.each_row(job, &mut |evaluator, row| match row {
@@ -257,10 +259,13 @@ impl Evaluator<'_> {
                 own_edges = make(times_left);
                 (times_left, values_left, &own_edges)
             };
-        self.counts.windows(edges, true);
-        if let Some(edges) = &histogram_edges {
-            self.counts.windows(edges, true);
-        }
+        let histograms = histogram_edges.as_ref().map(|edges| HistogramWindows {
+            timestamps_ms: &column.histograms.timestamps_ms,
+            values: &column.histograms.values,
+            edges,
+            starts: of_histograms.as_ref(),
+        });
+        self.count_windows(edges, histograms.as_ref(), true);
         sink(&Windows {
             key: selected.key(index),
             drop_name: false,
@@ -268,12 +273,7 @@ impl Evaluator<'_> {
             values,
             edges,
             starts: of_values.as_ref(),
-            histograms: histogram_edges.as_ref().map(|edges| HistogramWindows {
-                timestamps_ms: &column.histograms.timestamps_ms,
-                values: &column.histograms.values,
-                edges,
-                starts: of_histograms.as_ref(),
-            }),
+            histograms,
         })?;
         if self.transient {
             self.arena.forget_since(mark);
@@ -331,10 +331,13 @@ impl Evaluator<'_> {
                 (&times_left, &values_left, &own_edges)
             };
             let histogram_edges = (!histograms.is_empty()).then(|| make(&histogram_times));
-            self.counts.windows(edges, false);
-            if let Some(edges) = &histogram_edges {
-                self.counts.windows(edges, false);
-            }
+            let histograms = histogram_edges.as_ref().map(|edges| HistogramWindows {
+                timestamps_ms: &histogram_times,
+                values: &histograms,
+                edges,
+                starts: None,
+            });
+            self.count_windows(edges, histograms.as_ref(), false);
             sink(&Windows {
                 key: meta.key(),
                 drop_name: meta.drop_name,
@@ -342,12 +345,7 @@ impl Evaluator<'_> {
                 values,
                 edges,
                 starts: None,
-                histograms: histogram_edges.as_ref().map(|edges| HistogramWindows {
-                    timestamps_ms: &histogram_times,
-                    values: &histograms,
-                    edges,
-                    starts: None,
-                }),
+                histograms,
             })?;
             if transient {
                 self.arena.forget_since(mark);
@@ -355,6 +353,22 @@ impl Evaluator<'_> {
         }
         self.limits.release(inner.held());
         Ok(())
+    }
+
+    /// Counts the windows of a series; `stored` where they are not over results of a subquery.
+    pub(super) fn count_windows(
+        &mut self,
+        edges: &Edges,
+        histograms: Option<&HistogramWindows<'_>>,
+        stored: bool,
+    ) {
+        self.counts.windows(edges, stored);
+        if let Some(histograms) = histograms {
+            self.counts.histogram_windows(histograms, stored);
+        }
+        if let Some(ledger) = &self.ledger {
+            ledger.borrow_mut().window(window_sizes(edges, histograms));
+        }
     }
 
     /// 1 at each step where no series has a sample in its window.
@@ -365,8 +379,19 @@ impl Evaluator<'_> {
         steps: &Steps,
     ) -> Result<Vector, QueryError> {
         let mut missing = vec![1.0; steps.count];
+        let ledger = self.ledger.clone();
         self.each_window(source, steps, false, &mut |windows| {
             let of_histograms = windows.histograms.as_ref().map(|windows| windows.edges);
+            if let Some(ledger) = &ledger {
+                let is_empty = |step: usize| {
+                    let all = [Some(windows.edges), of_histograms];
+                    all.into_iter()
+                        .flatten()
+                        .all(|edges| edges.spans[step].0 == edges.spans[step].1)
+                };
+                let present = (0..steps.count).filter(|step| !is_empty(*step)).count();
+                ledger.borrow_mut().discarded(present);
+            }
             for edges in std::iter::once(windows.edges).chain(of_histograms) {
                 for (slot, (from, to)) in missing.iter_mut().zip(&edges.spans) {
                     if from < to {
