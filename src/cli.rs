@@ -151,6 +151,12 @@ fn stop(error: &clap::Error) -> Stop {
         && let Some(typed) = error.get(ContextKind::InvalidArg)
     {
         let typed = typed.to_string();
+        if !typed.starts_with('-') {
+            return Stop {
+                text: error.to_string().trim_end().to_owned(),
+                asked_for,
+            };
+        }
         let bare = typed.trim_start_matches('-');
         let bare = bare.split_once('=').map_or(bare, |(name, _)| name);
         let advice = match closest(bare, FLAGS.iter().map(|flag| flag.name)) {

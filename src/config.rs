@@ -27,6 +27,7 @@ use crate::cli::Settings;
 pub(crate) use builtin::Builtin;
 pub(crate) use error::ConfigError;
 pub(crate) use glob::files as glob_files;
+pub(crate) use http::client_file as http_client_file;
 
 /// Everything the parts of the server are told, all or nothing.
 #[derive(Clone)]

@@ -23,7 +23,9 @@ pub(crate) fn parse_time_ms(text: &str) -> Option<i64> {
 pub(crate) use check::{Check, Lint, run as check};
 pub(crate) use lint::MetricsCheck;
 pub(crate) use promql::{Change, Promql, run as promql};
-pub(crate) use query::{Format, Pictures, Query, Question, Source, ask_server, run as query};
+pub(crate) use query::{
+    Access, Format, Pictures, Query, Question, Source, ask_server, run as query,
+};
 pub(crate) use storage::{Backfill, Storage, Target, run as storage};
 pub(crate) use test_promql::{PromqlTest, run as test_promql};
 pub(crate) use test_rules::{RulesTest, run as test_rules};

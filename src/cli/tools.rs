@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command};
 use super::Invocation;
 use crate::chart::{Look, Theme, Unit};
 use crate::config::RuleReading;
-use crate::tools::{Format, Pictures, PromqlTest, Query, Question, RulesTest, Source};
+use crate::tools::{Access, Format, Pictures, PromqlTest, Query, Question, RulesTest, Source};
 
 /// `query instant`, `query range`, `query series` and `query labels`.
 pub(super) fn query_command() -> Command {
@@ -46,7 +46,7 @@ pub(super) fn query_command() -> Command {
                     .long("format")
                     .short('o')
                     .value_name("FORMAT")
-                    .value_parser(["table", "json"])
+                    .value_parser(["table", "json", "csv"])
                     .default_value("table")
                     .help("How the answer is shown"),
             )
@@ -56,6 +56,13 @@ pub(super) fn query_command() -> Command {
                     .value_name("NAME: VALUE")
                     .help("A header for requests to the server; may be repeated")
                     .action(ArgAction::Append),
+            )
+            .arg(
+                Arg::new("http.config.file")
+                    .long("http.config.file")
+                    .value_name("FILE")
+                    .help("Credentials and TLS for the server, in Prometheus's format")
+                    .value_parser(clap::value_parser!(PathBuf)),
             )
     };
     let selectors = || {
@@ -246,12 +253,16 @@ pub(super) fn query(matches: &ArgMatches) -> Result<Invocation, String> {
         question,
         format: match text("format").as_deref() {
             Some("json") => Format::Json,
+            Some("csv") => Format::Csv,
             _ => Format::Table,
         },
         plot: kind == "range" && given.get_flag("plot"),
         pictures: pictures(kind, given),
         profile: matches!(kind, "instant" | "range") && given.get_flag("profile"),
-        headers: texts("header"),
+        access: Access {
+            headers: texts("header"),
+            config: given.get_one("http.config.file").cloned(),
+        },
     })))
 }
 

@@ -138,6 +138,63 @@ pub(crate) struct HttpFields<'a> {
 }
 
 section! {
+    /// A file that says how to ask servers, as `--http.config.file` names it.
+    HttpClientFile {
+        /// User and password.
+        basic_auth: BasicAuth,
+        /// Type and credentials.
+        authorization: Authorization,
+        /// OAuth 2.
+        oauth2: Opaque,
+        /// The older way to write a bearer token.
+        bearer_token: SecretText,
+        /// The older way to name a file with a bearer token.
+        bearer_token_file: String,
+        /// Whether redirects are followed.
+        follow_redirects: bool,
+        /// Whether HTTP/2 is offered.
+        enable_http2: bool,
+        /// TLS.
+        tls_config: TlsConfig,
+        /// A proxy's URL.
+        proxy_url: String,
+        /// Hosts that are asked without the proxy.
+        no_proxy: String,
+        /// Whether the environment names the proxy.
+        proxy_from_environment: bool,
+        /// Headers for the proxy.
+        proxy_connect_header: Opaque,
+        /// Additional headers.
+        http_headers: BTreeMap<String, Header>,
+    }
+}
+
+impl HttpClientFile {
+    /// The HTTP client's part.
+    pub(crate) fn http(&self) -> HttpFields<'_> {
+        HttpFields {
+            basic_auth: self.basic_auth.as_ref(),
+            authorization: self.authorization.as_ref(),
+            bearer_token: self.bearer_token.as_ref(),
+            bearer_token_file: self.bearer_token_file.as_deref(),
+            follow_redirects: self.follow_redirects.unwrap_or(true),
+            tls: self.tls_config.as_ref(),
+            proxy_url: self.proxy_url.as_deref(),
+            headers: self.http_headers.as_ref(),
+            not_built: [
+                ("oauth2", self.oauth2.is_some()),
+                ("no_proxy", self.no_proxy.is_some()),
+                (
+                    "proxy_from_environment",
+                    self.proxy_from_environment == Some(true),
+                ),
+                ("proxy_connect_header", self.proxy_connect_header.is_some()),
+            ],
+        }
+    }
+}
+
+section! {
     /// The whole file.
     File {
         /// Defaults of all jobs and rules.

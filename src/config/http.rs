@@ -1,13 +1,29 @@
 //! How targets are asked: as written → resolved.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use barograph_scraper::{BasicAuth, HttpSettings, Secret, TlsSettings};
 
 use super::Notice;
-use super::file::{HttpFields, TlsConfig, entries};
+use super::file::{HttpClientFile, HttpFields, TlsConfig, entries};
 use super::resolve::Source;
 use super::scalar::SecretText;
+
+/// Reads a file that says how to ask servers, and what of it is not built.
+///
+/// # Errors
+/// The file cannot be read, or does not hold what it should; in words.
+pub(crate) fn client_file(path: &Path) -> Result<(HttpSettings, Vec<Notice>), String> {
+    let place = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| place(&error))?;
+    let source = Source::new(path, &text);
+    let file: HttpClientFile = source.parse().map_err(|error| error.to_string())?;
+    let mut notices = Vec::new();
+    let owner = path.display().to_string();
+    let settings =
+        settings(&source, &file.http(), &owner, &mut notices).map_err(|error| place(&error))?;
+    Ok((settings, notices))
+}
 
 /// Resolves the HTTP client's part of a section. `owner` names the section in notices.
 ///

@@ -1,5 +1,6 @@
 //! `barograph query`: questions from the shell, to a server or to a data directory.
 
+mod client;
 mod local;
 mod picture;
 mod plot;
@@ -8,8 +9,10 @@ mod show;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use barograph_model::{Clock, SystemClock};
+use barograph_scraper::HttpSettings;
 use serde_json::Value;
 
 use crate::chart::Body;
@@ -90,6 +93,30 @@ pub(crate) enum Format {
     Table,
     /// As the HTTP API replies.
     Json,
+    /// A line per value, a column per label.
+    Csv,
+}
+
+/// What a server wants to see of who asks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Access {
+    /// Headers of requests, as `Name: value`.
+    pub(crate) headers: Vec<String>,
+    /// A file with credentials and TLS, in Prometheus's format for HTTP clients.
+    pub(crate) config: Option<PathBuf>,
+}
+
+impl Access {
+    fn client(&self, timeout: Duration) -> Result<client::Client, String> {
+        let (settings, notices) = match &self.config {
+            Some(path) => crate::config::http_client_file(path)?,
+            None => (HttpSettings::default(), Vec::new()),
+        };
+        for notice in &notices {
+            eprintln!("barograph: {}", notice.text);
+        }
+        client::Client::new(&settings, &self.headers, timeout)
+    }
 }
 
 /// A question, whom to ask and how to show the answer.
@@ -104,15 +131,15 @@ pub(crate) struct Query {
     pub(crate) pictures: Pictures,
     /// Show where the time went.
     pub(crate) profile: bool,
-    /// Headers of requests to a server, as `Name: value`.
-    pub(crate) headers: Vec<String>,
+    /// For a server.
+    pub(crate) access: Access,
 }
 
 /// Asks and shows: success where there is an answer, even an empty one.
 pub(crate) fn run(query: &Query) -> ExitCode {
     let question = query.question.at(SystemClock.now_ms());
     let asked = match &query.source {
-        Source::Server(url) => remote::ask(url, &query.headers, &question, query.profile),
+        Source::Server(url) => remote::ask(url, &query.access, &question, query.profile),
         Source::Directory(path) => local::ask(path, &question, query.profile),
     };
     let reply = match asked.and_then(|text| Reply::read(&text).map(|reply| (text, reply))) {
@@ -142,7 +169,11 @@ pub(crate) fn run(query: &Query) -> ExitCode {
             Err(error) => eprintln!("barograph: {error}"),
         }
     } else {
-        print!("{}", show::table(&reply.data));
+        let show = match query.format {
+            Format::Csv => show::csv,
+            Format::Table | Format::Json => show::table,
+        };
+        print!("{}", show(&reply.data));
     }
     if query.profile {
         match show::profile(&reply.data["profile"]) {
@@ -162,7 +193,11 @@ pub(crate) fn ask_server(
     headers: &[String],
     question: &Question,
 ) -> Result<(Value, Vec<String>), String> {
-    let text = remote::ask(url, headers, question, false)?;
+    let access = Access {
+        headers: headers.to_vec(),
+        config: None,
+    };
+    let text = remote::ask(url, &access, question, false)?;
     let reply = Reply::read(&text).map_err(|error| format!("{url}: {error}"))?;
     Ok((reply.data, reply.notes))
 }

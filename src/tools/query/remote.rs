@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use barograph_scraper::HttpSettings;
+use reqwest::header::CONTENT_TYPE;
 
-use super::{Question, range};
+use super::client::{Client, reason};
+use super::{Access, Question, range};
 
 /// Longest wait for an answer: a server gives up on queries earlier.
 const TIMEOUT: Duration = Duration::from_mins(5);
@@ -20,7 +22,7 @@ const ANSWER_LIMIT_BYTES: usize = 1 << 30;
 /// The server cannot be asked, or its answer is too large.
 pub(super) fn ask(
     url: &str,
-    headers: &[String],
+    access: &Access,
     question: &Question,
     profile: bool,
 ) -> Result<String, String> {
@@ -33,7 +35,8 @@ pub(super) fn ask(
         form.push_str("&profile=true");
     }
     let url = format!("{url}/api/v1/{path}");
-    runtime.block_on(send(&url, headers, form))
+    let client = access.client(TIMEOUT)?;
+    runtime.block_on(send(&url, &client, form))
 }
 
 /// The text at a path of a server's own, such as `/-/ready`.
@@ -47,11 +50,9 @@ pub(in crate::tools) fn reach(url: &str, path: &str) -> Result<String, String> {
         .map_err(|error| format!("cannot start: {error}"))?;
     let url = format!("{}{path}", url.trim_end_matches('/'));
     runtime.block_on(async {
-        let fail = |error: reqwest::Error| format!("{url}: {error}");
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().timeout(REACH_TIMEOUT);
-        let response = client.build().map_err(fail)?.get(&url).send();
-        let response = response.await.map_err(fail)?;
+        let fail = |error: reqwest::Error| format!("{url}: {}", reason(&error));
+        let client = Client::new(&HttpSettings::default(), &[], REACH_TIMEOUT)?;
+        let response = client.get(&url).send().await.map_err(fail)?;
         let status = response.status();
         let text = response.text().await.map_err(fail)?;
         if status.is_success() {
@@ -62,17 +63,11 @@ pub(in crate::tools) fn reach(url: &str, path: &str) -> Result<String, String> {
     })
 }
 
-async fn send(url: &str, headers: &[String], form: String) -> Result<String, String> {
-    let fail = |error: reqwest::Error| format!("{url}: {error}");
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder()
-        .timeout(TIMEOUT)
-        .default_headers(header_map(headers)?)
-        .build()
-        .map_err(fail)?;
+async fn send(url: &str, client: &Client, form: String) -> Result<String, String> {
+    let fail = |error: reqwest::Error| format!("{url}: {}", reason(&error));
     let request = if url.contains("/label/") {
         // This one is asked by GET alone.
-        client.get(format!("{url}?{form}"))
+        client.get(&format!("{url}?{form}"))
     } else {
         client
             .post(url)
@@ -80,6 +75,7 @@ async fn send(url: &str, headers: &[String], form: String) -> Result<String, Str
             .body(form)
     };
     let mut response = request.send().await.map_err(fail)?;
+    let status = response.status();
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(fail)? {
         if body.len() + piece.len() > ANSWER_LIMIT_BYTES {
@@ -89,19 +85,16 @@ async fn send(url: &str, headers: &[String], form: String) -> Result<String, Str
         }
         body.extend_from_slice(&piece);
     }
-    String::from_utf8(body).map_err(|_| format!("{url}: the answer is no text"))
-}
-
-fn header_map(headers: &[String]) -> Result<HeaderMap, String> {
-    let mut map = HeaderMap::new();
-    for header in headers {
-        let fail = || format!("--header={header}: write it as \"Name: value\"");
-        let (name, value) = header.split_once(':').ok_or_else(fail)?;
-        let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| fail())?;
-        let value = HeaderValue::from_str(value.trim()).map_err(|_| fail())?;
-        map.append(name, value);
+    let text = String::from_utf8(body).map_err(|_| format!("{url}: the answer is no text"))?;
+    if status.is_success() || text.starts_with('{') {
+        return Ok(text);
     }
-    Ok(map)
+    let advice = match status.as_u16() {
+        401 | 403 => ": give credentials with --http.config.file",
+        404 => ": is this the address of a server with Prometheus's HTTP API?",
+        _ => "",
+    };
+    Err(format!("{url}: {status}{advice}"))
 }
 
 /// The path below `/api/v1/`, and the parameters.

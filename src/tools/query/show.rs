@@ -1,5 +1,6 @@
 //! Answers as text for people.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use barograph_model::Labels;
@@ -16,6 +17,80 @@ pub(super) fn table(data: &Value) -> String {
         // Lists of labels or of label sets.
         _ => list(data),
     }
+}
+
+/// The `data` of a reply as RFC 4180 has it: a column per label, then time and value, for every value
+/// a line.
+pub(super) fn csv(data: &Value) -> String {
+    let result = &data["result"];
+    let (sets, values): (Vec<&Value>, &[&str]) = match data["resultType"].as_str() {
+        Some("vector" | "matrix") => {
+            let sets = elements(result).map(|element| &element["metric"]);
+            (sets.collect(), &["time", "value"])
+        }
+        Some(_) => (Vec::new(), &["time", "value"]),
+        None if elements(data).any(Value::is_object) => (elements(data).collect(), &[]),
+        None => (Vec::new(), &["name"]),
+    };
+    let names: BTreeSet<&str> = sets
+        .iter()
+        .filter_map(|labels| labels.as_object())
+        .flat_map(|labels| labels.keys().map(String::as_str))
+        .collect();
+    let mut out = String::new();
+    push_line(
+        &mut out,
+        names.iter().copied().chain(values.iter().copied()),
+    );
+    let mut push = |labels: &Value, more: &[String]| {
+        let labels: Vec<String> = names.iter().map(|name| text(&labels[*name])).collect();
+        push_line(&mut out, labels.iter().chain(more).map(String::as_str));
+    };
+    let point = |pair: &Value| {
+        let value = match &pair[1] {
+            Value::String(value) => value.clone(),
+            histogram => histogram.to_string(),
+        };
+        [pair[0].to_string(), value]
+    };
+    match data["resultType"].as_str() {
+        Some("vector" | "matrix") => {
+            for element in elements(result) {
+                for kind in ["value", "histogram"] {
+                    if let Some(pair) = element.get(kind) {
+                        push(&element["metric"], &point(pair));
+                    }
+                }
+                for pair in elements(&element["values"]).chain(elements(&element["histograms"])) {
+                    push(&element["metric"], &point(pair));
+                }
+            }
+        }
+        Some(_) => push(&Value::Null, &point(result)),
+        None => {
+            for element in elements(data) {
+                match element {
+                    Value::Object(_) => push(element, &[]),
+                    _ => push(&Value::Null, &[text(element)]),
+                }
+            }
+        }
+    }
+    out
+}
+
+fn push_line<'a>(out: &mut String, cells: impl Iterator<Item = &'a str>) {
+    for (index, cell) in cells.enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        if cell.contains([',', '"', '\n', '\r']) {
+            let _ = write!(out, "\"{}\"", cell.replace('"', "\"\""));
+        } else {
+            out.push_str(cell);
+        }
+    }
+    out.push_str("\r\n");
 }
 
 /// Where the time went, the parts of a query below each other; none where the reply does not say.
@@ -153,5 +228,24 @@ mod tests {
             "up\n  1970-01-01T00:00:00Z  1\n  1970-01-01T00:00:01.5Z  2\n"
         );
         assert_eq!(table(&serde_json::json!(["a", "b"])), "a\nb\n");
+    }
+
+    #[test]
+    fn answers_are_rows_of_columns() {
+        let data = serde_json::json!({"resultType": "matrix", "result": [
+            {"metric": {"__name__": "up", "job": "a,b"}, "values": [[0, "1"], [1.5, "NaN"]]},
+            {"metric": {"x": "\"q\""}, "histograms": [[2, {"count": "3"}]]},
+        ]});
+        assert_eq!(
+            csv(&data),
+            "__name__,job,x,time,value\r\n\
+             up,\"a,b\",,0,1\r\n\
+             up,\"a,b\",,1.5,NaN\r\n\
+             ,,\"\"\"q\"\"\",2,\"{\"\"count\"\":\"\"3\"\"}\"\r\n"
+        );
+        let data = serde_json::json!({"resultType": "scalar", "result": [1, "2"]});
+        assert_eq!(csv(&data), "time,value\r\n1,2\r\n");
+        assert_eq!(csv(&serde_json::json!(["a"])), "name\r\na\r\n");
+        assert_eq!(csv(&serde_json::json!([{"a": "1"}])), "a\r\n1\r\n");
     }
 }
