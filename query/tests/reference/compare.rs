@@ -64,7 +64,7 @@ pub(crate) fn compare(dice: &mut Dice, store: &Store, count: u64) -> Counts {
     let engine = Engine::new(options, &Registry::new());
     let mut counts = Counts::default();
     for _ in 0..count {
-        let text = dice.vector(3);
+        let text = dice.query();
         if let Err(what) = compare_one(dice, store, &engine, &text, &mut counts) {
             counts.disagreements.push(what);
             if counts.disagreements.len() >= TOLD {

@@ -2,7 +2,9 @@
 
 use barograph_model::{Labels, METRIC_NAME};
 use barograph_query::ast::ValueType::Scalar;
-use barograph_query::ast::{Binary, BinaryOp, Cardinality, Matching};
+use barograph_query::ast::{
+    Aggregate, AggregateOp, Binary, BinaryOp, Cardinality, Matching, Node, NodeKind,
+};
 
 use super::{Reference, Result, Row, Val, distinct, drop_names, has_any, operate};
 
@@ -11,6 +13,9 @@ impl Reference<'_> {
         let left_is_number = binary.lhs.value_type() == Scalar;
         if left_is_number || binary.rhs.value_type() == Scalar {
             return self.with_number(binary, left_is_number, steps);
+        }
+        if let Some(whole) = whole(binary) {
+            return self.vector(whole, steps);
         }
         let matching = binary.matching.as_ref().ok_or("no matching")?;
         let (lhs, rhs) = (
@@ -52,6 +57,19 @@ impl Reference<'_> {
         }
         distinct(rows)
     }
+}
+
+/// What `limit_ratio` splits in two and `or` joins again. Which series come to which part is left
+/// open by the language.
+fn whole(binary: &Binary) -> Option<&Node> {
+    let (NodeKind::Aggregate(one), NodeKind::Aggregate(other)) = (
+        &binary.lhs.unwrap_parens().kind,
+        &binary.rhs.unwrap_parens().kind,
+    ) else {
+        return None;
+    };
+    let splits = |aggregate: &Aggregate| aggregate.op == AggregateOp::LimitRatio;
+    (binary.op == BinaryOp::Or && splits(one) && splits(other)).then_some(&one.operand)
 }
 
 /// The labels that decide who meets.

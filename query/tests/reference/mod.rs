@@ -2,6 +2,8 @@
 //! nothing shared, cached or streamed. Covers what the generator ([`random`]) writes.
 
 pub(crate) mod compare;
+mod estimate;
+mod extended;
 mod floats;
 pub(crate) mod histogram;
 mod info;
@@ -12,7 +14,8 @@ use std::collections::BTreeSet;
 
 use barograph_model::{Labels, METRIC_NAME, MatchOp};
 use barograph_query::ast::{
-    Aggregate, AggregateOp, At, BinaryOp, Call, DurationSpec, Modifiers, Node, NodeKind, Selector,
+    Aggregate, AggregateOp, At, BinaryOp, Call, DurationSpec, Extension, Modifiers, Node, NodeKind,
+    Selector,
 };
 
 use histogram::Plain;
@@ -78,6 +81,9 @@ impl Reference<'_> {
                 }
                 distinct(rows)
             }
+            NodeKind::Selector(selector) if selector.extension.is_some() => {
+                self.smoothed(selector, steps)
+            }
             NodeKind::Selector(selector) => Ok(self.select(selector, steps)),
             NodeKind::Call(call) => self.call(call, steps),
             NodeKind::Aggregate(aggregate) => self.aggregate(aggregate, steps),
@@ -132,15 +138,40 @@ impl Reference<'_> {
         rows.filter(has_any).collect()
     }
 
+    /// Of a selector that draws lines between samples. Of histograms the generator asks none.
+    fn smoothed(&self, selector: &Selector, steps: &[i64]) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        for (labels, samples) in self.matching(selector) {
+            let mut slots = Vec::new();
+            for step_ms in steps {
+                let at_ms = self.looks_at(&selector.modifiers, *step_ms);
+                let near = |t: i64| at_ms - self.lookback_ms < t && t <= at_ms + self.lookback_ms;
+                let near = samples.iter().filter(|(t, _)| near(*t));
+                let points = floats_of(near.filter_map(|(t, value)| Some((*t, value.as_ref()?))))?;
+                slots.push(extended::smoothed_at(&points, at_ms).map(Val::Float));
+            }
+            rows.push((labels.clone(), slots));
+        }
+        rows.retain(has_any);
+        Ok(rows)
+    }
+
     /// The windows of a range vector: per series, per step, the samples and the window's end.
     fn windows(&self, node: &Node, steps: &[i64]) -> Result<(i64, Vec<Windows>)> {
         match &node.unwrap_parens().kind {
             NodeKind::Range(range) => {
                 let range_ms = fixed(&range.range);
+                // An extended window has what is beyond its range as well.
+                let (before_ms, behind_ms) = match range.selector.extension {
+                    None => (0, 0),
+                    Some(Extension::Anchored) => (self.lookback_ms, 0),
+                    Some(Extension::Smoothed) => (self.lookback_ms, self.lookback_ms),
+                };
                 let all = self.matching(&range.selector).map(|(labels, samples)| {
                     let each = steps.iter().map(|step_ms| {
                         let end_ms = self.looks_at(&range.selector.modifiers, *step_ms);
-                        let inside = |t: i64| end_ms - range_ms < t && t <= end_ms;
+                        let begin_ms = end_ms - range_ms - before_ms;
+                        let inside = |t: i64| begin_ms < t && t <= end_ms + behind_ms;
                         let window = samples.iter().filter(|(t, _)| inside(*t));
                         let window = window.filter_map(|(t, value)| Some((*t, value.clone()?)));
                         (end_ms, window.collect())
@@ -189,6 +220,7 @@ impl Reference<'_> {
         match name {
             "absent" => return self.absent(&call.args[0], steps),
             "info" => return self.info(call, steps),
+            "histogram_quantile" | "histogram_fraction" => return self.estimate(call, steps),
             _ => {}
         }
         if let Some(math) = floats::math(name) {
@@ -215,6 +247,11 @@ impl Reference<'_> {
             0.0
         };
         let (range_ms, all) = self.windows(&call.args[at], steps)?;
+        if let NodeKind::Range(range) = &call.args[at].unwrap_parens().kind
+            && let Some(extension) = range.selector.extension
+        {
+            return extended_rows(name, extension, range_ms, &all);
+        }
         let mut rows: Vec<Row> = all
             .into_iter()
             .map(|(labels, windows)| {
@@ -463,8 +500,37 @@ fn part_of_histogram(name: &str) -> Option<fn(&Plain) -> f64> {
         "histogram_count" => |h| h.count,
         "histogram_sum" => |h| h.sum,
         "histogram_avg" => |h| h.sum / h.count,
+        "histogram_stdvar" => estimate::variance,
+        "histogram_stddev" => |h| estimate::variance(h).sqrt(),
         _ => return None,
     })
+}
+
+/// A function over extended windows, of floats.
+fn extended_rows(
+    name: &str,
+    extension: Extension,
+    range_ms: i64,
+    all: &[Windows],
+) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (labels, windows) in all {
+        let mut slots = Vec::new();
+        for (end_ms, window) in windows {
+            let points = floats_of(window.iter().map(|(t, value)| (*t, value)))?;
+            let value = extended::over_window(name, extension, &points, *end_ms, range_ms);
+            slots.push(value.map(Val::Float));
+        }
+        rows.push((labels.clone(), slots));
+    }
+    rows.retain(has_any);
+    drop_names(&mut rows);
+    distinct(rows)
+}
+
+fn floats_of<'v>(samples: impl Iterator<Item = (i64, &'v Val)>) -> Result<Vec<(i64, f64)>> {
+    let floats = samples.map(|(t, value)| Ok((t, value.float().ok_or(OPEN)?)));
+    floats.collect()
 }
 
 type Windows = (Labels, Vec<(i64, Vec<(i64, Val)>)>);

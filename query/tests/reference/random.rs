@@ -74,9 +74,101 @@ impl Dice {
         format!("({operand})[{range}:{step}]{}", self.modifiers())
     }
 
+    /// Something with histograms whose buckets hold no less than nothing.
+    fn histograms(&mut self) -> String {
+        let name = self.one(&["h", "h", "n", "mix", "b_bucket", "b_bucket"]);
+        let modifiers = self.modifiers();
+        let plain = match self.below(4) {
+            0 => format!("{name}{modifiers}"),
+            1 => format!("increase({name}[2m]{modifiers})"),
+            2 => format!("sum_over_time({name}[1m]{modifiers})"),
+            _ => format!("rate({name}[90s]{modifiers})"),
+        };
+        match self.below(3) {
+            0 => plain,
+            1 => format!("sum by (j, le) ({plain})"),
+            _ => format!("avg without (i) ({plain})"),
+        }
+    }
+
+    /// A query.
+    pub(crate) fn query(&mut self) -> String {
+        match self.below(12) {
+            0 | 1 => self.estimated(),
+            _ => self.vector(3),
+        }
+    }
+
+    /// Estimates, alone and in what does not make much of a last bit: they are not exact, so
+    /// comparing and ranking them is left out.
+    fn estimated(&mut self) -> String {
+        let estimate = self.estimate();
+        match self.below(4) {
+            0 => estimate,
+            1 => format!("sum by (j) ({estimate})"),
+            2 => {
+                let function = self.one(&["max_over_time", "avg_over_time", "last_over_time"]);
+                let step = self.one(&["7s", "15s", "1m"]);
+                format!("{function}(({estimate})[90s:{step}]{})", self.modifiers())
+            }
+            _ => format!("2 * ({estimate})"),
+        }
+    }
+
+    fn estimate(&mut self) -> String {
+        let operand = self.histograms();
+        match self.below(4) {
+            0 | 1 => {
+                let q = self.one(&[
+                    "0.0371", "0.4127", "0.5393", "0.9137", "0.9913", "-1", "1.1",
+                ]);
+                format!("histogram_quantile({q}, {operand})")
+            }
+            2 => {
+                let lower = self.one(&["-Inf", "-2.3", "0", "0.4"]);
+                let upper = self.one(&["0.3", "1.7", "7.1", "Inf"]);
+                format!("histogram_fraction({lower}, {upper}, {operand})")
+            }
+            _ => {
+                let part = self.one(&["histogram_stddev", "histogram_stdvar"]);
+                format!("{part}({operand})")
+            }
+        }
+    }
+
+    /// What looks beyond its range.
+    fn extended(&mut self) -> String {
+        let name = self.one(&["c_total", "c_total", "g"]);
+        let modifiers = self.modifiers();
+        let range = self.one(&["20s", "35s", "1m", "2m30s"]);
+        match self.below(5) {
+            0 => format!("{name} smoothed{modifiers}"),
+            1 | 2 => {
+                let function = self.one(&["rate", "increase", "delta", "changes", "resets"]);
+                format!("{function}({name}[{range}] anchored{modifiers})")
+            }
+            _ => {
+                let function = self.one(&["rate", "increase", "delta"]);
+                format!("{function}({name}[{range}] smoothed{modifiers})")
+            }
+        }
+    }
+
+    /// Two parts of a vector that are the whole of it.
+    fn split(&mut self, depth: u64) -> String {
+        let operand = self.plain(depth);
+        let (one, other) = match self.below(3) {
+            0 => ("0.25", "-0.75"),
+            1 => ("-0.5", "0.5"),
+            _ => ("0", "-1"),
+        };
+        format!("limit_ratio({one}, {operand}) or limit_ratio({other}, {operand})")
+    }
+
     /// Series of which each comes from one series below: their order is that of the store.
     fn plain(&mut self, depth: u64) -> String {
-        match self.below(if depth == 0 { 3 } else { 7 }) {
+        match self.below(if depth == 0 { 3 } else { 8 }) {
+            7 => self.extended(),
             0 => format!("{}{}", self.selector(), self.modifiers()),
             1 | 2 => {
                 let function = self.one(&[
@@ -188,7 +280,8 @@ impl Dice {
     }
 
     pub(crate) fn vector(&mut self, depth: u64) -> String {
-        match self.below(if depth == 0 { 1 } else { 12 }) {
+        match self.below(if depth == 0 { 1 } else { 13 }) {
+            12 => self.split(depth - 1),
             0..=4 => self.plain(depth),
             5..=7 => self.aggregate(depth),
             8 => format!("absent({})", self.vector(depth - 1)),
@@ -252,6 +345,7 @@ impl Store {
                 series.push((labels, samples(dice, name, base_ms)));
             }
         }
+        series.extend(classics(dice, base_ms));
         series.extend(infos(dice, base_ms));
         for (labels, samples) in &series {
             append(dice, &db, labels, samples);
@@ -284,8 +378,42 @@ impl Store {
         let names = text.split(|c: char| !(c.is_alphanumeric() || c == '_'));
         names
             .into_iter()
-            .any(|word| matches!(word, "h" | "n" | "mix"))
+            .any(|word| matches!(word, "h" | "n" | "mix" | "b_bucket"))
     }
+}
+
+/// Classic histograms: counters of what is not above a bound, scraped at one time.
+fn classics(dice: &mut Dice, base_ms: i64) -> Vec<Stored> {
+    const BOUNDS: [&str; 5] = ["-1", "0.5", "1", "5", "+Inf"];
+    let mut all = Vec::new();
+    for i in 0..3u32 {
+        let (i, j) = (i.to_string(), (i % 2).to_string());
+        let mut buckets = vec![Vec::new(); BOUNDS.len()];
+        let mut counts = [0.0; BOUNDS.len()];
+        for (time_ms, value) in samples(dice, "one", base_ms) {
+            let observed = dice.below(BOUNDS.len() as u64 + 2) as usize;
+            if dice.below(30) == 0 {
+                counts = [0.0; BOUNDS.len()];
+            }
+            for (at, count) in counts.iter_mut().enumerate() {
+                *count += if at >= observed { 3.0 } else { 0.0 };
+                // Now and then one is missing.
+                if dice.below(25) > 0 {
+                    buckets[at].push((time_ms, value.as_ref().map(|_| Val::Float(*count))));
+                }
+            }
+        }
+        for (bound, samples) in BOUNDS.iter().zip(buckets) {
+            let labels = Labels::from_pairs([
+                ("__name__", "b_bucket"),
+                ("i", &i),
+                ("j", &j),
+                ("le", bound),
+            ]);
+            all.push((labels, samples));
+        }
+    }
+    all
 }
 
 /// `up` of three targets, and what is known of them: it changes, and may be missing.
