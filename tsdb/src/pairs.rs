@@ -180,10 +180,13 @@ impl Pairs {
                 key << bits | u128::from(own.next().map_or(0, |pair| ranks[*pair as usize]))
             })
         };
-        // Stable: places that are in order each, one after the other, are merged.
         if lists.iter().all(|l| l.count as usize <= common + packed) {
             let keys = lists.iter().map(key).zip(0..);
             let mut order: Vec<u128> = keys.map(|(key, at)| key << 32 | at).collect();
+            #[expect(
+                clippy::stable_sort_primitive,
+                reason = "places that are in order each, one after the other, are merged"
+            )]
             order.sort();
             return order.into_iter().map(|key| key as u32).collect();
         }
