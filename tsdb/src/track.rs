@@ -274,9 +274,9 @@ impl Track {
             .and_then(|at| column.get(at as usize).copied())
     }
 
-    /// Row of a member's newest sample.
+    /// Row of a member's newest sample; none where the track has closed since.
     pub(crate) fn last_row(&self, position: usize) -> Option<u32> {
-        let row = self.members[position].last_row;
+        let row = self.members.get(position)?.last_row;
         (row != u32::MAX).then_some(row)
     }
 

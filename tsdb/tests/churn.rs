@@ -303,6 +303,35 @@ fn new_series_do_not_move_to_a_track_that_others_leave() {
     world.check("opened again");
 }
 
+/// Series that are found silent may be on a track that closes before they leave it.
+#[test]
+fn series_leave_memory_after_their_track_closed() {
+    let rows = |parts, rows| Action::Rows {
+        parts,
+        rows,
+        missing: 0,
+        single: false,
+    };
+    let actions = [
+        rows(1, 12),
+        Action::Replace(2),
+        rows(1, 39),
+        rows(1, 39),
+        Action::Silence(70),
+        rows(4, 2),
+        Action::Maintain,
+        Action::Replace(1),
+        Action::Silence(70),
+        rows(1, 8),
+        Action::Maintain,
+    ];
+    let mut world = World::new(43, 0);
+    for action in &actions {
+        world.act(action);
+    }
+    world.check("before");
+}
+
 #[test]
 fn silent_series_leave_memory_and_are_still_read() {
     let rows = |rows| Action::Rows {
