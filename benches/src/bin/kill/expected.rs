@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::fmt::Write as _;
 
 use barograph_model::{Labels, Matcher, TimeRange};
 use barograph_tsdb::{Column, Db};
@@ -118,24 +119,33 @@ impl Expected {
                 a.difference(b).take(10).copied().collect::<Vec<_>>()
             };
             if want != have {
-                text += &format!(
+                write!(
+                    text,
                     "\n{labels}: {} of {} rows; missing {:?}, too many {:?}",
                     have.len(),
                     want.len(),
                     some(want, have),
                     some(have, want)
-                );
+                )
+                .ok();
             }
         }
         if self.exemplars != found.exemplars {
-            text += &format!(
+            write!(
+                text,
                 "\nexemplars: {} of {}",
                 found.exemplars.len(),
                 self.exemplars.len()
-            );
+            )
+            .ok();
         }
         if self.metadata != found.metadata {
-            text += &format!("\nmetadata: {:?} of {:?}", found.metadata, self.metadata);
+            write!(
+                text,
+                "\nmetadata: {:?} of {:?}",
+                found.metadata, self.metadata
+            )
+            .ok();
         }
         text
     }
