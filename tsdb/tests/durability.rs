@@ -523,7 +523,7 @@ fn nothing_waits_for_the_disk_that_a_checkpoint_is_written_to() {
     let (mut rows, mut writes) = (1, 0);
     std::thread::scope(|scope| {
         let maintenance = scope.spawn(|| db.maintain());
-        while let Ok(go_on) = is_stuck.recv_timeout(Duration::from_secs(60)) {
+        while let Ok(go_on) = is_stuck.recv_timeout(Duration::from_mins(1)) {
             append_all(rows);
             append(&db, &format!("new {rows}"), [(START_MS, 1.0)]);
             let name = [Matcher::equal("__name__", "x")];

@@ -237,7 +237,9 @@ mod tests {
             [0; 0],
             "the head may have more of them"
         );
-        history.iter_mut().for_each(|b| b.part = true);
+        for block in &mut history {
+            block.part = true;
+        }
         assert_eq!(uids(&history, uncut).len(), 12);
         let begun = Rules {
             oldest_in_head_ms: 9 * HOUR_MS,

@@ -1,6 +1,11 @@
 //! Indices of blocks taken apart and put together, and where their pages are: as
 //! `docs/format/block.md` says, in a second hand.
 
+#![expect(
+    clippy::single_range_in_vec_init,
+    reason = "a checksum covers a list of ranges, often of one"
+)]
+
 use std::ops::Range;
 
 use crate::layout::{Built, Layout, Sum, Unit, in_place, u32_at, u64_at, unit, varint};
