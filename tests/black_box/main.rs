@@ -26,5 +26,6 @@ mod node_exporter;
 mod reload;
 mod remote_write;
 mod scraping;
+mod takeover;
 mod tools;
 mod zero_configuration;
