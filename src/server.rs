@@ -2,6 +2,7 @@
 
 mod listen;
 mod logging;
+mod target;
 mod watch;
 
 use std::net::SocketAddr;

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::api;
 use crate::app::App;
 use crate::cli::Settings;
+use crate::server::target::EscapedTargets;
 
 /// Wait before accepting again when the system has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -187,7 +188,7 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(read_timeout)
         .max_buf_size(HEAD_LIMIT_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(EscapedTargets::new(stream)), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,

@@ -113,6 +113,18 @@ fn warnings_and_infos_come_along() {
 }
 
 #[test]
+fn addresses_work_as_people_type_them() {
+    let (server, _page) = server();
+    server.wait_for_result("up", LIMIT);
+    // As `curl -g` sends it.
+    let path = "/api/v1/query?query=up{job=\"paint\"}>=1<2";
+    let answer = request(server.address(), "GET", path, &[], b"").expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let found = answer.json()["data"]["result"].clone();
+    assert_eq!(found[0]["metric"]["job"], "paint", "{found}");
+}
+
+#[test]
 fn metadata_endpoints_agree() {
     let (server, page) = server();
     let instance = page.address().to_string();
