@@ -27,7 +27,7 @@ const SECTORS: usize = 128;
 /// What one entry covers: the parity takes a hundredth of it.
 const STRETCH_BYTES: usize = SECTORS * SECTOR_BYTES;
 /// Checksum, length, offset, checksums of the sectors, their exclusive or.
-const ENTRY_BYTES: usize = 4 + 4 + 8 + 4 * SECTORS + SECTOR_BYTES;
+pub(crate) const ENTRY_BYTES: usize = 4 + 4 + 8 + 4 * SECTORS + SECTOR_BYTES;
 
 /// The parity of what was written to a file so far, in memory.
 #[derive(Debug)]
@@ -238,6 +238,24 @@ pub(crate) fn repair(
     // Zeros that stand for what could not be restored say nothing.
     bytes.truncate(end.max().unwrap_or_default().max(size));
     Ok(repaired)
+}
+
+/// Looks at every entry of a parity file whose checksums begin with `salt`; `damaged` is told the
+/// offsets of those that are not whole. Returns how many are whole.
+pub(crate) fn check(parity: &[u8], salt: u32, mut damaged: impl FnMut(usize)) -> u64 {
+    let mut whole = 0;
+    let entries = parity.get(HEADER_BYTES..).unwrap_or_default();
+    for (number, entry) in entries.chunks(ENTRY_BYTES).enumerate() {
+        let start = number as u64 * STRETCH_BYTES as u64;
+        let read = Some(entry).filter(|entry| entry.len() == ENTRY_BYTES);
+        let read = read.and_then(|entry| Entry::read(entry, salt).unwrap_or_default());
+        if read.is_some_and(|entry| entry.start == start) {
+            whole += 1;
+        } else {
+            damaged(HEADER_BYTES + number * ENTRY_BYTES);
+        }
+    }
+    whole
 }
 
 /// What a parity file says of a stretch.

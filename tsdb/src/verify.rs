@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::bytes::Reader;
 use crate::disk::Disk;
 use crate::head_file;
+use crate::parity::{self, PARITY_MAGIC, PARITY_VERSION};
 use crate::wal::header::{self, HEADER_BYTES, HeaderError};
 use crate::wal::reader::read_segment;
 use crate::wal::record::{checksum, kind, operations};
@@ -50,13 +51,18 @@ impl FileReport {
     }
 }
 
-/// Calls `each` with what is found of every segment, checkpoint and head file.
+/// Calls `each` with what is found of every segment, its parity, every checkpoint and head file.
 pub(crate) fn files(
     disk: &Arc<dyn Disk>,
     root: &Path,
     each: &mut dyn FnMut(FileReport),
 ) -> Result<(), (PathBuf, io::Error)> {
-    for (part, suffix) in [("wal", ".ckpt"), ("wal", ".wal"), ("head", ".head")] {
+    for (part, suffix) in [
+        ("wal", ".ckpt"),
+        ("wal", ".wal"),
+        ("wal", ".parity"),
+        ("head", ".head"),
+    ] {
         let directory = root.join(part);
         let mut names = match disk.list(&directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -88,6 +94,7 @@ fn file(
         let mut report = FileReport::new(path.to_owned());
         match suffix {
             ".head" => head(&bytes, &mut report),
+            ".parity" => parity_entries(&bytes, &mut report),
             _ => segment(&bytes, suffix == ".ckpt", &mut report),
         }
         // A server may have been writing what looked damaged.
@@ -137,17 +144,9 @@ fn segment(bytes: &[u8], is_checkpoint: bool, report: &mut FileReport) {
 
 /// Frames one behind the other, up to the end of the file.
 fn head(bytes: &[u8], report: &mut FileReport) {
-    let (magic, version) = (head_file::MAGIC, head_file::VERSION);
-    let salt = match header::read(bytes, magic, version) {
-        Ok(salt) => salt,
-        Err(HeaderError::Version(version)) => {
-            return report.damage(8, &format!("version {version} is newer than this program"));
-        }
-        Err(HeaderError::Damaged) => {
-            return report.damage(0, "both copies of the header are damaged");
-        }
+    let Some(salt) = salt_of(bytes, (head_file::MAGIC, head_file::VERSION), report) else {
+        return;
     };
-    check_header(bytes, magic, version, report);
     let mut reader = Reader::new(bytes);
     if reader.take(HEADER_BYTES).is_err() {
         return report.damage(bytes.len(), "a header that ends too early");
@@ -172,6 +171,37 @@ fn head(bytes: &[u8], report: &mut FileReport) {
 }
 
 /// Both copies, and the zeros between them.
+/// Entries, of which the last may be being replaced.
+fn parity_entries(bytes: &[u8], report: &mut FileReport) {
+    let Some(salt) = salt_of(bytes, (PARITY_MAGIC, PARITY_VERSION), report) else {
+        return;
+    };
+    let mut last = None;
+    report.pieces = parity::check(bytes, salt, |at| {
+        report.damage(at, "an entry of parity whose checksum does not fit");
+        last = Some(at);
+    });
+    report.may_be_unfinished = last.is_some_and(|at| at + parity::ENTRY_BYTES >= bytes.len());
+}
+
+/// The number that begins every checksum of a file; says what is wrong with its header.
+fn salt_of(bytes: &[u8], (magic, version): ([u8; 8], u32), report: &mut FileReport) -> Option<u32> {
+    match header::read(bytes, magic, version) {
+        Ok(salt) => {
+            check_header(bytes, magic, version, report);
+            Some(salt)
+        }
+        Err(HeaderError::Version(version)) => {
+            report.damage(8, &format!("version {version} is newer than this program"));
+            None
+        }
+        Err(HeaderError::Damaged) => {
+            report.damage(0, "both copies of the header are damaged");
+            None
+        }
+    }
+}
+
 fn check_header(bytes: &[u8], magic: [u8; 8], version: u32, report: &mut FileReport) {
     let Some(want) = header::whole(bytes, magic, version) else {
         return;

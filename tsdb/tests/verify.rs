@@ -44,7 +44,18 @@ fn copy(from: &Path, to: &Path, files: &mut Vec<PathBuf>) {
 
 #[test]
 fn every_damaged_byte_of_a_store_is_found() {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/compat/store-1");
+    every_damaged_byte_is_found("store-1", 2500);
+}
+
+#[test]
+fn every_damaged_byte_of_a_store_with_parity_is_found() {
+    every_damaged_byte_is_found("store-2", 2500);
+}
+
+/// In a store of `tests/compat`, of which at least so many bytes are tried.
+fn every_damaged_byte_is_found(store: &str, at_least: usize) {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/compat");
+    let fixture = fixture.join(store);
     let temporary = tempfile::tempdir().expect("a temporary directory");
     let (store, scratch) = (
         temporary.path().join("store"),
@@ -73,6 +84,6 @@ fn every_damaged_byte_of_a_store_is_found() {
         }
         fs::write(path, &bytes).expect("writes");
     }
-    assert!(damaged > 2500, "{damaged}");
+    assert!(damaged > at_least, "{damaged}");
     assert_eq!(wrong(&store, &scratch), Vec::<String>::new());
 }
