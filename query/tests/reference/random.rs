@@ -162,7 +162,9 @@ impl Dice {
             1 => ("-0.5", "0.5"),
             _ => ("0", "-1"),
         };
-        format!("limit_ratio({one}, {operand}) or limit_ratio({other}, {operand})")
+        // By all labels: without `on`, series that differ in their names alone would be one.
+        let by = "on (__name__, i, j, le, job, instance, version, zone, data)";
+        format!("limit_ratio({one}, {operand}) or {by} limit_ratio({other}, {operand})")
     }
 
     /// Series of which each comes from one series below: their order is that of the store.
