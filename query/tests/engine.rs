@@ -5,8 +5,8 @@ use std::time::Instant;
 use barograph_instrument::{Format, Registry};
 use barograph_model::{Labels, stale_nan};
 use barograph_query::{
-    Engine, EngineOptions, HEIGHT_LIMIT, Lane, Pool, QueryError, QueryOptions, RangeSteps, Value,
-    parse,
+    Engine, EngineOptions, HEIGHT_LIMIT, Lane, Outcome, Pool, QueryError, QueryOptions, RangeSteps,
+    Value, parse,
 };
 use barograph_tsdb::{Batch, Db, Options, Snapshot};
 
@@ -45,6 +45,23 @@ impl Bench {
 
     fn snapshot(&self) -> Snapshot {
         self.db.snapshot()
+    }
+
+    /// Four steps of a query, with everything told of it.
+    fn profiled(&self, engine: &Engine, text: &str) -> Outcome {
+        let options = QueryOptions {
+            per_step: true,
+            profile: true,
+            ..QueryOptions::default()
+        };
+        let steps = RangeSteps {
+            start_ms: 60_000,
+            end_ms: 120_000,
+            step_ms: 20_000,
+        };
+        let expr = parse(text).expect("valid");
+        let outcome = engine.range(&self.snapshot(), &expr, steps, &options);
+        outcome.expect("answered")
     }
 }
 
@@ -229,21 +246,7 @@ fn the_highest_tree_runs_on_the_pool() {
 fn samples_are_counted_once_read_and_once_per_use() {
     let bench = Bench::new();
     let engine = Engine::new(EngineOptions::default(), &Registry::new());
-    let options = QueryOptions {
-        per_step: true,
-        profile: true,
-        ..QueryOptions::default()
-    };
-    let steps = RangeSteps {
-        start_ms: 60_000,
-        end_ms: 120_000,
-        step_ms: 20_000,
-    };
-    let ask = |text: &str| {
-        let expr = parse(text).expect("valid");
-        let outcome = engine.range(&bench.snapshot(), &expr, steps, &options);
-        outcome.expect("answered")
-    };
+    let ask = |text: &str| bench.profiled(&engine, text);
     // Six samples per window and series; two of them are new at each step behind the first.
     let outcome = ask("sum(rate(m[1m]))");
     let stats = &outcome.stats;
@@ -300,21 +303,7 @@ fn samples_are_counted_once_read_and_once_per_use() {
 fn what_stands_in_several_places_is_evaluated_once() {
     let bench = Bench::new();
     let engine = Engine::new(EngineOptions::default(), &Registry::new());
-    let options = QueryOptions {
-        per_step: true,
-        profile: true,
-        ..QueryOptions::default()
-    };
-    let steps = RangeSteps {
-        start_ms: 60_000,
-        end_ms: 120_000,
-        step_ms: 20_000,
-    };
-    let ask = |text: &str| {
-        let expr = parse(text).expect("valid");
-        let outcome = engine.range(&bench.snapshot(), &expr, steps, &options);
-        outcome.expect("answered")
-    };
+    let ask = |text: &str| bench.profiled(&engine, text);
     let text = "sum(rate(m[1m])) / (sum(rate(m[1m])) + count(rate(m[1m])))";
     let outcome = ask(text);
     // The same as if each place had evaluated on its own.

@@ -226,6 +226,16 @@ impl World {
             assert_eq!(got, want, "{when}: series {id}");
         }
     }
+
+    /// Does all of it, is killed, and has everything each time.
+    fn goes_through(mut self, actions: &[Action]) {
+        for action in actions {
+            self.act(action);
+        }
+        self.check("before");
+        self.act(&Action::Reopen { clean: false });
+        self.check("opened again");
+    }
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -259,13 +269,7 @@ proptest! {
         seed in any::<u64>(),
         actions in prop::collection::vec(action(), 1..25),
     ) {
-        let mut world = World::new(members, seed);
-        for action in &actions {
-            world.act(action);
-        }
-        world.check("before");
-        world.act(&Action::Reopen { clean: false });
-        world.check("opened again");
+        World::new(members, seed).goes_through(&actions);
     }
 }
 
@@ -294,13 +298,7 @@ fn new_series_do_not_move_to_a_track_that_others_leave() {
         Action::Replace(3),
         rows(3, 35, 0, false),
     ];
-    let mut world = World::new(33, 8_198_684_037_981_363_994);
-    for action in &actions {
-        world.act(action);
-    }
-    world.check("before");
-    world.act(&Action::Reopen { clean: false });
-    world.check("opened again");
+    World::new(33, 8_198_684_037_981_363_994).goes_through(&actions);
 }
 
 /// Series that are found silent may be on a track that closes before they leave it.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use barograph_model::{Matcher, TimeRange};
+use croaring::Bitmap;
 
 use crate::block::index::IndexView;
 use crate::block::{Block, BlockSeries, Damaged};
@@ -60,10 +61,7 @@ impl Block {
     ) -> Result<(), SelectError> {
         let mut collect = || {
             let index = self.index.view().remembering(matches, self.meta.uid);
-            let set = match matchers {
-                [] => None,
-                _ => Some(select::select(&index, matchers)?),
-            };
+            let set = fitting(&index, matchers)?;
             index.names(|name, pairs| {
                 for pair in pairs {
                     if index.pair_is_in(pair, set.as_ref())? {
@@ -89,10 +87,7 @@ impl Block {
     ) -> Result<(), SelectError> {
         let mut collect = || {
             let index = self.index.view().remembering(matches, self.meta.uid);
-            let set = match matchers {
-                [] => None,
-                _ => Some(select::select(&index, matchers)?),
-            };
+            let set = fitting(&index, matchers)?;
             for pair in index.pairs_of(name)? {
                 if index.pair_is_in(pair, set.as_ref())? {
                     index.pair(pair, |_, value| into.insert(value.to_owned()))?;
@@ -145,5 +140,13 @@ impl Block {
             offset: error.offset,
             what: error.what,
         }
+    }
+}
+
+/// The series that fit; `None` stands for all.
+fn fitting(index: &IndexView<'_>, matchers: &[Matcher]) -> Result<Option<Bitmap>, Damaged> {
+    match matchers {
+        [] => Ok(None),
+        _ => select::select(index, matchers).map(Some),
     }
 }
