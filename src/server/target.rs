@@ -61,9 +61,8 @@ impl Place {
                 Self::Method(length + 1)
             }
             (Self::Method(1..), b' ') => Self::TargetBegins,
-            (Self::TargetBegins, b'/') => Self::Target,
             (Self::Target, b' ' | b'\r' | b'\n') => Self::Behind,
-            (Self::Target, _) => Self::Target,
+            (Self::TargetBegins, b'/') | (Self::Target, _) => Self::Target,
             _ => Self::Behind,
         };
         match (*self, byte) {
