@@ -5,6 +5,7 @@
 //! records that it already reflects are recognised by their row numbers.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,9 +13,9 @@ use std::sync::atomic::Ordering;
 use crate::batch::SeriesRef;
 use crate::bytes::put_varint;
 use crate::disk::{Disk, DiskFile};
-use crate::head::{Group, Head};
+use crate::head::{Group, GroupState, Head};
 use crate::page::slab::Slab;
-use crate::track::{DEAD, Track};
+use crate::track::{DEAD, MembersThen, Track};
 use crate::wal::header::new_salt;
 use crate::wal::record::{Counters, Join, RecordBuilder, kind};
 use crate::wal::writer::segment_header;
@@ -22,6 +23,9 @@ use crate::wal::writer::segment_header;
 /// Series named per record, and members whose state is in one: what one damaged place can cost, and
 /// how long the catalog is held.
 const SERIES_PER_RECORD: usize = 1024;
+/// How often a group is copied while appends to it go on, before they have to wait: its rows may be
+/// sealed meanwhile.
+const ATTEMPTS: usize = 3;
 /// Written at once.
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -166,22 +170,21 @@ fn write_file(disk: &Arc<dyn Disk>, path: &Path, head: &Head, number: u64) -> io
 
 /// A track as of one instant.
 struct Dump {
+    index: u32,
     id: u32,
     first_row: u32,
     ids: Vec<SeriesRef>,
+    members: MembersThen,
+    positions: usize,
     /// Bodies of the records that hold its state.
     bodies: Vec<(u8, Vec<u8>)>,
 }
 
 fn write_group(sink: &mut Sink, head: &Head, group: &Group) -> io::Result<()> {
-    // Under the locks memory is copied, nothing else: an append waits for them.
-    let dumps: Vec<Dump> = {
-        // No append between the tracks: a series that moves is in one of them.
-        let _writer = group.writer();
-        let state = group.read();
-        let slab = head.slab(group.number);
-        let tracks = state.tracks.iter().flatten();
-        tracks.map(|track| dump(track, &slab)).collect()
+    let dumps = (0..ATTEMPTS).find_map(|_| dump_group(head, group, SERIES_PER_RECORD));
+    let dumps = dumps.or_else(|| dump_group(head, group, usize::MAX));
+    let Some(dumps) = dumps else {
+        unreachable!("BUG: a group that is locked was sealed");
     };
     for dump in dumps {
         write_members(sink, head, group.number, &dump)?;
@@ -193,23 +196,70 @@ fn write_group(sink: &mut Sink, head: &Head, group: &Group) -> io::Result<()> {
     Ok(())
 }
 
-fn dump(track: &Track, slab: &Slab) -> Dump {
+/// The tracks of a group as of one instant. An append waits while what is of fixed size is copied for
+/// each member; open pages are copied a few at a time, since nothing but their ends changes, unless
+/// the group has no more than `few` members. `None` where rows were sealed meanwhile.
+fn dump_group(head: &Head, group: &Group, few: usize) -> Option<Vec<Dump>> {
+    // No append between the tracks: a series that moves is in one of them.
+    let writer = group.writer();
+    let state = group.read();
+    let tracks = (0..).zip(&state.tracks);
+    let tracks = tracks.filter_map(|(index, track)| Some((index, track.as_deref()?)));
+    let mut dumps: Vec<Dump> = tracks.map(|(index, track)| begin(index, track)).collect();
+    if dumps.iter().map(|dump| dump.positions).sum::<usize>() <= few {
+        for dump in &mut dumps {
+            dump.complete(|dump, part| {
+                let slab = head.slab(group.number);
+                dump.members_of(&state, &slab, part)
+            })?;
+        }
+        return Some(dumps);
+    }
+    drop((state, writer));
+    for dump in &mut dumps {
+        dump.complete(|dump, part| {
+            let state = group.read();
+            let slab = head.slab(group.number);
+            dump.members_of(&state, &slab, part)
+        })?;
+    }
+    Some(dumps)
+}
+
+fn begin(index: u32, track: &Track) -> Dump {
     let mut body = Vec::new();
     put_varint(&mut body, u64::from(track.id));
     track.dump(&mut body);
-    let mut bodies = vec![(kind::TRACK, body)];
-    for first in (0..track.ids.len()).step_by(SERIES_PER_RECORD) {
-        let end = track.ids.len().min(first + SERIES_PER_RECORD);
-        let mut body = Vec::new();
-        put_varint(&mut body, u64::from(track.id));
-        track.dump_members(slab, first..end, &mut body);
-        bodies.push((kind::MEMBERS, body));
-    }
     Dump {
+        index,
         id: track.id,
         first_row: track.first_row,
         ids: track.members(),
-        bodies,
+        members: track.members_now(),
+        positions: track.ids.len(),
+        bodies: vec![(kind::TRACK, body)],
+    }
+}
+
+impl Dump {
+    /// Adds the state of all members, by `part` of some of them.
+    fn complete(&mut self, part: impl Fn(&Self, Range<usize>) -> Option<Vec<u8>>) -> Option<()> {
+        for first in (0..self.positions).step_by(SERIES_PER_RECORD) {
+            let end = self.positions.min(first + SERIES_PER_RECORD);
+            let body = part(self, first..end)?;
+            self.bodies.push((kind::MEMBERS, body));
+        }
+        Some(())
+    }
+
+    /// The record of the members at some positions; `None` where they have other pages by now.
+    fn members_of(&self, state: &GroupState, slab: &Slab, part: Range<usize>) -> Option<Vec<u8>> {
+        let track = state.track(self.index)?;
+        let mut body = Vec::new();
+        put_varint(&mut body, u64::from(self.id));
+        let is_there =
+            track.id == self.id && track.dump_members(slab, &self.members, part, &mut body);
+        is_there.then_some(body)
     }
 }
 

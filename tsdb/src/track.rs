@@ -70,6 +70,14 @@ struct Member {
     wal_scale: u8,
 }
 
+/// The members of a track as of an instant, but for the content of their open pages.
+#[derive(Debug)]
+pub(crate) struct MembersThen {
+    /// The first open row.
+    first_row: u32,
+    members: Vec<Member>,
+}
+
 /// Rows and the series that share them.
 #[derive(Debug)]
 pub(crate) struct Track {
@@ -468,17 +476,31 @@ impl Track {
         put_varint(out, u64::from(self.amendments));
     }
 
-    /// Writes the state of the members at some positions.
+    /// The members as they are now.
+    pub(crate) fn members_now(&self) -> MembersThen {
+        MembersThen {
+            first_row: self.first_row,
+            members: self.members.clone(),
+        }
+    }
+
+    /// Writes the state that the members at some positions had then. Open pages only grow until they
+    /// are sealed: what they held then is how they begin now. `false` where they were sealed since,
+    /// and half of it may be written.
     pub(crate) fn dump_members(
         &self,
         slab: &Slab,
+        then: &MembersThen,
         positions: std::ops::Range<usize>,
         out: &mut Vec<u8>,
-    ) {
+    ) -> bool {
+        if self.first_row != then.first_row {
+            return false;
+        }
         put_varint(out, positions.start as u64);
         put_varint(out, positions.len() as u64);
         for at in positions {
-            let member = &self.members[at];
+            let member = &then.members[at];
             out.extend_from_slice(&member.last.to_le_bytes());
             out.push(member.wal_scale);
             out.extend_from_slice(&member.last_row.to_le_bytes());
@@ -486,10 +508,15 @@ impl Track {
             if member.has_page() {
                 put_varint(out, u64::from(member.pending));
                 out.push(member.scale);
-                put_varint(out, member.piece().len() as u64);
-                slab.copy(member.piece(), out);
+                let length = member.piece().len();
+                put_varint(out, length as u64);
+                let Some(now) = self.members.get(at) else {
+                    return false;
+                };
+                slab.copy_start(now.piece(), length, out);
             }
         }
+        true
     }
 
     /// Restores what [`Self::dump`] wrote. The members joined before; their state is owed.

@@ -103,10 +103,16 @@ impl Slab {
 
     /// Appends the content of a piece to `into`.
     pub(crate) fn copy(&self, piece: Piece, into: &mut Vec<u8>) {
-        if piece.is_none() {
+        self.copy_start(piece, piece.len(), into);
+    }
+
+    /// Appends the first `length` bytes of a piece to `into`: what it was before it grew.
+    pub(crate) fn copy_start(&self, piece: Piece, length: usize, into: &mut Vec<u8>) {
+        debug_assert!(length <= piece.len(), "BUG: a piece that shrank");
+        if piece.is_none() || length == 0 {
             return;
         }
-        let mut left = piece.len();
+        let mut left = length;
         let mut at = self.link(piece.last);
         while left > 0 {
             let count = left.min(CONTENT_BYTES);
