@@ -20,7 +20,7 @@ use croaring::Bitmap;
 pub(crate) use self::groups::GROUP;
 pub(crate) use self::pages::{Origin, PageRef, Pages, PagesWriter, Place};
 
-use self::second::TextCursor;
+use self::second::TextCursors;
 use self::series::{PagesCursor, PairsCursor};
 use crate::block::{Damaged, INDEX_MAGIC};
 use crate::bytes::{Malformed, Reader};
@@ -122,7 +122,7 @@ pub(crate) struct IndexView<'a> {
     index: &'a BlockIndex,
     sections: [OnceCell<Held<'a>>; SECTIONS],
     /// Where it was last: what is next is near.
-    texts: RefCell<TextCursor>,
+    texts: RefCell<TextCursors>,
     pairs: RefCell<PairsCursor>,
     pages: RefCell<PagesCursor>,
     /// What is remembered of patterns, and the number of this block there.

@@ -1,6 +1,7 @@
 //! What an index of version 2 has otherwise: dictionaries of values, posting lists and series in
 //! groups.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use croaring::Bitmap;
@@ -14,14 +15,12 @@ use crate::bytes::{Malformed, Reader};
 use crate::component::ComponentKey;
 use crate::map::with_bitmap;
 use crate::select::{Judged, Values};
+use crate::sort_out::FastHash;
 
-/// The pair that was read last.
+/// The value of each name that was read last: what is next of a name is near, whatever was read of
+/// others in between.
 #[derive(Debug, Default)]
-pub(super) struct TextCursor {
-    /// The pairs of its name.
-    pairs: Range<u32>,
-    value: ValueCursor,
-}
+pub(super) struct TextCursors(HashMap<u32, ValueCursor, FastHash>);
 
 impl IndexView<'_> {
     pub(super) fn grouped_count(&self, id: u32) -> Result<u32, Damaged> {
@@ -91,19 +90,14 @@ impl IndexView<'_> {
         let name = self.name_table()?.of_pair(pair);
         let name = name.map_err(|e| self.in_names(e))?;
         let dictionary = self.dictionary(&name)?;
-        let mut cursor = self.texts.borrow_mut();
-        if cursor.pairs != name.pairs {
-            *cursor = TextCursor {
-                pairs: name.pairs.clone(),
-                value: ValueCursor::default(),
-            };
-        }
+        let mut cursors = self.texts.borrow_mut();
+        let cursor = cursors.0.entry(name.pairs.start).or_default();
         let number = pair - name.pairs.start;
-        let found = dictionary.seek_near(&mut cursor.value, number);
+        let found = dictionary.seek_near(cursor, number);
         if found.is_err() {
-            cursor.value = ValueCursor::default();
+            *cursor = ValueCursor::default();
         }
-        let value = found.and_then(|()| cursor.value.text());
+        let value = found.and_then(|()| cursor.text());
         Ok(take(name.text, value.map_err(|e| self.in_values(e))?))
     }
 

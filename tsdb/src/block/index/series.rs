@@ -48,11 +48,18 @@ impl PairsCursor {
         }
         // Whatever fails leaves no half of a series behind.
         self.group = None;
+        let mut reader = Reader::new(section.get(self.at..self.end).unwrap_or_default());
         while self.read <= number {
-            let mut reader = Reader::new(section.get(self.at..self.end).unwrap_or_default());
             take_pairs(&mut reader, &mut self.pairs).map_err(|error| error.behind(self.at))?;
-            self.at += reader.offset();
             self.read += 1;
+        }
+        self.at += reader.offset();
+        // Of those passed over, nobody asks.
+        if !self.pairs.is_sorted_by(|a, b| a < b) {
+            return Err(Malformed {
+                offset: self.at,
+                what: "pairs of a series that do not ascend",
+            });
         }
         self.group = Some(group);
         Ok(&self.pairs)
@@ -151,9 +158,5 @@ fn take_pairs(reader: &mut Reader<'_>, pairs: &mut Vec<u32>) -> Result<(), Malfo
             *pair = changed.ok_or_else(|| reader.fail("a pair number beyond 32 bits"))?;
         }
     }
-    if pairs.is_sorted_by(|a, b| a < b) {
-        Ok(())
-    } else {
-        Err(reader.fail("pairs of a series that do not ascend"))
-    }
+    Ok(())
 }

@@ -1,12 +1,12 @@
 //! Label names and values of an index of version 2: per name a dictionary of its values, ascending,
-//! each said by how it differs from the one before, every sixteenth whole.
+//! each said by how it differs from the one before, every eighth whole.
 
 use std::ops::Range;
 
 use crate::bytes::{Malformed, Reader, put_varint};
 
 /// Values from one that is whole to the next.
-const GROUP: u32 = 16;
+const GROUP: u32 = 8;
 const OFFSET_BYTES: usize = 4;
 /// Size of a row of the table of names.
 const NAME_BYTES: usize = 12;
@@ -118,7 +118,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The values of a name: where each sixteenth begins, u32, counted from the first; then per value
+/// The values of a name: where each eighth begins, u32, counted from the first; then per value
 /// varints of how many bytes it has in common with the one before (not where it is whole) and how
 /// many others, and these.
 #[derive(Clone, Copy)]
