@@ -190,11 +190,10 @@ impl IndexWriter {
         let mut builder = TextsBuilder::default();
         let mut numbers = vec![0u32; self.postings.len()];
         let mut used = 0;
-        for (pair, list) in self.postings.iter_mut().enumerate() {
+        for (pair, list) in self.postings.iter().enumerate() {
             if !list.is_empty() {
                 let (name, value) = texts(pair);
                 builder.push(name, value);
-                list.complete();
                 numbers[pair] = used;
                 used += 1;
             }
@@ -204,13 +203,14 @@ impl IndexWriter {
         file.section(section::NAMES, &names)?;
         file.section(section::VALUES, &values)?;
         drop((names, values));
-        self.write_postings(&mut file, &numbers, used)?;
-        self.postings = Vec::new();
+        let postings = std::mem::take(&mut self.postings);
+        self.write_postings(postings, &mut file, &numbers, used)?;
         self.write_series(file, &numbers)
     }
 
     fn write_postings(
         &self,
+        mut postings: Vec<ListBuilder>,
         file: &mut IndexFile,
         numbers: &[u32],
         used: u32,
@@ -221,22 +221,27 @@ impl IndexWriter {
         let mut item = Vec::new();
         file.begin();
         file.put(&used.to_le_bytes())?;
-        for (pair, list) in self.postings.iter().enumerate() {
-            if list.is_empty() {
+        for pair in 0..postings.len() {
+            if postings[pair].is_empty() {
                 continue;
             }
+            let mut list = std::mem::take(&mut postings[pair]);
+            list.complete();
             if numbers[pair].is_multiple_of(GROUP) {
                 offsets.push(self.offset_in(file)?);
             }
             let mut same = None;
             if list.gaps().len() >= SAME_LEAST_BYTES {
                 let first = *known.entry(hasher.hash_one(list.gaps())).or_insert(pair);
-                let is_same = first != pair && self.postings[first].gaps() == list.gaps();
+                let is_same = first != pair && postings[first].gaps() == list.gaps();
                 same = is_same.then(|| numbers[first]);
             }
             item.clear();
             list.write(same, &mut item);
             file.put(&item)?;
+            if list.gaps().len() >= SAME_LEAST_BYTES && same.is_none() {
+                postings[pair] = list;
+            }
         }
         self.end_groups(file, section::POSTINGS, &offsets)
     }

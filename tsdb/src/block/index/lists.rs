@@ -139,6 +139,13 @@ impl ListBuilder {
     #[inline]
     pub(crate) fn push(&mut self, series: u32) {
         debug_assert!(series >= self.next);
+        if self.count == 0 && series > 0 {
+            // Most lists have one: it takes no memory of its own before the end.
+            self.next = series + 1;
+            self.count = 1;
+            return;
+        }
+        self.begin();
         if series == self.next {
             self.run += 1;
         } else {
@@ -155,12 +162,21 @@ impl ListBuilder {
 
     /// No more come.
     pub(crate) fn complete(&mut self) {
+        self.begin();
         self.end_run();
     }
 
     /// What is in it, once it is complete.
     pub(crate) fn gaps(&self) -> &[u8] {
         &self.gaps
+    }
+
+    /// Says where the first series is, which the second or the end makes known.
+    #[inline]
+    fn begin(&mut self) {
+        if self.count == 1 && self.run == 0 && self.gaps.is_empty() {
+            put_varint(&mut self.gaps, u64::from(self.next));
+        }
     }
 
     fn end_run(&mut self) {
@@ -255,6 +271,7 @@ mod tests {
         assert!(check(&(5..50_000).step_by(3).collect::<Vec<_>>()) < 12_000);
         assert!(check(&(0..3000).map(|n| n * 100).collect::<Vec<_>>()) < 3010);
         check(&[u32::MAX - 1]);
+        assert_eq!((check(&[0]), check(&[1]), check(&[7, 8])), (3, 3, 4));
     }
 
     proptest! {
