@@ -13,13 +13,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use barograph_instrument::{Format, Registry};
-use barograph_model::histogram::Span;
+use barograph_model::histogram::{CUSTOM_BOUNDS_SCHEMA, Span};
 use barograph_model::{
-    Clock, Exemplar, Histogram, IntegerHistogram, Labels, MatchOp, Matcher, Metadata, MetricKind,
-    STALE_NAN_BITS, TimeRange,
+    Clock, CounterResetHint, Exemplar, FloatHistogram, Histogram, IntegerHistogram, Labels,
+    MatchOp, Matcher, Metadata, MetricKind, STALE_NAN_BITS, TimeRange,
 };
 use barograph_tsdb::disk::SystemDisk;
-use barograph_tsdb::{Batch, Column, Db, GroupId, Options, WalSync};
+use barograph_tsdb::{Batch, Column, Db, GroupId, Options, Selection, WalSync};
 use support::copy;
 
 const START_MS: i64 = 1_650_000_000_000 / 600_000 * 600_000;
@@ -95,6 +95,10 @@ fn histogram(row: u64) -> Histogram {
 
 fn labels(name: &str) -> Labels {
     Labels::from_pairs([("__name__", name), ("instance", "a:1"), ("job", "compat")])
+}
+
+fn kinds_labels(name: &str) -> Labels {
+    Labels::from_pairs([("__name__", name), ("job", "kinds")])
 }
 
 /// Blocks, head files, two checkpoints, a log and its parity; late samples, histograms, start
@@ -190,6 +194,140 @@ fn append_wide(db: &Db, group: GroupId, time: i64) {
     }
 }
 
+/// Before what [`write`] writes: blocks, young and compacted, with every codec, every kind of posting
+/// list and of component. `tests/format/` tells whether all are there.
+fn write_every_kind(path: &Path) {
+    let begin_ms = START_MS - 4 * 2_400_000;
+    let (db, clock) = open(path, &Registry::new(), begin_ms);
+    append_bulk(&db, begin_ms);
+    let (often, histograms) = (db.open_group(), db.open_group());
+    let mut batch = Batch::new(often);
+    let mut noise = 7u64;
+    let mut sum = 0.0;
+    let mut held = 0.0;
+    for row in 0..240i64 {
+        let row_ms = begin_ms + 600_000 + row * STEP_MS;
+        clock.0.store(row_ms, Ordering::Relaxed);
+        batch.reset(often);
+        for part in 0..10 {
+            noise = noise
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let random = noise >> 33;
+            let skewed = 1u64 << (random % 31).saturating_sub(random / 31 % 31);
+            sum += (random % 1000) as f64 / 100.0;
+            if random.is_multiple_of(3) {
+                held = f64::from_bits(noise | 1 << 62);
+            }
+            let values = [
+                (
+                    "chosen",
+                    [0.1_f64, 2.0, 7.0, 1.5].map(f64::sqrt)[random as usize % 4],
+                ),
+                ("held", held),
+                ("packed", (random % 997) as f64),
+                ("roots", ((row * 10 + part) as f64).sqrt()),
+                ("skewed", (random % skewed) as f64 / 4.0),
+                ("still", if row < 100 { 3.0 } else { 4.5 }),
+                ("sum", sum),
+                ("thirds", (random % skewed) as f64 * (1.0 / 3.0)),
+            ];
+            for (name, value) in values {
+                let series = db.register(often, &kinds_labels(name)).expect("registers");
+                batch.push(series, row_ms + part * 2_000, value);
+            }
+        }
+        assert_eq!(db.append(&batch).expect("appends").rejected, []);
+        batch.reset(histograms);
+        for (name, histogram) in every_histogram(row as u64) {
+            let series = db
+                .register(histograms, &kinds_labels(name))
+                .expect("registers");
+            let pushed = batch.push_histogram(series, row_ms, &histogram);
+            pushed.expect("a histogram");
+        }
+        let series = db
+            .register(histograms, &kinds_labels("marker"))
+            .expect("registers");
+        batch.push(
+            series,
+            row_ms,
+            f64::from_bits((0xfff4 << 48) | (row as u64 / 9)),
+        );
+        batch.set_start(row_ms - row % 4);
+        assert_eq!(db.append(&batch).expect("appends").rejected, []);
+        if row % 30 == 29 {
+            db.maintain();
+            db.compact();
+        }
+    }
+    db.close().expect("closes");
+}
+
+/// So many series that a posting list is worth a bitmap, and one that is the same.
+fn append_bulk(db: &Db, begin_ms: i64) {
+    let group = db.open_group();
+    let mut batch = Batch::new(group);
+    for number in 0..17_000u32 {
+        let half = ["even", "odd"][(number.wrapping_mul(2_654_435_761) >> 20) as usize % 2];
+        let labels = Labels::from_pairs([
+            ("__name__", "bulk"),
+            ("number", &format!("{number:05}")),
+            ("parity", half),
+            ("same", half),
+        ]);
+        let series = db.register(group, &labels).expect("registers");
+        batch.push(series, begin_ms, f64::from(number % 3));
+    }
+    assert_eq!(db.append(&batch).expect("appends").rejected, []);
+}
+
+/// Histograms of integers and floats, with buckets below zero, of custom bounds, gauges.
+fn every_histogram(row: u64) -> [(&'static str, Histogram); 3] {
+    let spans = |offset| {
+        vec![
+            Span { offset, length: 2 },
+            Span {
+                offset: 3,
+                length: 1,
+            },
+        ]
+    };
+    let own = vec![row, row * row % 71, 3];
+    let count = 2 * own.iter().sum::<u64>() + row / 2;
+    let both = IntegerHistogram {
+        counter_reset_hint: CounterResetHint::NotCounterReset,
+        schema: -2,
+        zero_threshold: 0.001,
+        zero_count: row / 2,
+        count,
+        sum: row as f64 * 1.7,
+        positive_spans: spans(-4),
+        positive_buckets: own.clone(),
+        negative_spans: spans(2),
+        negative_buckets: own.clone(),
+        ..IntegerHistogram::default()
+    };
+    let gauge = FloatHistogram {
+        counter_reset_hint: CounterResetHint::Gauge,
+        ..both.to_float()
+    };
+    let custom = IntegerHistogram {
+        schema: CUSTOM_BOUNDS_SCHEMA,
+        count: own.iter().sum(),
+        sum: row as f64 / 8.0,
+        positive_spans: spans(0),
+        positive_buckets: own,
+        custom_bounds: [0.1, 0.25, 0.5, 1.0, 2.5, 10.0].into(),
+        ..IntegerHistogram::default()
+    };
+    [
+        ("both", Histogram::Integer(both)),
+        ("custom", Histogram::Integer(custom)),
+        ("gauge", Histogram::Float(gauge)),
+    ]
+}
+
 /// Everything a store answers, as text.
 fn answers(db: &Db) -> String {
     let mut text = String::new();
@@ -198,35 +336,17 @@ fn answers(db: &Db) -> String {
     let selection = snapshot
         .select(&everything, TimeRange::ALL)
         .expect("selects");
-    let mut column = Column::default();
     for index in 0..selection.len() {
         writeln!(text, "{}", selection.labels(index)).expect("a string");
-        selection
-            .read(index, TimeRange::ALL, &mut column)
-            .expect("reads");
-        let start = |starts: &[i64], at: usize| starts.get(at).copied().unwrap_or(0);
-        for (at, (t, v)) in column.timestamps_ms.iter().zip(&column.values).enumerate() {
-            let start = start(&column.starts_ms, at);
-            writeln!(text, "  {t} {start} {:016x}", v.to_bits()).expect("a string");
-        }
-        let histograms = &column.histograms;
-        for (at, (t, h)) in histograms
-            .timestamps_ms
-            .iter()
-            .zip(&histograms.values)
-            .enumerate()
-        {
-            let start = start(&histograms.starts_ms, at);
-            let (sum, count) = (h.sum.to_bits(), h.count);
-            let (zero, schema) = (h.zero_count, h.schema);
-            let (spans, buckets) = (&h.positive_spans, &h.positive_buckets);
-            let spans: Vec<_> = spans.iter().map(|s| (s.offset, s.length)).collect();
-            writeln!(
-                text,
-                "  {t} {start} schema {schema} count {count} sum {sum:016x} zero {zero} {spans:?} {buckets:?}"
-            )
-            .expect("a string");
-        }
+        text.push_str(&samples(&selection, index, false));
+    }
+    // What would be long, by its checksum.
+    let kinds = [Matcher::equal("job", "kinds")];
+    let selection = snapshot.select(&kinds, TimeRange::ALL).expect("selects");
+    for index in 0..selection.len() {
+        let (labels, samples) = (selection.labels(index), samples(&selection, index, true));
+        let (count, sum) = (samples.lines().count(), crc32c::crc32c(samples.as_bytes()));
+        writeln!(text, "{labels} {count} samples {sum:08x}").expect("a string");
     }
     for series in snapshot.exemplars(&[everything.to_vec()], TimeRange::ALL) {
         for exemplar in &series.exemplars {
@@ -242,12 +362,47 @@ fn answers(db: &Db) -> String {
     text
 }
 
+/// The samples of a series, a line each; with `rest`, all that histograms have.
+fn samples(selection: &Selection, index: usize, rest: bool) -> String {
+    let (mut text, mut column) = (String::new(), Column::default());
+    let read = selection.read(index, TimeRange::ALL, &mut column);
+    read.expect("reads");
+    let start = |starts: &[i64], at: usize| starts.get(at).copied().unwrap_or(0);
+    for (at, (t, v)) in column.timestamps_ms.iter().zip(&column.values).enumerate() {
+        let start = start(&column.starts_ms, at);
+        writeln!(text, "  {t} {start} {:016x}", v.to_bits()).expect("a string");
+    }
+    let histograms = &column.histograms;
+    let values = histograms.timestamps_ms.iter().zip(&histograms.values);
+    for (at, (t, h)) in values.enumerate() {
+        let start = start(&histograms.starts_ms, at);
+        let (sum, count) = (h.sum.to_bits(), h.count);
+        let (zero, schema) = (h.zero_count, h.schema);
+        let pairs =
+            |spans: &[Span]| -> Vec<_> { spans.iter().map(|s| (s.offset, s.length)).collect() };
+        let (spans, buckets) = (pairs(&h.positive_spans), &h.positive_buckets);
+        write!(
+            text,
+            "  {t} {start} schema {schema} count {count} sum {sum:016x} zero {zero} {spans:?} {buckets:?}"
+        )
+        .expect("a string");
+        if rest {
+            let (spans, buckets) = (pairs(&h.negative_spans), &h.negative_buckets);
+            let (hint, bounds) = (h.counter_reset_hint as u8, &h.custom_bounds);
+            write!(text, " {spans:?} {buckets:?} {hint} {bounds:?}").expect("a string");
+        }
+        text.push('\n');
+    }
+    text
+}
+
 #[test]
 fn directories_of_earlier_versions_answer_as_they_did() {
     if let Ok(name) = std::env::var("BAROGRAPH_COMPAT_WRITE") {
         let path = fixtures().join(name);
         assert!(!path.exists(), "a fixture is written once");
         let made = tempfile::tempdir().expect("a temporary directory");
+        write_every_kind(made.path());
         write(made.path());
         copy(made.path(), &path);
         std::fs::remove_file(path.join("lock")).expect("removes");
