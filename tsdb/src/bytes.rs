@@ -1,5 +1,8 @@
 //! Little-endian fields and variable-length integers, written to vectors and read with checks.
 
+/// Longest variable-length integer that is made in a register.
+const VARINT_WORD_BYTES: usize = 6;
+
 /// The bytes ended, or do not mean anything, at this offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed {
@@ -37,6 +40,40 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+/// As [`put_varint`], for integers whose lengths vary without a pattern: no branch depends on the
+/// length.
+#[inline]
+pub(crate) fn put_mixed_varint(out: &mut Vec<u8>, value: u64) {
+    if let Some((word, length)) = varint_word(value) {
+        let end = out.len() + length;
+        out.extend_from_slice(&word.to_le_bytes());
+        out.truncate(end);
+    } else {
+        put_varint(out, value);
+    }
+}
+
+/// What [`put_varint`] appends, from the least significant byte of a word on, and how many bytes
+/// that is; `None` where it is more than six.
+#[inline]
+pub(crate) fn varint_word(value: u64) -> Option<(u64, usize)> {
+    if value >> (7 * VARINT_WORD_BYTES) != 0 {
+        return None;
+    }
+    let length = varint_bytes(value);
+    // Pairs of groups, then groups.
+    let mut word = value & 0x3fff | (value & 0xfff_c000) << 2 | (value & 0x3ff_f000_0000) << 4;
+    word = word & 0x007f_007f_007f | (word & 0x3f80_3f80_3f80) << 1;
+    let continues = 0x0080_8080_8080_8080 & ((1 << (8 * (length - 1))) - 1);
+    Some((word | continues, length))
+}
+
+/// How many bytes [`put_varint`] appends.
+#[inline]
+pub(crate) fn varint_bytes(value: u64) -> usize {
+    (70 - (value | 1).leading_zeros() as usize) / 7
 }
 
 /// Appends a signed integer whose magnitude is likely small.
@@ -207,9 +244,14 @@ mod tests {
 
     #[test]
     fn integers_survive_and_excess_is_refused() {
-        for value in [0, 1, 127, 128, 1 << 35, u64::MAX - 1, u64::MAX] {
+        let ends = (0..64).flat_map(|bit| [1 << bit, (1 << bit) - 1, 0x5555_5555_5555_5555 >> bit]);
+        for value in ends.chain([u64::MAX - 1, u64::MAX]) {
             let mut out = Vec::new();
             put_varint(&mut out, value);
+            assert_eq!(varint_bytes(value), out.len());
+            let mut mixed = vec![7];
+            put_mixed_varint(&mut mixed, value);
+            assert_eq!(mixed[1..], out);
             assert_eq!(Reader::new(&out).varint(), Ok(value));
             assert!(Reader::new(&out[..out.len() - 1]).varint().is_err());
         }

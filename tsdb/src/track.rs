@@ -18,7 +18,7 @@ use crate::chunk::{self, Chunk, ChunkEntry};
 use crate::instants::Instants;
 use crate::page::slab::{Piece, Slab};
 use crate::page::token::{self, State, VALUE_LIMIT_BYTES};
-use crate::row::{Row, ones};
+use crate::row::Row;
 
 /// Rows after which the open pages are sealed.
 pub(crate) const SEAL_ROWS: u32 = 120;
@@ -316,31 +316,25 @@ impl Track {
             self.join(std::iter::repeat_n(DEAD, missing));
         }
         let mut scratch = slab.take_scratch();
-        for position in ones(&row.present) {
-            let bits = row.bits[position];
-            let member = &mut self.members[position];
-            member.wal_scale = row.scales[position];
-            let repeats = member.last == bits && member.last_row.wrapping_add(1) == number;
-            if repeats && member.has_page() {
-                member.pending += 1;
+        for (index, word) in row.present.iter().enumerate() {
+            let mut left = *word;
+            while left != 0 {
+                let position = index * 64 + left.trailing_zeros() as usize;
+                left &= left - 1;
+                let bits = row.bits[position];
+                let member = &mut self.members[position];
+                member.wal_scale = row.scales[position];
+                let is_next = member.last_row.wrapping_add(1) == number;
+                if !member.has_page() {
+                    member.start = start;
+                } else if is_next && member.last == bits {
+                    member.pending += 1;
+                } else {
+                    member.extend(slab, &mut scratch, bits, number);
+                }
                 member.last_row = number;
-                continue;
+                member.last = bits;
             }
-            if member.has_page() {
-                scratch.clear();
-                member.extend(&mut scratch, bits, number);
-                let mut piece = member.piece();
-                let fits = slab.append(&mut piece, &scratch);
-                assert!(
-                    fits.is_ok(),
-                    "BUG: a page of {ROWS_LIMIT} rows outgrew its limit"
-                );
-                member.set_piece(piece);
-            } else {
-                member.start = start;
-            }
-            member.last_row = number;
-            member.last = bits;
         }
         slab.put_scratch(scratch);
     }
@@ -660,9 +654,40 @@ impl Member {
         }
     }
 
-    /// Appends to `out` what the stream needs to go from the last value to `bits` in row `number`.
+    /// Appends to the open page what leads from the last value to `bits` in row `number`.
     #[inline]
-    fn extend(&mut self, out: &mut Vec<u8>, bits: u64, number: u32) {
+    fn extend(&mut self, slab: &mut Slab, scratch: &mut Vec<u8>, bits: u64, number: u32) {
+        let mut piece = self.piece();
+        let fits = if let Some((word, length)) = self.short_step(bits, number) {
+            self.pending = 0;
+            slab.append_word(&mut piece, word, length)
+        } else {
+            scratch.clear();
+            self.put_steps(scratch, bits, number);
+            slab.append(&mut piece, scratch)
+        };
+        assert!(
+            fits.is_ok(),
+            "BUG: a page of {ROWS_LIMIT} rows outgrew its limit"
+        );
+        self.set_piece(piece);
+    }
+
+    /// What [`Self::put_steps`] would append, where it is of the kind that most are.
+    #[inline]
+    fn short_step(&self, bits: u64, number: u32) -> Option<(u64, usize)> {
+        if self.piece().is_none() || number != self.last_row + 1 {
+            return None;
+        }
+        let state = State {
+            last: self.last,
+            scale: self.scale,
+        };
+        token::short_step(state, self.pending, bits)
+    }
+
+    /// Appends to `out` what the stream needs to go from the last value to `bits` in row `number`.
+    fn put_steps(&mut self, out: &mut Vec<u8>, bits: u64, number: u32) {
         let last = self.last;
         let mut state = State {
             last,

@@ -101,6 +101,27 @@ impl Slab {
         Ok(())
     }
 
+    /// As [`Self::append`], for the first `length` bytes of a word. What is behind them in the granule
+    /// may be overwritten: nothing is there yet.
+    #[inline]
+    pub(crate) fn append_word(
+        &mut self,
+        piece: &mut Piece,
+        word: u64,
+        length: usize,
+    ) -> Result<(), Malformed> {
+        let bytes = word.to_le_bytes();
+        let used = piece.len() % CONTENT_BYTES;
+        let room = used > 0 && used <= CONTENT_BYTES - bytes.len();
+        if !room || piece.len() > PAGE_LIMIT_BYTES - bytes.len() {
+            return self.append(piece, &bytes[..length]);
+        }
+        let start = LINK_BYTES + used;
+        self.granule(piece.last)[start..start + bytes.len()].copy_from_slice(&bytes);
+        piece.length += length as u16;
+        Ok(())
+    }
+
     /// Appends the content of a piece to `into`.
     pub(crate) fn copy(&self, piece: Piece, into: &mut Vec<u8>) {
         self.copy_start(piece, piece.len(), into);
@@ -207,8 +228,14 @@ mod tests {
         for round in 0..200u32 {
             for (index, piece) in pieces.iter_mut().enumerate() {
                 let bytes = (round * 1000 + index as u32).to_le_bytes();
-                slab.append(piece, &bytes[..=round as usize % 4])
-                    .expect("fits");
+                let length = 1 + round as usize % 4;
+                if index % 2 == 0 {
+                    slab.append(piece, &bytes[..length])
+                } else {
+                    let word = u64::from_le_bytes(std::array::from_fn(|at| bytes[at % 4]));
+                    slab.append_word(piece, word, length)
+                }
+                .expect("fits");
             }
         }
         let mut content = Vec::new();

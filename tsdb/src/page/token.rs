@@ -12,7 +12,9 @@
 
 use barograph_model::STALE_NAN_BITS;
 
-use crate::bytes::{Malformed, Reader, put_varint, unzigzag, zigzag};
+use crate::bytes::{
+    Malformed, Reader, put_mixed_varint, put_varint, unzigzag, varint_bytes, varint_word, zigzag,
+};
 
 /// Longest run one control byte tells.
 pub(crate) const RUN_LIMIT: u8 = 200;
@@ -44,6 +46,13 @@ const EXACT_LIMIT: f64 = 9_007_199_254_740_992.0;
 
 /// Below this, ten to a scale times a value that is a decimal there is off by a quarter at most.
 const SURE_LIMIT: f64 = 1_125_899_906_842_624.0;
+
+/// Below this there are 256 floats and more between integers.
+const TELLING_LIMIT: f64 = 35_184_372_088_832.0;
+/// A value so near an integer, at a scale where these lie far apart, is worth trying the scales.
+const NEARNESS: f64 = 1.0 / 32.0;
+/// How much smaller the other scale is at which that is asked.
+const COARSER_SCALES: u8 = 3;
 
 /// What the next difference refers to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,6 +123,19 @@ pub(crate) fn put_value(out: &mut Vec<u8>, state: &mut State, bits: u64) {
     put_value_slow(out, state, bits);
 }
 
+/// The step to a value other than the last behind `repeats` of that, as the first bytes of a word and
+/// their number; `None` where it is of another kind than most, which [`put_run`] and [`put_value`]
+/// append. The scale stays.
+#[inline]
+pub(crate) fn short_step(state: State, repeats: u16, bits: u64) -> Option<(u64, usize)> {
+    let (word, length) = varint_word(difference(state, bits)?)?;
+    if repeats == 0 {
+        return Some((word, length));
+    }
+    let run = u64::from(repeats) << 8;
+    (repeats <= u16::from(RUN_LIMIT)).then_some((word << 16 | run, length + 2))
+}
+
 /// As [`put_value`], among the steps of a row: appends nothing and says so where the difference is
 /// that of the step before.
 #[inline]
@@ -132,7 +154,7 @@ pub(crate) fn put_or_repeat(
     if unsigned == repeated.0 {
         return true;
     }
-    put_varint(out, unsigned);
+    put_mixed_varint(out, unsigned);
     repeated.0 = unsigned;
     false
 }
@@ -398,10 +420,6 @@ fn at_place(place: i64) -> u64 {
     (place ^ ((place >> 63) as u64 >> 1) as i64) as u64
 }
 
-fn varint_bytes(value: u64) -> usize {
-    (70 - (value | 1).leading_zeros() as usize) / 7
-}
-
 /// A step to a value near a decimal: the two integers, and how many bytes they take.
 fn near_step(last: u64, bits: u64, scale: u8) -> Option<(u64, u64, usize)> {
     let (old, new) = (nearest(last, scale)?, nearest(bits, scale)?);
@@ -441,18 +459,47 @@ fn put_other(out: &mut Vec<u8>, state: &mut State, bits: u64, limit_bytes: usize
 }
 
 /// The kind of step that is shortest to a value that is no decimal, and how long it is, with what it
-/// takes to say so.
+/// takes to say so. Where the value is near no decimal, only the order of floats is looked at.
 fn best_other(state: State, bits: u64) -> Option<(u8, usize)> {
-    let near = (0..=SCALE_LIMIT).filter_map(|scale| {
-        let (_, _, length) = near_step(state.last, bits, scale)?;
-        Some((NEAR + scale, length))
-    });
-    let order = order_step(state.last, bits).map(|(_, length)| (ORDER, length));
-    let whole = near.chain(order).map(|(scale, length)| {
+    let whole = |scale: u8, length| {
         let is_other = scale != state.scale;
         (scale, length + SWITCH_BYTES * usize::from(is_other))
-    });
-    whole.min_by_key(|(_, length)| *length)
+    };
+    let order = order_step(state.last, bits).map(|(_, length)| whole(ORDER, length));
+    if !is_near_decimal(bits) {
+        return order;
+    }
+    let mut best: Option<(u8, usize)> = None;
+    for scale in 0..=SCALE_LIMIT {
+        if let Some((_, _, length)) = near_step(state.last, bits, scale) {
+            let near = whole(NEAR + scale, length);
+            if best.is_none_or(|best| near.1 < best.1) {
+                best = Some(near);
+            }
+        }
+    }
+    match (best, order) {
+        (Some(near), Some(order)) if order.1 < near.1 => Some(order),
+        (near, order) => near.or(order),
+    }
+}
+
+/// Whether a value may be near a decimal. What is near one is near one at every greater scale too,
+/// up to where decimals lie as close as floats do; a sum of many decimals is not that near, so a
+/// smaller scale is looked at as well.
+fn is_near_decimal(bits: u64) -> bool {
+    let value = f64::from_bits(bits).abs();
+    let fits = |scale: &u8| value * POWERS[usize::from(*scale)] < TELLING_LIMIT;
+    let Some(scale) = (0..=SCALE_LIMIT).rev().find(fits) else {
+        return true;
+    };
+    [scale, scale.saturating_sub(COARSER_SCALES)]
+        .into_iter()
+        .any(|scale| {
+            let scaled = value * POWERS[usize::from(scale)];
+            let whole = (scaled + 0.5) as i64;
+            (scaled - whole as f64).abs() < NEARNESS
+        })
 }
 
 #[cold]
