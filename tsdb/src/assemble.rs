@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rapidhash::fast::RapidHasher;
 
+use crate::contest::{self, Candidate, Winners};
 use crate::merge::{Samples, Tie};
+use crate::out_of_order::Late;
 use crate::reader::TracksSeen;
 
 /// Which timestamp column a page refers to.
@@ -45,6 +47,8 @@ pub(crate) struct Recent {
     spare: Runs,
     /// What is known of tracks of the head.
     pub(crate) tracks: TracksSeen,
+    /// Which samples count of the series that is being read, where it has components.
+    pub(crate) winners: Winners,
 }
 
 /// Most columns kept of either kind.
@@ -90,6 +94,8 @@ pub(crate) struct Assembly<'a> {
     timestamps: &'a Mutex<Timestamps>,
     recent: &'a mut Recent,
     tie: Tie,
+    /// Where values come from: from which one on, and the place. `None` where nobody asks.
+    places: Option<Vec<(usize, u64)>>,
     pages_decoded: u32,
 }
 
@@ -105,13 +111,28 @@ impl<'a> Assembly<'a> {
             timestamps,
             recent,
             tie: Tie::Value,
+            places: None,
             pages_decoded: 0,
         }
     }
 
-    /// Samples of one instant are settled like that.
-    pub(crate) fn set_tie(&mut self, tie: Tie) {
-        self.tie = tie;
+    /// Samples of one instant are of a series with components: notes where they come from.
+    pub(crate) fn note_places(&mut self) {
+        self.tie = Tie::Place;
+        self.places = Some(Vec::new());
+    }
+
+    /// Whether places are noted.
+    pub(crate) fn notes_places(&self) -> bool {
+        self.places.is_some()
+    }
+
+    /// What is added from now on is of this place, where that is noted.
+    #[inline]
+    pub(crate) fn set_place(&mut self, place: u64) {
+        if let Some(places) = &mut self.places {
+            places.push((self.values.len(), place));
+        }
     }
 
     /// A column, decoded by `decode` where it was not seen before. Others may use the selection
@@ -155,18 +176,7 @@ impl<'a> Assembly<'a> {
     /// A column of a block that does not share its columns: series with the same timestamps get the
     /// same one nevertheless.
     pub(crate) fn interned(&self, timestamps_ms: Vec<i64>) -> (ColumnKey, Arc<[i64]>) {
-        let mut seen = self.timestamps();
-        if let Some((column, number)) = seen.interned.get_key_value(&timestamps_ms[..]) {
-            return (ColumnKey::Interned(*number), column.clone());
-        }
-        if seen.interned.len() >= COLUMNS_LIMIT {
-            seen.interned.clear();
-        }
-        let column: Arc<[i64]> = timestamps_ms.into();
-        let number = seen.numbers;
-        seen.numbers += 1;
-        seen.interned.insert(column.clone(), number);
-        (ColumnKey::Interned(number), column)
+        self.timestamps().intern(timestamps_ms)
     }
 
     /// Adds samples whose timestamps are no column of a track or block.
@@ -178,6 +188,21 @@ impl<'a> Assembly<'a> {
         self.runs.push(key, &column, 0, column.len() as u32);
         let values = samples.values.iter();
         self.values.extend(values.map(|bits| f64::from_bits(*bits)));
+    }
+
+    /// Adds late samples, in order, of which several may be of one instant.
+    pub(crate) fn extend_late(&mut self, samples: &[Late], place_of: impl Fn(&Late) -> u64) {
+        if samples.is_empty() {
+            return;
+        }
+        let times = samples.iter().map(|late| late.timestamp_ms).collect();
+        let (key, column) = self.interned(times);
+        self.runs.push(key, &column, 0, column.len() as u32);
+        self.runs.overlap |= column.windows(2).any(|w| w[0] >= w[1]);
+        for late in samples {
+            self.set_place(place_of(late));
+            self.values.push(f64::from_bits(late.bits));
+        }
     }
 
     /// Which of several samples of one instant counts.
@@ -194,6 +219,34 @@ impl<'a> Assembly<'a> {
     /// Pages decoded so far.
     pub(crate) fn pages_decoded(&self) -> u32 {
         self.pages_decoded
+    }
+
+    /// Whether several values may be of one instant.
+    pub(crate) fn overlaps(&self) -> bool {
+        self.runs.overlap
+    }
+
+    /// Everything that was collected, with its place; it is no column yet.
+    pub(crate) fn into_candidates(mut self) -> Vec<Candidate> {
+        let places = self.places.take().unwrap_or_default();
+        let mut next = places.iter().peekable();
+        let mut place = 0;
+        let values = std::mem::take(self.values).into_iter().enumerate();
+        let candidates = values.zip(rows_of(&self.runs));
+        let candidates = candidates.map(|((at, value), timestamp_ms)| {
+            while let Some((_, known)) = next.next_if(|(from, _)| *from <= at) {
+                place = *known;
+            }
+            Candidate {
+                timestamp_ms,
+                place,
+                bits: value.to_bits(),
+            }
+        });
+        let candidates = candidates.collect();
+        self.runs.clear();
+        self.recent.spare = std::mem::take(&mut self.runs);
+        candidates
     }
 
     /// The timestamps of the values.
@@ -247,6 +300,37 @@ impl<'a> Assembly<'a> {
         assembled.insert(runs.list.clone(), column.clone());
         column
     }
+}
+
+impl Timestamps {
+    /// A column by its content, and its number.
+    fn intern(&mut self, timestamps_ms: Vec<i64>) -> (ColumnKey, Arc<[i64]>) {
+        if let Some((column, number)) = self.interned.get_key_value(&timestamps_ms[..]) {
+            return (ColumnKey::Interned(*number), column.clone());
+        }
+        if self.interned.len() >= COLUMNS_LIMIT {
+            self.interned.clear();
+        }
+        let column: Arc<[i64]> = timestamps_ms.into();
+        let number = self.numbers;
+        self.numbers += 1;
+        self.interned.insert(column.clone(), number);
+        (ColumnKey::Interned(number), column)
+    }
+}
+
+/// Makes a column of candidates of which one is left per instant. Columns of the same timestamps
+/// share them.
+pub(crate) fn column_of(
+    candidates: &[Candidate],
+    timestamps: &Mutex<Timestamps>,
+    values: &mut Vec<f64>,
+) -> Arc<[i64]> {
+    let samples = contest::samples(candidates);
+    values.clear();
+    values.extend(samples.values.into_iter().map(f64::from_bits));
+    let mut seen = timestamps.lock().unwrap_or_else(PoisonError::into_inner);
+    seen.intern(samples.timestamps_ms).1
 }
 
 /// Forgets everything where no more is to be kept.

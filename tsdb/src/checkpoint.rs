@@ -159,7 +159,7 @@ fn write_file(disk: &Arc<dyn Disk>, path: &Path, head: &Head, number: u64) -> io
         sink.operation(kind::FAMILIES, |out| out.extend_from_slice(&body));
     }
     head.late.checkpoint(head, |write| {
-        sink.operation(kind::LATE, |out| write(out));
+        sink.operation(kind::LATE_STATE, |out| write(out));
         sink.spill()
     })?;
     sink.operation(kind::END, |_| {});

@@ -18,6 +18,7 @@ mod checkpoint;
 mod chunk;
 mod compact;
 mod component;
+mod contest;
 mod cut;
 mod db;
 mod deletions;

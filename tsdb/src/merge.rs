@@ -3,7 +3,7 @@
 //! Several samples of one instant become one, by a rule that looks at the samples alone: whatever
 //! the order in which they arrived, were spilled, cut or compacted, the same one is read.
 
-use barograph_model::STALE_NAN_BITS;
+use crate::contest::Rank;
 
 /// Which of several samples of one instant counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,7 +12,8 @@ pub(crate) enum Tie {
     /// staleness marker: a target that was seen is not made to vanish by one who missed it.
     #[default]
     Value,
-    /// The one of the earlier place. For columns whose values only mean something together.
+    /// The one of the earlier place. For columns of series with components: which sample counts is
+    /// decided elsewhere (see [`crate::contest`]), so that two values of an instant are the same.
     Place,
 }
 
@@ -21,23 +22,10 @@ impl Tie {
     #[inline]
     pub(crate) fn prefers_later(self, a: u64, b: u64) -> bool {
         match self {
-            Self::Value => rank(b) > rank(a),
+            Self::Value => Rank::of(b) > Rank::of(a),
             Self::Place => false,
         }
     }
-}
-
-/// A total order of values: the staleness marker, other NaN, numbers.
-fn rank(bits: u64) -> (u8, u64) {
-    if bits == STALE_NAN_BITS {
-        return (0, 0);
-    }
-    if f64::from_bits(bits).is_nan() {
-        return (1, bits);
-    }
-    // The order of floats is that of their bits, but for negative ones the other way round.
-    let negative = bits >> 63 != 0;
-    (2, if negative { !bits } else { bits | 1 << 63 })
 }
 
 /// Timestamps and the bits or floats that belong to them; both are as long.
@@ -179,6 +167,7 @@ fn count_before(timestamps_ms: &[i64], until_ms: i64) -> usize {
 mod tests {
     use std::collections::BTreeMap;
 
+    use barograph_model::STALE_NAN_BITS;
     use proptest::prelude::*;
 
     use super::*;

@@ -1,6 +1,6 @@
 //! Reading series of a selection one after the other: what many of them need is looked up once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::hash::BuildHasherDefault;
 use std::ops::Range;
@@ -9,21 +9,25 @@ use std::sync::Arc;
 use barograph_model::TimeRange;
 use rapidhash::fast::RapidHasher;
 
-use crate::assemble::{Assembly, ColumnKey, Recent};
+use crate::assemble::{Assembly, ColumnKey, Recent, column_of};
 use crate::batch::SeriesRef;
 use crate::bytes::Malformed;
 use crate::chunk::{self, Chunk, ChunkPage};
 use crate::component::ComponentKey;
+use crate::contest::Winners;
 use crate::deletions::Place;
 use crate::error::ReadError;
 use crate::head_select::HeadSeries;
 use crate::histogram::Part;
-use crate::merge::Tie;
 use crate::out_of_order::select as late;
 use crate::snapshot::{Column, Selection};
 use crate::track::Track;
+use crate::view::StoredBlock;
 
 type FastHash = BuildHasherDefault<RapidHasher<'static>>;
+
+/// The head as a place of samples. Blocks have their numbers, which are less; late samples come after.
+const IN_HEAD: u64 = 1 << 32;
 
 /// Reads series of a selection inside one range. Each thread has its own.
 pub struct Reader<'a> {
@@ -95,39 +99,32 @@ impl Selection {
         recent: &mut Recent,
     ) -> Result<(), ReadError> {
         column.values.clear();
-        let tie = if has_parts {
-            // A sample and its components are of one place.
-            Tie::Place
-        } else {
-            Tie::Value
-        };
+        recent.winners = Winners::default();
         let mut assembly = Assembly::new(&mut column.values, &self.timestamps, recent);
-        assembly.set_tie(tie);
-        let series = &self.series[index];
-        for at in self.blocks(series) {
-            let block = &self.snapshot.view.blocks[at.block as usize];
-            if block.range().overlaps(&range) {
-                for range in self.kept(index, Place::Block(block.uid()), range).parts() {
-                    block.read(*at, *range, &mut assembly)?;
-                }
-            }
+        if has_parts {
+            assembly.note_places();
         }
-        if let Some(series) = self.head(series) {
-            self.read_kept_head(index, series, range, &mut assembly)?;
-        }
-        late::read(
-            &self.snapshot.late,
-            self.late(series),
-            None,
-            range,
-            &mut assembly,
-        )?;
+        self.collect(index, None, range, &mut assembly)?;
         column.pages_decoded += assembly.pages_decoded();
-        column.timestamps_ms = assembly.finish();
+        if !has_parts || !assembly.overlaps() {
+            column.timestamps_ms = assembly.finish();
+            return Ok(());
+        }
+        let mut own = assembly.into_candidates();
+        let keys = || self.component_keys(index);
+        recent.winners = Winners::choose(&mut own, keys, |key, range| {
+            let mut values = Vec::new();
+            let mut assembly = Assembly::new(&mut values, &self.timestamps, recent);
+            assembly.note_places();
+            self.collect(index, Some(key), range, &mut assembly)?;
+            column.pages_decoded += assembly.pages_decoded();
+            Ok(assembly.into_candidates())
+        })?;
+        column.timestamps_ms = column_of(&own, &self.timestamps, &mut column.values);
         Ok(())
     }
 
-    /// Reads a component of series `index`.
+    /// Reads a component of series `index`, whose own column was read before.
     pub(crate) fn read_part(
         &self,
         index: usize,
@@ -136,25 +133,78 @@ impl Selection {
         recent: &mut Recent,
     ) -> Result<Part, ReadError> {
         let mut part = Part::default();
+        let winners = std::mem::take(&mut recent.winners);
         let mut assembly = Assembly::new(&mut part.values, &self.timestamps, recent);
-        assembly.set_tie(Tie::Place);
-        let picked = &self.series[index];
-        for at in self.blocks(picked) {
+        assembly.note_places();
+        let collected = self.collect(index, Some(key), range, &mut assembly);
+        part.pages_decoded = assembly.pages_decoded();
+        if collected.is_ok() {
+            if winners.is_empty() && !assembly.overlaps() {
+                part.timestamps_ms = assembly.finish();
+            } else {
+                let mut values = assembly.into_candidates();
+                winners.keep(&mut values);
+                part.timestamps_ms = column_of(&values, &self.timestamps, &mut part.values);
+            }
+        }
+        recent.winners = winners;
+        collected.map(|()| part)
+    }
+
+    /// Collects the values of a series' own column, or of a component.
+    fn collect(
+        &self,
+        index: usize,
+        key: Option<ComponentKey>,
+        range: TimeRange,
+        assembly: &mut Assembly<'_>,
+    ) -> Result<(), ReadError> {
+        let series = &self.series[index];
+        for at in self.blocks(series) {
             let block = &self.snapshot.view.blocks[at.block as usize];
             if block.range().overlaps(&range) {
+                assembly.set_place(u64::from(at.block));
                 for range in self.kept(index, Place::Block(block.uid()), range).parts() {
-                    block.read_component(*at, key, *range, &mut assembly)?;
+                    match key {
+                        None => block.read(*at, *range, assembly)?,
+                        Some(key) => block.read_component(*at, key, *range, assembly)?,
+                    }
                 }
             }
         }
-        if let Some(series) = self.head(picked).and_then(|s| s.part(key)) {
-            self.read_kept_head(index, series, range, &mut assembly)?;
+        let head = self.head(series);
+        if let Some(series) = match key {
+            None => head,
+            Some(key) => head.and_then(|series| series.part(key)),
+        } {
+            assembly.set_place(IN_HEAD);
+            self.read_kept_head(index, series, range, assembly)?;
         }
-        let late = &self.snapshot.late;
-        late::read(late, self.late(picked), Some(key), range, &mut assembly)?;
-        part.pages_decoded = assembly.pages_decoded();
-        part.timestamps_ms = assembly.finish();
-        Ok(part)
+        late::read(
+            &self.snapshot.late,
+            self.late(series),
+            key,
+            range,
+            IN_HEAD + 1,
+            assembly,
+        )
+    }
+
+    /// The components that series `index` has anywhere.
+    fn component_keys(&self, index: usize) -> Result<BTreeSet<ComponentKey>, ReadError> {
+        let series = &self.series[index];
+        let mut keys = BTreeSet::new();
+        for at in self.blocks(series) {
+            if let StoredBlock::Own(block) = &self.snapshot.view.blocks[at.block as usize] {
+                let found = block.component_keys(at.series);
+                keys.extend(found.map_err(|error| block.read_error(error))?);
+            }
+        }
+        if let Some(head) = self.head(series) {
+            keys.extend(head.parts.iter().map(|(key, _)| *key));
+        }
+        keys.extend(self.late(series).iter().filter_map(|late| late.key));
+        Ok(keys)
     }
 
     /// Reads what the head has of series `index`, or of a component of it, and is not deleted.

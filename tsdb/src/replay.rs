@@ -14,7 +14,7 @@ use crate::catalog::{Catalog, KnownPairs, Location, NUMBERS_LIMIT, PairId, SLOTS
 use crate::chunk::Chunk;
 use crate::component::Belongs;
 use crate::head::{Group, Head};
-use crate::out_of_order;
+use crate::out_of_order::{self, Sequences};
 use crate::track::{DEAD, Track};
 use crate::wal::record::{Counters, Name, ReadJoin, ReadName, kind, operations};
 use columns::{Columns, Crew, Task, is_of_columns, with_crew};
@@ -290,8 +290,11 @@ impl<'a> Replay<'a> {
                 self.head.exemplars.replay(&mut reader, &catalog)
             }
             kind::FAMILIES => self.head.families.replay(&mut reader),
-            kind::LATE => {
-                let restored = out_of_order::restore(self.head, &self.done, &mut reader)?;
+            kind::LATE | kind::LATE_STATE => {
+                let is_state = kind == kind::LATE_STATE;
+                let sequences = [Sequences::Dropped, Sequences::Kept][usize::from(is_state)];
+                let (head, done) = (self.head, &self.done);
+                let restored = out_of_order::restore(head, done, sequences, &mut reader)?;
                 self.outcome.samples += restored.samples;
                 self.outcome.rows_lost += restored.lost;
                 Ok(())

@@ -8,6 +8,8 @@ use rapidhash::fast::RapidHasher;
 
 use crate::batch::{Batch, Entry, RejectReason, Rejected, SeriesRef};
 use crate::catalog::{Catalog, Location};
+use crate::component::ComponentKey;
+use crate::contest;
 use crate::expand::Rows;
 use crate::head::{Group, GroupState, Head};
 use crate::out_of_order::Arrival;
@@ -83,7 +85,8 @@ impl Head {
             };
             let entries = &queued.rows.entries;
             if queue.lone {
-                sorted.component(state, location, &entries[queue.next as usize]);
+                let at = queue.next as usize;
+                sorted.component(state, location, at, &entries[at]);
                 continue;
             }
             let at = self.sort_series(state, catalog, location, queued, &mut queue, &mut sorted);
@@ -96,7 +99,7 @@ impl Head {
                 let entry = &entries[next];
                 match catalog.locate(entry.series) {
                     Some(location) if location.group == group.number => {
-                        sorted.component(state, location, entry);
+                        sorted.component(state, location, next, entry);
                     }
                     _ => sorted.later.push(Queue {
                         series: entry.series,
@@ -126,13 +129,14 @@ impl Head {
         let floor_ms = self.floor_ms.load(Ordering::Acquire);
         let last = newest(state, location);
         let mut next: Option<usize> = None;
+        let mut late = Vec::new();
         while queue.next != NO_MORE {
             let at = queue.next as usize;
             let entries = &queued.rows.entries;
             let (timestamp_ms, bits) = (entries[at].timestamp_ms, entries[at].value.to_bits());
             let pending_ms = next.map(|at| entries[at].timestamp_ms);
             if pending_ms.is_some_and(|pending_ms| timestamp_ms >= pending_ms) {
-                return next;
+                break;
             }
             let index = queued.rows.owner(at);
             let is_newest = pending_ms.is_none() && last.is_none_or(|(t, _)| timestamp_ms > t);
@@ -159,13 +163,14 @@ impl Head {
                 let newest_ms = self.max_ms.load(Ordering::Relaxed).max(floor_ms);
                 let only = queued.batch.is_in_order_only(index);
                 let admitted = self.late.verdict(newest_ms, timestamp_ms, is_newest, only);
-                admitted.map(|()| sorted.late(at, queued))
+                admitted.map(|()| late.push(at))
             };
             if let Err(reason) = outcome {
                 sorted.rejected.push(Rejected { index, reason });
             }
             queue.next = queued.after[at];
         }
+        sorted.late(&mut late, catalog, queued);
         next
     }
 }
@@ -199,27 +204,48 @@ impl Sorted {
     }
 
     /// A component of a sample that was in order.
-    fn component(&mut self, state: &GroupState, location: Location, entry: &Entry) {
+    fn component(&mut self, state: &GroupState, location: Location, at: usize, entry: &Entry) {
         match newest(state, location) {
             Some((t, bits)) if t == entry.timestamp_ms && bits == entry.value.to_bits() => {}
-            Some((t, _)) if t >= entry.timestamp_ms => self.late.push(arrival(entry)),
+            Some((t, _)) if t >= entry.timestamp_ms => self.late.push(arrival(at, entry)),
             _ => self.in_order(state, location, entry),
         }
     }
 
-    /// A sample out of order, with its components.
-    fn late(&mut self, at: usize, queued: &Queued<'_>) {
+    /// Samples of a series out of order, with their components. Of several of one instant one is kept:
+    /// an append brings one at most, so that it tells which components belong together.
+    fn late(&mut self, late: &mut [usize], catalog: &Catalog, queued: &Queued<'_>) {
         let entries = &queued.rows.entries;
-        let all = std::iter::once(at).chain(queued.components(at));
-        self.late.extend(all.map(|at| arrival(&entries[at])));
+        late.sort_by_key(|at| entries[*at].timestamp_ms);
+        for same in late.chunk_by(|a, b| entries[*a].timestamp_ms == entries[*b].timestamp_ms) {
+            let better = |a: usize, b: usize| {
+                let (x, y) = (queued.parts(a, catalog), queued.parts(b, catalog));
+                let (a, b) = (entries[a].value.to_bits(), entries[b].value.to_bits());
+                contest::prefers((a, &x), (b, &y))
+            };
+            let best = same.iter().copied();
+            let Some(at) = best.reduce(|a, b| if better(a, b) { b } else { a }) else {
+                continue;
+            };
+            let all = std::iter::once(at).chain(queued.components(at));
+            let arrivals = all.map(|part| Arrival {
+                sample: at as u32,
+                is_component: part != at,
+                ..arrival(part, &entries[part])
+            });
+            self.late.extend(arrivals);
+        }
     }
 }
 
-fn arrival(entry: &Entry) -> Arrival {
+/// A sample, or a component without one, that stands at a place among the rows.
+fn arrival(at: usize, entry: &Entry) -> Arrival {
     Arrival {
         series: entry.series,
         timestamp_ms: entry.timestamp_ms,
         bits: entry.value.to_bits(),
+        sample: at as u32,
+        is_component: false,
     }
 }
 
@@ -257,6 +283,16 @@ impl<'a> Queued<'a> {
     /// Where the components of a sample are.
     pub(crate) fn components(&self, at: usize) -> impl Iterator<Item = usize> {
         (at + 1..self.rows.entries.len()).take_while(|next| self.rows.is_component(*next))
+    }
+
+    /// The components of a sample, and their values.
+    fn parts(&self, at: usize, catalog: &Catalog) -> Vec<(ComponentKey, u64)> {
+        let part = |at: usize| {
+            let entry = &self.rows.entries[at];
+            let belongs = catalog.belongs(entry.series.slot)?;
+            Some((belongs.key, entry.value.to_bits()))
+        };
+        self.components(at).filter_map(part).collect()
     }
 
     /// Rejects what is left of a queue.

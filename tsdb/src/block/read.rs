@@ -74,7 +74,7 @@ impl Block {
         Ok(components.map(|(key, _)| key).collect())
     }
 
-    fn read_error(&self, error: Damaged) -> ReadError {
+    pub(crate) fn read_error(&self, error: Damaged) -> ReadError {
         ReadError::Corrupt {
             path: self.path.join(error.file),
             offset: error.offset,

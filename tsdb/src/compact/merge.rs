@@ -11,6 +11,7 @@ use crate::block::index::Pin;
 use crate::block::writer::{BlockWriter, Piece};
 use crate::block::{Block, Damaged};
 use crate::component::ComponentKey;
+use crate::contest::{self, Candidate, Winners};
 use crate::deletions::Deletion;
 use crate::layout::Layout;
 use crate::merge::{Samples, Tie};
@@ -290,13 +291,21 @@ impl Merge {
         }
         while let Some(pairs) = self.least() {
             let keys = self.component_keys(&pairs)?;
-            let tie = if keys.is_empty() {
-                Tie::Value
+            let own = self.read_column(&pairs, None, &spend)?;
+            let given: u64 = own.iter().map(|(_, p)| p.values.len() as u64).sum();
+            let (pieces, winners) = if in_order(&own) {
+                (self.join(&own, writer)?, Winners::default())
+            } else if keys.is_empty() {
+                (pieces_of(&sorted(&own), writer)?, Winners::default())
             } else {
-                // A sample and its components are of one place.
-                Tie::Place
+                let mut own = candidates(&own, TimeRange::ALL);
+                let keys = || Ok(keys.clone());
+                let winners = Winners::choose(&mut own, keys, |key, range| {
+                    let pieces = self.read_column(&pairs, Some(key), &spend)?;
+                    Ok::<_, Failure>(candidates(&pieces, range))
+                })?;
+                (pieces_of(&contest::samples(&own), writer)?, winners)
             };
-            let (given, pieces) = self.merge_column(&pairs, None, tie, writer, &spend)?;
             let kept: u64 = pieces.iter().map(|p| p.values.len() as u64).sum();
             merged.duplicates += given - kept;
             merged.samples += kept;
@@ -304,7 +313,14 @@ impl Merge {
                 merged.series += 1;
                 writer.series(&pairs, &pieces)?;
                 for key in keys {
-                    let (_, pieces) = self.merge_column(&pairs, Some(key), tie, writer, &spend)?;
+                    let values = self.read_column(&pairs, Some(key), &spend)?;
+                    let pieces = if winners.is_empty() && in_order(&values) {
+                        self.join(&values, writer)?
+                    } else {
+                        let mut values = candidates(&values, TimeRange::ALL);
+                        winners.keep(&mut values);
+                        pieces_of(&contest::samples(&values), writer)?
+                    };
                     if !pieces.is_empty() {
                         writer.component(key, &pieces)?;
                     }
@@ -330,15 +346,13 @@ impl Merge {
         Ok(keys)
     }
 
-    /// Merges the next series' own column, or a component's; says how many samples went in.
-    fn merge_column(
+    /// Reads the next series' own column, or a component's, of every input that has it.
+    fn read_column(
         &mut self,
         pairs: &[u32],
         component: Option<ComponentKey>,
-        tie: Tie,
-        writer: &mut BlockWriter,
         spend: &impl Fn(u64) -> io::Result<()>,
-    ) -> Result<(u64, Vec<Piece>), Failure> {
+    ) -> Result<Vec<(u32, InputPiece)>, Failure> {
         let mut pieces: Vec<(u32, InputPiece)> = Vec::new();
         let mut read = Vec::new();
         for (number, cursor) in (0..).zip(&mut self.cursors) {
@@ -357,13 +371,7 @@ impl Merge {
             let left = read.drain(..).filter(|piece| !piece.runs.is_empty());
             pieces.extend(left.map(|piece| (number, piece)));
         }
-        let given: u64 = pieces.iter().map(|(_, p)| p.values.len() as u64).sum();
-        let pieces = if in_order(&pieces) {
-            self.join(&pieces, writer)?
-        } else {
-            sort(&pieces, tie, writer)?
-        };
-        Ok((given, pieces))
+        Ok(pieces)
     }
 
     /// The labels that come next.
@@ -583,23 +591,39 @@ fn joined_piece(pieces: &[(u32, InputPiece)], column: u32) -> Piece {
     joined
 }
 
-/// Pieces whose times overlap: sample by sample.
-fn sort(
-    pieces: &[(u32, InputPiece)],
-    tie: Tie,
-    writer: &mut BlockWriter,
-) -> Result<Vec<Piece>, Failure> {
+/// The samples of pieces whose times overlap, where no series has components.
+fn sorted(pieces: &[(u32, InputPiece)]) -> Samples<u64> {
     let mut samples = Samples::default();
     for (_, piece) in pieces {
-        let rows = piece
-            .runs
-            .iter()
-            .flat_map(|(first, count)| *first..*first + *count);
-        let times = rows.map(|row| piece.timestamps_ms[row as usize]);
-        samples.timestamps_ms.extend(times);
+        samples.timestamps_ms.extend(times(piece));
         samples.values.extend_from_slice(&piece.values);
     }
-    let samples = samples.into_order(tie);
+    samples.into_order(Tie::Value)
+}
+
+/// The values of pieces inside a range, with the inputs they are of.
+fn candidates(pieces: &[(u32, InputPiece)], range: TimeRange) -> Vec<Candidate> {
+    let mut candidates = Vec::new();
+    for (input, piece) in pieces {
+        let values = times(piece).zip(&piece.values);
+        let inside = values.filter(|(timestamp_ms, _)| range.contains(*timestamp_ms));
+        candidates.extend(inside.map(|(timestamp_ms, bits)| Candidate {
+            timestamp_ms,
+            place: u64::from(*input),
+            bits: *bits,
+        }));
+    }
+    candidates
+}
+
+fn times(piece: &InputPiece) -> impl Iterator<Item = i64> {
+    let rows = piece.runs.iter();
+    let rows = rows.flat_map(|(first, count)| *first..*first + *count);
+    rows.map(|row| piece.timestamps_ms[row as usize])
+}
+
+/// Samples in order, as a block takes them.
+fn pieces_of(samples: &Samples<u64>, writer: &mut BlockWriter) -> Result<Vec<Piece>, Failure> {
     let mut out = Vec::new();
     let columns = samples.timestamps_ms.chunks(PAGE_SAMPLES);
     for (column, values) in columns.zip(samples.values.chunks(PAGE_SAMPLES)) {

@@ -35,6 +35,9 @@ pub(crate) struct Arrival {
     pub(crate) series: SeriesRef,
     pub(crate) timestamp_ms: i64,
     pub(crate) bits: u64,
+    /// Tells the sample from others of its append: its components have the same number.
+    pub(crate) sample: u32,
+    pub(crate) is_component: bool,
 }
 
 /// The samples that came late during some time.
@@ -71,6 +74,17 @@ struct Series {
     orphan: Option<Orphan>,
     raw: Vec<Late>,
     runs: Vec<Run>,
+}
+
+impl Series {
+    /// The newest samples, as far as they are of an instant.
+    fn at(&self, timestamp_ms: i64) -> &[Late] {
+        let first = self
+            .raw
+            .partition_point(|have| have.timestamp_ms < timestamp_ms);
+        let rest = &self.raw[first..];
+        &rest[..rest.partition_point(|have| have.timestamp_ms == timestamp_ms)]
+    }
 }
 
 /// Who a series was that left memory.
@@ -125,21 +139,34 @@ impl Buffers {
     pub(crate) fn insert(&self, arrivals: &[Arrival], layouts: &Layouts) -> usize {
         let mut state = self.write();
         let before = state.bytes;
-        let sequence = state.sequence;
-        for arrival in arrivals {
-            if layout::is_marker(arrival.bits) {
-                let id = layout::marker_id(arrival.bits);
-                if let Entry::Vacant(unknown) = state.layouts.entry(id)
-                    && let Some(layout) = layouts.get(id)
-                {
-                    unknown.insert(layout);
-                }
+        let any_components = arrivals.iter().any(|arrival| arrival.is_component);
+        if any_components {
+            let mut arrivals = arrivals.to_vec();
+            arrivals.sort_by_key(|arrival| (arrival.sample, arrival.is_component));
+            for sample in arrivals.chunk_by(|a, b| a.sample == b.sample) {
+                state.take_in(sample, layouts);
             }
-            let entry = state.entry(arrival.series);
-            state.insert(entry, arrival.timestamp_ms, arrival.bits, sequence);
+        } else {
+            for sample in arrivals.chunks(1) {
+                state.take_in(sample, layouts);
+            }
         }
-        state.sequence += 1;
+        state.sequence = state.sequence.saturating_add(1);
         state.bytes - before
+    }
+
+    /// Puts samples of a series back that a checkpoint had.
+    pub(crate) fn restore(&self, series: SeriesRef, samples: &[Late], layouts: &Layouts) {
+        let mut state = self.write();
+        let entry = state.entry(series);
+        state.restore(entry, samples, layouts);
+    }
+
+    /// As [`Buffers::restore`], for a series that is in no catalog.
+    pub(crate) fn restore_named(&self, orphan: Orphan, samples: &[Late], layouts: &Layouts) {
+        let mut state = self.write();
+        let entry = state.name(orphan);
+        state.restore(entry, samples, layouts);
     }
 
     /// A new entry for a series that is in no catalog.
@@ -153,9 +180,16 @@ impl Buffers {
         let before = state.bytes;
         let sequence = state.sequence;
         for (timestamp_ms, bits) in samples {
-            state.insert(entry, timestamp_ms, bits, sequence);
+            let late = Late {
+                timestamp_ms,
+                bits,
+                sequence,
+            };
+            if !state.has(entry, timestamp_ms, bits, None) {
+                state.insert(entry, late);
+            }
         }
-        state.sequence += 1;
+        state.sequence = state.sequence.saturating_add(1);
         state.bytes - before
     }
 
@@ -266,6 +300,29 @@ impl State {
         Ok(())
     }
 
+    /// Appends the samples of a series inside `range` that came before `sequence` to `into`, which
+    /// is empty: in order of time, then of arrival.
+    pub(crate) fn read_placed(
+        &self,
+        entry: u32,
+        sequence: u32,
+        range: TimeRange,
+        into: &mut Vec<Late>,
+    ) -> Result<(), Malformed> {
+        let Some(series) = self.series.get(entry as usize) else {
+            return Ok(());
+        };
+        for run in &series.runs {
+            if run.min_ms <= range.end_ms && range.start_ms <= run.max_ms {
+                self.decode(run, into)?;
+            }
+        }
+        into.extend_from_slice(&series.raw);
+        into.retain(|late| late.sequence < sequence && range.contains(late.timestamp_ms));
+        into.sort_by_key(Late::key);
+        Ok(())
+    }
+
     /// All samples of a series as they are, for a checkpoint: in no order.
     pub(crate) fn dump(&self, entry: u32, into: &mut Vec<Late>) -> Result<(), Malformed> {
         let Some(series) = self.series.get(entry as usize) else {
@@ -321,23 +378,74 @@ impl State {
         self.series[entry as usize].orphan = Some(orphan);
     }
 
-    fn insert(&mut self, entry: u32, timestamp_ms: i64, bits: u64, sequence: u32) {
-        let late = Late {
-            timestamp_ms,
-            bits,
-            sequence,
+    /// Takes in a sample, and its components behind it, unless the very same is among the newest.
+    fn take_in(&mut self, sample: &[Arrival], layouts: &Layouts) {
+        let [own, parts @ ..] = sample else {
+            return;
         };
+        // A sender that repeats itself costs nothing.
+        if self.is_repeated(own, parts) {
+            return;
+        }
+        for arrival in sample {
+            self.hold_layout(arrival.bits, layouts);
+            let entry = self.entry(arrival.series);
+            let late = Late {
+                timestamp_ms: arrival.timestamp_ms,
+                bits: arrival.bits,
+                sequence: self.sequence,
+            };
+            self.insert(entry, late);
+        }
+    }
+
+    /// Whether a sample is here with these components. Where it has more of them, it counts before one
+    /// that has these only.
+    fn is_repeated(&self, own: &Arrival, parts: &[Arrival]) -> bool {
+        let Some(entry) = self.find(own.series) else {
+            return false;
+        };
+        let same = self.series[entry as usize].at(own.timestamp_ms);
+        let mut same = same.iter().filter(|have| have.bits == own.bits);
+        same.any(|have| {
+            parts.iter().all(|part| {
+                self.find(part.series).is_some_and(|entry| {
+                    self.has(entry, part.timestamp_ms, part.bits, Some(have.sequence))
+                })
+            })
+        })
+    }
+
+    /// Whether a value is among the newest of a series; with a sequence, of that append.
+    fn has(&self, entry: u32, timestamp_ms: i64, bits: u64, sequence: Option<u32>) -> bool {
+        let same = self.series[entry as usize].at(timestamp_ms);
+        let is_it = |have: &Late| have.bits == bits && sequence.is_none_or(|s| s == have.sequence);
+        same.iter().any(is_it)
+    }
+
+    /// Holds the layout of a value that is a histogram.
+    fn hold_layout(&mut self, bits: u64, layouts: &Layouts) {
+        if layout::is_marker(bits)
+            && let Entry::Vacant(unknown) = self.layouts.entry(layout::marker_id(bits))
+            && let Some(layout) = layouts.get(*unknown.key())
+        {
+            unknown.insert(layout);
+        }
+    }
+
+    fn restore(&mut self, entry: u32, samples: &[Late], layouts: &Layouts) {
+        for late in samples {
+            self.hold_layout(late.bits, layouts);
+            self.insert(entry, *late);
+            self.sequence = self.sequence.max(late.sequence.saturating_add(1));
+        }
+    }
+
+    fn insert(&mut self, entry: u32, late: Late) {
+        let timestamp_ms = late.timestamp_ms;
         let series = &mut self.series[entry as usize];
         let raw = &mut series.raw;
         let at = raw.partition_point(|have| have.key() <= late.key());
-        let same = raw[..at]
-            .iter()
-            .rev()
-            .take_while(|have| have.timestamp_ms == timestamp_ms);
-        // A sender that repeats itself costs nothing.
-        if same.into_iter().any(|have| have.bits == bits) {
-            return;
-        }
         let capacity = raw.capacity();
         raw.insert(at, late);
         self.bytes += (raw.capacity() - capacity) * size_of::<Late>();

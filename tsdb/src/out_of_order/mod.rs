@@ -30,6 +30,7 @@ pub use backfill::{Backfill, BackfillError, Backfilled};
 pub(crate) use buffers::Arrival;
 use buffers::{Buffers, Orphan};
 pub(crate) use record::restore;
+pub(crate) use run::{Late, Sequences};
 pub(crate) use select::{LateColumn, LateView};
 
 use crate::batch::RejectReason;

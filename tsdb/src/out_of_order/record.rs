@@ -1,6 +1,6 @@
 //! Late samples in the log and in checkpoints.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::batch::SeriesRef;
 use crate::bytes::{Malformed, Reader, put_signed, put_varint};
@@ -59,7 +59,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn series(&mut self, told: &Told<'_>, samples: &[Late]) {
+    fn series(&mut self, told: &Told<'_>, samples: &[Late], sequences: Sequences) {
         let (form, reference) = match told {
             Told::Known(reference) => (KNOWN, Some(*reference)),
             Told::Named(reference, Name::Labels(_)) => (NAMED, Some(*reference)),
@@ -87,7 +87,7 @@ impl<'a> Writer<'a> {
                 }
             }
         }
-        run::encode(samples, self.base_ms, Sequences::Dropped, self.out);
+        run::encode(samples, self.base_ms, sequences, self.out);
     }
 }
 
@@ -125,7 +125,7 @@ impl Admission<'_> {
             } else {
                 Told::Named(series, catalog.name_of(series.slot))
             };
-            writer.series(&told, &samples);
+            writer.series(&told, &samples, Sequences::Dropped);
             names |= !named;
         }
         names
@@ -186,7 +186,7 @@ impl OutOfOrder {
                     operation(&|out| {
                         let mut writer = Writer::begin(out, view.buffers.uid, *group, base_ms);
                         for (_, told, samples) in of_group {
-                            writer.series(told, samples);
+                            writer.series(told, samples, Sequences::Kept);
                         }
                     })?;
                 }
@@ -204,10 +204,13 @@ pub(crate) struct Restored {
     pub(crate) lost: u64,
 }
 
-/// Applies a logged operation. `done` are the buffers whose samples parts have.
+/// Applies an operation: a logged one, whose samples are one append of their buffers, or one of a
+/// checkpoint, which says of each sample which append brought it. `done` are the buffers whose
+/// samples parts have.
 pub(crate) fn restore(
     head: &Head,
     done: &HashSet<u64>,
+    sequences: Sequences,
     reader: &mut Reader<'_>,
 ) -> Result<Restored, Malformed> {
     let uid = reader.u64()?;
@@ -217,6 +220,7 @@ pub(crate) fn restore(
     let Some(buffers) = head.late.restored(uid, done) else {
         return Ok(restored);
     };
+    let mut append = Append::default();
     let mut texts = Vec::new();
     let mut last = SeriesRef {
         slot: 0,
@@ -255,17 +259,15 @@ pub(crate) fn restore(
             return Err(reader.fail("more late samples than bytes"));
         }
         samples.clear();
-        run::decode(
-            reader,
-            count as usize,
-            base_ms,
-            Sequences::Dropped,
-            &mut samples,
-        )?;
-        let pairs = samples.iter().map(|late| (late.timestamp_ms, late.bits));
+        run::decode(reader, count as usize, base_ms, sequences, &mut samples)?;
+        if sequences == Sequences::Dropped {
+            let now = buffers.read().sequence();
+            for late in &mut samples {
+                late.sequence = now;
+            }
+        }
         if let Some(orphan) = orphan {
-            let entry = buffers.name(orphan);
-            buffers.extend(entry, pairs);
+            buffers.restore_named(orphan, &samples, &head.layouts);
             restored.samples += count;
             continue;
         }
@@ -279,17 +281,43 @@ pub(crate) fn restore(
             restored.lost += count;
             continue;
         }
-        let arrivals: Vec<Arrival> = pairs
-            .map(|(timestamp_ms, bits)| Arrival {
-                series,
-                timestamp_ms,
-                bits,
-            })
-            .collect();
-        buffers.insert(&arrivals, &head.layouts);
         restored.samples += count;
+        match sequences {
+            Sequences::Kept => buffers.restore(series, &samples, &head.layouts),
+            Sequences::Dropped => {
+                let belongs = head.catalog().belongs(series.slot);
+                append.add(series, belongs, &samples);
+            }
+        }
     }
+    buffers.insert(&append.arrivals, &head.layouts);
     Ok(restored)
+}
+
+/// The samples of a logged operation.
+#[derive(Default)]
+struct Append {
+    arrivals: Vec<Arrival>,
+    /// Numbers of samples by series and instant.
+    numbers: HashMap<(SeriesRef, i64), u32>,
+}
+
+impl Append {
+    /// Adds samples of a series or component.
+    fn add(&mut self, series: SeriesRef, belongs: Option<Belongs>, samples: &[Late]) {
+        let own = belongs.map_or(series, |belongs| belongs.parent);
+        for late in samples {
+            let next = self.numbers.len() as u32;
+            let number = self.numbers.entry((own, late.timestamp_ms)).or_insert(next);
+            self.arrivals.push(Arrival {
+                series,
+                timestamp_ms: late.timestamp_ms,
+                bits: late.bits,
+                sample: *number,
+                is_component: belongs.is_some(),
+            });
+        }
+    }
 }
 
 #[cfg(test)]
@@ -300,7 +328,7 @@ mod tests {
     use super::*;
 
     /// A checkpoint's operations of a head with late samples of every form.
-    fn operations(samples: &[(u8, i64, u64)]) -> Vec<Vec<u8>> {
+    fn operations(samples: &[(u8, i64, u64)]) -> Vec<(Sequences, Vec<u8>)> {
         let head = Head::new(100);
         let labels =
             |id: u8| Labels::from_pairs([("__name__", "m".to_owned()), ("id", id.to_string())]);
@@ -311,6 +339,8 @@ mod tests {
             series: series[usize::from(*id % 3)],
             timestamp_ms: *timestamp_ms,
             bits: *bits,
+            sample: 0,
+            is_component: false,
         });
         let mut arrivals: Vec<_> = arrivals.collect();
         arrivals.sort_by_key(|a| (a.series, a.timestamp_ms));
@@ -320,23 +350,23 @@ mod tests {
         admission.insert(&arrivals, &head.layouts);
         let gone = [series[2].slot].into_iter().collect();
         head.retire(&mut head.catalog_mut(), &gone);
-        let mut all = vec![logged];
+        let mut all = vec![(Sequences::Dropped, logged)];
         let dumped = head.late.checkpoint(&head, |write| {
             let mut out = Vec::new();
             write(&mut out);
-            all.push(out);
+            all.push((Sequences::Kept, out));
             Ok::<_, ()>(())
         });
         assert_eq!(dumped, Ok(()));
         all
     }
 
-    fn restored(operations: &[Vec<u8>]) -> (u64, Head) {
+    fn restored(operations: &[(Sequences, Vec<u8>)]) -> (u64, Head) {
         let head = Head::new(100);
         let mut samples = 0;
-        for operation in operations {
+        for (sequences, operation) in operations {
             let done = HashSet::new();
-            let restored = restore(&head, &done, &mut Reader::new(operation));
+            let restored = restore(&head, &done, *sequences, &mut Reader::new(operation));
             samples += restored.expect("reads").samples;
         }
         head.late.finish_restore();
@@ -361,14 +391,14 @@ mod tests {
             }
             // Both, as when the log overlaps the checkpoint.
             restored(&operations);
-            for operation in &operations {
+            for (sequences, operation) in &operations {
                 let mut damaged = operation.clone();
                 let at = usize::from(flip.0) % damaged.len();
                 damaged[at] ^= flip.1;
                 let done = HashSet::new();
                 // No panic, whatever it says.
-                restore(&Head::new(100), &done, &mut Reader::new(&damaged)).ok();
-                restore(&Head::new(100), &done, &mut Reader::new(&operation[..at])).ok();
+                restore(&Head::new(100), &done, *sequences, &mut Reader::new(&damaged)).ok();
+                restore(&Head::new(100), &done, *sequences, &mut Reader::new(&operation[..at])).ok();
             }
         }
     }

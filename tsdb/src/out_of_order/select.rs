@@ -7,6 +7,7 @@ use roaring::RoaringBitmap;
 
 use crate::assemble::Assembly;
 use crate::batch::SeriesRef;
+use crate::bytes::Malformed;
 use crate::catalog::Catalog;
 use crate::component::ComponentKey;
 use crate::error::ReadError;
@@ -93,31 +94,45 @@ fn labelled(
     fits.then(|| (series.slot, belongs.map(|belongs| belongs.key)))
 }
 
-/// Reads late samples inside `range`: of a series' own column, or of a component.
+/// Reads late samples inside `range`: of a series' own column, or of a component. Their places, where
+/// they are noted, are from `first_place` on: an append of some buffers is one.
 pub(crate) fn read(
     views: &[LateView],
     columns: &[LateColumn],
     key: Option<ComponentKey>,
     range: TimeRange,
+    first_place: u64,
     assembly: &mut Assembly<'_>,
 ) -> Result<(), ReadError> {
     let mut samples = Samples::default();
+    let mut placed = Vec::new();
     for column in columns.iter().filter(|column| column.key == key) {
         let Some(view) = views.get(column.view as usize) else {
             continue;
         };
         samples.timestamps_ms.clear();
         samples.values.clear();
+        let damaged = |error: Malformed| ReadError::Corrupt {
+            path: "head (late samples)".into(),
+            offset: error.offset as u64,
+            what: error.what.to_owned(),
+        };
+        let (entry, sequence) = (column.entry, view.sequence);
+        if assembly.notes_places() {
+            placed.clear();
+            let state = view.buffers.read();
+            let read = state.read_placed(entry, sequence, range, &mut placed);
+            drop(state);
+            read.map_err(damaged)?;
+            let first_place = first_place + (u64::from(column.view) << 32);
+            assembly.extend_late(&placed, |late| first_place + u64::from(late.sequence));
+            continue;
+        }
         let tie = assembly.tie();
         let state = view.buffers.read();
-        state
-            .read(column.entry, view.sequence, range, tie, &mut samples)
-            .map_err(|error| ReadError::Corrupt {
-                path: "head (late samples)".into(),
-                offset: error.offset as u64,
-                what: error.what.to_owned(),
-            })?;
+        let read = state.read(entry, sequence, range, tie, &mut samples);
         drop(state);
+        read.map_err(damaged)?;
         assembly.extend(&samples);
     }
     Ok(())

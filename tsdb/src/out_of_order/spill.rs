@@ -13,6 +13,7 @@ use crate::block::meta::Meta;
 use crate::block::writer::{BlockWriter, Piece, text_of};
 use crate::block::{Block, view_of};
 use crate::component::ComponentKey;
+use crate::contest::{self, Candidate, Winners};
 use crate::db::Inner;
 use crate::head::Head;
 use crate::layout;
@@ -281,13 +282,17 @@ fn write_series(
     let mut key = (String::new(), String::new());
     let mut pair_numbers = Vec::new();
     for named in names {
-        // A histogram and its components are of one place.
-        let tie = if named.components.is_empty() {
-            Tie::Value
+        let (samples, winners) = if named.components.is_empty() {
+            (samples_of(buffers, &named.own, range)?, Winners::default())
         } else {
-            Tie::Place
+            let mut own = candidates_of(buffers, &named.own, range)?;
+            let keys = || Ok(named.components.keys().copied().collect());
+            let winners = Winners::choose(&mut own, keys, |key, range| {
+                let entries = named.components.get(&key);
+                candidates_of(buffers, entries.map_or(&[], Vec::as_slice), range)
+            })?;
+            (contest::samples(&own), winners)
         };
-        let samples = samples_of(buffers, &named.own, range, tie)?;
         if samples.timestamps_ms.is_empty() {
             continue;
         }
@@ -308,7 +313,9 @@ fn write_series(
         let piece = piece_of(samples, writer)?;
         writer.series(&pair_numbers, &[piece])?;
         for (key, entries) in &named.components {
-            let samples = samples_of(buffers, entries, range, tie)?;
+            let mut values = candidates_of(buffers, entries, range)?;
+            winners.keep(&mut values);
+            let samples = contest::samples(&values);
             if !samples.timestamps_ms.is_empty() {
                 for bits in &samples.values {
                     mix(&mut content, *bits);
@@ -333,13 +340,36 @@ fn write_layouts(head: &Head, values: &[u64], writer: &mut BlockWriter) -> Resul
     Ok(())
 }
 
-/// The samples of some entries inside a range, in order.
+/// The samples of some entries inside a range, in order of time by entry, with the appends that
+/// brought them.
+fn candidates_of(
+    buffers: &Buffers,
+    entries: &[u32],
+    range: TimeRange,
+) -> Result<Vec<Candidate>, Failure> {
+    let mut samples = Vec::new();
+    let state = buffers.read();
+    for entry in entries {
+        let mut some = Vec::new();
+        state
+            .read_placed(*entry, u32::MAX, range, &mut some)
+            .map_err(|error| ("head".into(), io::Error::other(error.what)))?;
+        samples.extend(some.into_iter().map(|late| Candidate {
+            timestamp_ms: late.timestamp_ms,
+            place: u64::from(late.sequence),
+            bits: late.bits,
+        }));
+    }
+    Ok(samples)
+}
+
+/// The samples of some entries without components inside a range, in order.
 fn samples_of(
     buffers: &Buffers,
     entries: &[u32],
     range: TimeRange,
-    tie: Tie,
 ) -> Result<Samples<u64>, Failure> {
+    let tie = Tie::Value;
     let mut samples = Samples::<u64>::default();
     let state = buffers.read();
     for entry in entries {

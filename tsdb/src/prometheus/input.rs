@@ -120,7 +120,8 @@ impl ForeignInput {
                 Ok(decoded.bytes)
             }
             Some(key) => {
-                if let Some((timestamps_ms, values)) = decoded.components.remove(&key) {
+                // Not taken: which sample counts may be asked of it before it is read.
+                if let Some((timestamps_ms, values)) = decoded.components.get(&key).cloned() {
                     let piece = state.piece(&timestamps_ms, values);
                     pieces.push(piece);
                 }
@@ -164,7 +165,7 @@ impl ForeignInput {
         failure.map_or(Ok(()), Err)
     }
 
-    /// The columns of a series; what was taken of them since they were decoded is gone.
+    /// The columns of a series; its own is gone where it was taken since they were decoded.
     fn decoded<'a>(&self, state: &'a mut State, series: u32) -> Result<&'a mut Decoded, Damaged> {
         if state.last.as_ref().is_none_or(|(last, _)| *last != series) {
             state.last = None;

@@ -44,8 +44,10 @@ pub(crate) mod kind {
     pub(crate) const LATE: u8 = 12;
     /// A row of a track.
     pub(crate) const ROW: u8 = 13;
+    /// Samples out of order and which append brought each, in a checkpoint.
+    pub(crate) const LATE_STATE: u8 = 14;
     /// The greatest kind there is.
-    pub(crate) const LAST: u8 = ROW;
+    pub(crate) const LAST: u8 = LATE_STATE;
 }
 
 /// Bytes that begin a marker's body.
