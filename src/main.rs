@@ -1,5 +1,8 @@
 //! The `barograph` binary.
 
+#[macro_use]
+mod output;
+
 mod api;
 mod app;
 mod chart;
@@ -25,11 +28,11 @@ fn main() -> ExitCode {
         Ok(Invocation::TestRules(test)) => tools::test_rules(&test),
         Ok(Invocation::TestPromql(test)) => tools::test_promql(&test),
         Err(stop) if stop.asked_for => {
-            println!("{}", stop.text);
+            say_line!("{}", stop.text);
             ExitCode::SUCCESS
         }
         Err(stop) => {
-            eprintln!("{}", stop.text);
+            complain!("{}", stop.text);
             ExitCode::from(2)
         }
     }

@@ -5,6 +5,7 @@ mod logging;
 mod target;
 mod watch;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -113,7 +114,7 @@ pub(crate) fn hostname() -> String {
 }
 
 fn fail(error: &StartError) -> ExitCode {
-    eprintln!("barograph: {error}");
+    complain!("barograph: {error}");
     ExitCode::from(error.exit_code())
 }
 
@@ -156,8 +157,8 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
         started = start(&app, config, builtin, collectors) => started?,
         () = signals.stop() => return Ok(()),
     };
-    // The one line a person is waiting for.
-    println!("Barograph is ready: {url}");
+    // The one line a person is waiting for; nobody need be there.
+    writeln!(std::io::stdout(), "Barograph is ready: {url}").ok();
     tracing::info!(url = %url, "ready");
     watch::spawn(&app);
     signals.wait(&app).await;

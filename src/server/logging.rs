@@ -22,6 +22,8 @@ pub(crate) fn install(level: Level, json: bool) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)
+        // Would be printed to standard error too, and panic where a full disk is behind it.
+        .log_internal_errors(false)
         .with_ansi(false);
     // A second call, in tests, finds the first in place.
     let _ = if json {

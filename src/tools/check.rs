@@ -66,12 +66,12 @@ impl Verdict {
     }
 
     fn error(&mut self, text: &dyn std::fmt::Display) {
-        eprintln!("{text}");
+        complain!("{text}");
         self.wrong = true;
     }
 
     fn advice(&mut self, text: &str) {
-        eprintln!("lint: {text}");
+        complain!("lint: {text}");
         self.better = true;
     }
 }
@@ -105,11 +105,11 @@ pub(crate) fn run(check: &Check) -> ExitCode {
         Check::Metrics(check) => super::lint::run(*check),
         Check::Server { url, path } => match super::query::reach(url, path) {
             Ok(answer) => {
-                println!("{}", answer.trim());
+                say_line!("{}", answer.trim());
                 ExitCode::SUCCESS
             }
             Err(error) => {
-                eprintln!("barograph: {error}");
+                complain!("barograph: {error}");
                 ExitCode::FAILURE
             }
         },
@@ -134,7 +134,7 @@ fn config(file: &Path, syntax_only: bool, lint: Lint, verdict: &mut Verdict) {
         Err(error) => return verdict.error(&error),
     };
     for notice in &config.notices {
-        println!("note: {}", notice.text);
+        say_line!("note: {}", notice.text);
     }
     let wrong_before = verdict.wrong;
     if !syntax_only {
@@ -161,7 +161,7 @@ fn config(file: &Path, syntax_only: bool, lint: Lint, verdict: &mut Verdict) {
         }
     }
     if verdict.wrong == wrong_before {
-        println!(
+        say_line!(
             "{}: valid: {} scrape jobs, {} rule files, {} Alertmanagers",
             file.display(),
             config.jobs.len(),
@@ -243,7 +243,7 @@ fn rules(name: &Path, read: Result<RuleFile, ConfigError>, lint: Lint, verdict: 
     };
     duplicates(name, &file, lint, verdict);
     let count: usize = file.groups.iter().map(|group| group.rules.len()).sum();
-    println!(
+    say_line!(
         "{}: valid: {count} rules in {} groups",
         name.display(),
         file.groups.len()

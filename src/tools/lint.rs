@@ -25,7 +25,7 @@ pub(crate) struct MetricsCheck {
 /// Reads standard input: success where nothing could be better.
 pub(crate) fn run(check: MetricsCheck) -> ExitCode {
     if !check.lint && !check.extended {
-        eprintln!("barograph: nothing to check: drop --lint=none, or add --extended");
+        complain!("barograph: nothing to check: drop --lint=none, or add --extended");
         return ExitCode::FAILURE;
     }
     let mut text = Vec::new();
@@ -42,7 +42,7 @@ pub(crate) fn run(check: MetricsCheck) -> ExitCode {
     let families = match families {
         Ok(families) => families,
         Err(error) => {
-            eprintln!("barograph: {error}");
+            complain!("barograph: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -52,10 +52,10 @@ pub(crate) fn run(check: MetricsCheck) -> ExitCode {
         Vec::new()
     };
     for (name, problem) in &problems {
-        eprintln!("{name} {problem}");
+        complain!("{name} {problem}");
     }
     if check.extended {
-        print!("{}", families.sizes());
+        say!("{}", families.sizes());
     }
     if problems.is_empty() {
         ExitCode::SUCCESS

@@ -27,11 +27,11 @@ pub(crate) enum Change {
 pub(crate) fn run(promql: &Promql) -> ExitCode {
     match changed(promql) {
         Ok(text) => {
-            println!("{text}");
+            say_line!("{text}");
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("barograph: {error}");
+            complain!("barograph: {error}");
             ExitCode::FAILURE
         }
     }

@@ -113,7 +113,7 @@ impl Access {
             None => (HttpSettings::default(), Vec::new()),
         };
         for notice in &notices {
-            eprintln!("barograph: {}", notice.text);
+            complain!("barograph: {}", notice.text);
         }
         client::Client::new(&settings, &self.headers, timeout)
     }
@@ -145,40 +145,40 @@ pub(crate) fn run(query: &Query) -> ExitCode {
     let reply = match asked.and_then(|text| Reply::read(&text).map(|reply| (text, reply))) {
         Ok((text, reply)) => {
             if query.format == Format::Json {
-                println!("{text}");
+                say_line!("{text}");
                 return ExitCode::SUCCESS;
             }
             reply
         }
         Err(error) => {
-            eprintln!("barograph: {error}");
+            complain!("barograph: {error}");
             return ExitCode::FAILURE;
         }
     };
     for text in &reply.notes {
-        eprintln!("{text}");
+        complain!("{text}");
     }
     if !query.pictures.is_empty() {
         if let Err(error) = query.pictures.write(&question, &reply.data) {
-            eprintln!("barograph: {error}");
+            complain!("barograph: {error}");
             return ExitCode::FAILURE;
         }
     } else if query.plot {
         match terminal_picture(query, &question, &reply.data) {
-            Ok(picture) => print!("{picture}"),
-            Err(error) => eprintln!("barograph: {error}"),
+            Ok(picture) => say!("{picture}"),
+            Err(error) => complain!("barograph: {error}"),
         }
     } else {
         let show = match query.format {
             Format::Csv => show::csv,
             Format::Table | Format::Json => show::table,
         };
-        print!("{}", show(&reply.data));
+        say!("{}", show(&reply.data));
     }
     if query.profile {
         match show::profile(&reply.data["profile"]) {
-            Some(profile) => print!("\n{profile}"),
-            None => eprintln!("barograph: this server gives no profiles"),
+            Some(profile) => say!("\n{profile}"),
+            None => complain!("barograph: this server gives no profiles"),
         }
     }
     ExitCode::SUCCESS

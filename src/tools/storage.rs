@@ -348,7 +348,7 @@ fn complete(offline: &Offline) -> Result<(), Failure> {
 fn open(path: &Path, parts: Parts, temporary: &Path) -> Result<Offline, Failure> {
     let offline = Offline::open(path, parts, temporary).map_err(other)?;
     for error in offline.unreadable_blocks() {
-        eprintln!("barograph: {error}");
+        complain!("barograph: {error}");
     }
     Ok(offline)
 }
@@ -358,6 +358,6 @@ fn other(error: impl std::fmt::Display) -> Failure {
 }
 
 fn fail(text: &str) -> ExitCode {
-    eprintln!("barograph: {text}");
+    complain!("barograph: {text}");
     ExitCode::FAILURE
 }

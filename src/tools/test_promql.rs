@@ -30,9 +30,9 @@ pub(crate) fn run(test: &PromqlTest) -> ExitCode {
         let failures: usize = suite.cases.iter().map(|case| case.failures.len()).sum();
         let total = suite.cases.len();
         match &suite.error {
-            Some(error) => eprintln!("{}: {error}", file.display()),
-            None if failures == 0 => println!("{}: {total} queries passed", file.display()),
-            None => println!("{}: {failures} of {total} queries failed", file.display()),
+            Some(error) => complain!("{}: {error}", file.display()),
+            None if failures == 0 => say_line!("{}: {total} queries passed", file.display()),
+            None => say_line!("{}: {failures} of {total} queries failed", file.display()),
         }
         if failures > 0 || suite.error.is_some() {
             code = ExitCode::FAILURE;
@@ -42,7 +42,7 @@ pub(crate) fn run(test: &PromqlTest) -> ExitCode {
     if let Some(path) = &test.junit
         && let Err(error) = std::fs::write(path, junit::document(&suites))
     {
-        eprintln!("{}: cannot write the results: {error}", path.display());
+        complain!("{}: cannot write the results: {error}", path.display());
         return ExitCode::FAILURE;
     }
     code
@@ -75,7 +75,7 @@ fn run_file(test: &PromqlTest, file: &Path) -> Suite {
             Verdict::Unsupported(what) => vec![format!("not evaluated: {what}")],
         };
         for failure in &failures {
-            println!(
+            say_line!(
                 "{}:{}: {}\n    {failure}",
                 file.display(),
                 report.line,

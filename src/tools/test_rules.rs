@@ -50,21 +50,21 @@ pub(crate) fn run(test: &RulesTest) -> ExitCode {
         let (suite, faults) = run_file(test, file);
         suites.push(suite);
         if faults.is_empty() {
-            println!("  SUCCESS");
+            say_line!("  SUCCESS");
         } else {
-            eprintln!("  FAILED:");
+            complain!("  FAILED:");
             for fault in &faults {
-                eprintln!("{fault}");
-                println!();
+                complain!("{fault}");
+                say_line!();
             }
             code = ExitCode::FAILURE;
         }
-        println!();
+        say_line!();
     }
     if let Some(path) = &test.junit
         && let Err(error) = std::fs::write(path, junit::document(&suites))
     {
-        eprintln!("{}: cannot write the results: {error}", path.display());
+        complain!("{}: cannot write the results: {error}", path.display());
         return ExitCode::FAILURE;
     }
     code
@@ -110,7 +110,7 @@ fn run_file(test: &RulesTest, path: &Path) -> (Suite, Vec<String>) {
         };
         let failures = job.run().unwrap_or_else(|error| vec![error]);
         if test.debug {
-            eprintln!("DEBUG: test {name} took {:?}", began.elapsed());
+            complain!("DEBUG: test {name} took {:?}", began.elapsed());
         }
         faults.extend(failures.iter().cloned());
         suite.cases.push(Case { name, failures });
@@ -140,7 +140,7 @@ fn read(path: &Path, lenient: bool) -> Result<(TestFile, Vec<PathBuf>), String> 
         let pattern = base.join(pattern);
         let found = glob_files(&pattern);
         if found.is_empty() {
-            eprintln!("  WARNING: no file match pattern {}", pattern.display());
+            complain!("  WARNING: no file match pattern {}", pattern.display());
         }
         rule_files.extend(found);
     }

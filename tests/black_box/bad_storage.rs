@@ -153,6 +153,44 @@ fn a_full_disk_stops_nothing_but_storing() {
     );
 }
 
+/// `/dev/full` stands in for a log file on a full disk.
+#[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let page = Page::metrics("value 1\n");
+    let setup = Setup::with_config(&format!(
+        "scrape_configs:\n  - job_name: a\n    scrape_interval: 200ms\n    scrape_timeout: 200ms\n    static_configs:\n      - targets: ['{}', '127.0.0.1:1']\n",
+        page.address()
+    ));
+    let mut command = Command::new(tool("bash"));
+    command
+        .args(["-c", "exec \"$0\" \"$@\" 2> /dev/full"])
+        .arg(binary())
+        .args([
+            "--web.listen-address=127.0.0.1:0",
+            "--config.file=prometheus.yml",
+            "--log.level=debug",
+        ])
+        .current_dir(setup.path());
+    let mut process = Process::start("barograph", command, setup.path());
+    let url = wait_for("URL printed", LIMIT, || {
+        let ended = process.ended();
+        assert!(ended.is_none(), "it ended: {ended:?}");
+        printed_urls(&process.stdout())
+            .pop()
+            .ok_or_else(|| process.stdout())
+    });
+    let address = url.trim_start_matches("http://").trim_end_matches('/');
+    let address = address.replace("localhost", "127.0.0.1").parse().unwrap();
+    wait_until("samples", LIMIT, || {
+        let answer = crate::harness::http::get(address, "/api/v1/query?query=value%5B10m%5D");
+        let result = answer.json()["data"]["result"][0]["values"].clone();
+        result.as_array().is_some_and(|samples| samples.len() > 3)
+    });
+    process.signal(rustix::process::Signal::HUP);
+    process.signal(rustix::process::Signal::TERM);
+    assert_eq!(process.wait(LIMIT).code(), Some(0));
+}
+
 /// `None` takes the limit off again.
 fn limit_file_size(id: u32, bytes: Option<u64>) {
     let id = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();

@@ -366,3 +366,30 @@ fn expressions_are_formatted_and_changed() {
     assert_eq!(code, 1);
     assert!(err.contains("unclosed left parenthesis"), "{err}");
 }
+
+/// A pager that was left, and a file on a full disk (for which `/dev/full` stands in).
+#[test]
+fn output_that_nobody_takes_is_no_panic() {
+    let shell = |line: &str| {
+        let output = Command::new("bash")
+            .args(["-c", line])
+            .arg(binary())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap(), text)
+    };
+    for command in ["--help", "promql format 'sum(a)by(b)'"] {
+        // `:` reads nothing, and is gone before anything is written.
+        let line = format!("(sleep 0.2; exec \"$0\" {command}) | :; exit ${{PIPESTATUS[0]}}");
+        assert_eq!(shell(&line), (0, String::new()), "{command}");
+        let (code, text) = shell(&format!("\"$0\" {command} > /dev/full"));
+        assert_eq!(code, 1, "{command}: {text}");
+        assert!(
+            text.contains("No space left on device"),
+            "{command}: {text}"
+        );
+    }
+    let (code, _) = shell("\"$0\" promql format 'sum(' 2> /dev/full");
+    assert_eq!(code, 1);
+}

@@ -64,7 +64,7 @@ pub(super) fn from_rules(asked: &Backfill, target: &Target) -> Result<Vec<PathBu
             };
             let (data, notes) = ask_server(&asked.url, &asked.headers, &question).map_err(other)?;
             for note in notes {
-                eprintln!("{}: {note}", rule.name());
+                complain!("{}: {note}", rule.name());
             }
             take_in(rule, &data, &mut sink)
                 .map_err(|error| Failure::Other(format!("{}: {error}", rule.name())))?;
@@ -115,7 +115,7 @@ fn take_in(rule: &Rule, data: &Value, sink: &mut Sink) -> Result<(), String> {
         labels.set(METRIC_NAME, rule.name());
         let labels = labels.build();
         if series.get("histograms").is_some() {
-            eprintln!("{labels}: native histograms are left out");
+            complain!("{labels}: native histograms are left out");
         }
         for point in series["values"].as_array().into_iter().flatten() {
             let seconds = point[0].as_f64().ok_or("a sample without a time")?;
