@@ -18,6 +18,7 @@ use crate::error::{AppendError, CloseError, OpenError, RegisterError};
 use crate::error::{DeleteError, SnapshotError};
 use crate::head::Head;
 use crate::head_file::HeadFiles;
+use crate::maintain::Complaint;
 use crate::metrics::{self, Figures};
 use crate::offline::BlockInfo;
 use crate::options::{Options, WalSync};
@@ -129,6 +130,9 @@ pub(crate) struct Maintenance {
     pub(crate) leaving: Leaving,
     /// How far back the last two checkpoints and the log since them reach, the older first.
     pub(crate) reach_ms: [i64; 2],
+    /// What was said of pages and checkpoints that cannot be written.
+    pub(crate) unwritten_pages: Complaint,
+    pub(crate) unwritten_checkpoint: Complaint,
 }
 
 /// The last attempt to write a checkpoint.
@@ -489,6 +493,8 @@ impl Inner {
                 cut_sought: Instant::now(),
                 leaving: Leaving::default(),
                 reach_ms: [i64::MIN; 2],
+                unwritten_pages: Complaint::default(),
+                unwritten_checkpoint: Complaint::default(),
             }),
             closed: RwLock::new(false),
             stop: (Mutex::new(false), Condvar::new()),

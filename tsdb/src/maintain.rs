@@ -22,6 +22,29 @@ const INTERVALS_LIMIT: u32 = 6;
 /// Most chunks written to a head file at once.
 const CHUNKS_AT_ONCE: usize = 64;
 
+/// What keeps failing is said so often, rather than with every attempt.
+const COMPLAINT_INTERVAL: Duration = Duration::from_mins(1);
+
+/// When it was last said that something fails.
+#[derive(Debug, Default)]
+pub(crate) struct Complaint(Option<Instant>);
+
+impl Complaint {
+    /// Whether it is to be said, now that it failed again.
+    fn is_due(&mut self) -> bool {
+        let is_due = self.0.is_none_or(|at| at.elapsed() >= COMPLAINT_INTERVAL);
+        if is_due {
+            self.0 = Some(Instant::now());
+        }
+        is_due
+    }
+
+    /// It works again: the next failure is said at once.
+    fn is_over(&mut self) {
+        self.0 = None;
+    }
+}
+
 /// What happened since a checkpoint.
 struct Since {
     elapsed: Duration,
@@ -47,7 +70,10 @@ impl Inner {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let is_tidying = self.release_reserve(&mut state);
-        if is_tidying {
+        // For as long as there is no room, not only when the reserve goes: what may be removed
+        // changes with time and with the configuration.
+        let is_full = self.wal.is_full() || state.reserve.is_released;
+        if is_full {
             // What frees most and needs least comes first.
             self.retain(&mut state, true);
         }
@@ -58,7 +84,7 @@ impl Inner {
         if !is_tidying && (cut_always || state.cut_sought.elapsed() >= CUT_INTERVAL) {
             state.cut_sought = Instant::now();
             cut = self.cut_blocks(&mut state).is_ok_and(|count| count > 0);
-            self.retain(&mut state, false);
+            self.retain(&mut state, is_full);
             self.write_silent(&mut state, cut_always);
         }
         let dropped = self.drop_old() | self.retire_silent(&mut state);
@@ -136,14 +162,17 @@ impl Inner {
                 pending.iter().take(count).cloned().collect()
             };
             if chunks.is_empty() {
+                state.unwritten_pages.is_over();
                 return Ok(());
             }
             if let Err((path, error)) = state.head_files.write(&chunks) {
                 self.figures
                     .head_file_failures
                     .fetch_add(1, Ordering::Relaxed);
-                tracing::error!(path = %path.display(), %error,
-                    "cannot write sealed pages; they stay in memory and in the log");
+                if state.unwritten_pages.is_due() {
+                    tracing::error!(path = %path.display(), %error,
+                        "cannot write sealed pages; they stay in memory and in the log");
+                }
                 return Err((path, error));
             }
             // New ones were added at the end only.
@@ -189,6 +218,7 @@ impl Inner {
         state.checkpointed.at = Instant::now();
         match written {
             Ok((before, size_bytes)) => {
+                state.unwritten_checkpoint.is_over();
                 self.figures.checkpoints.fetch_add(1, Ordering::Relaxed);
                 self.figures
                     .checkpoint_bytes
@@ -230,8 +260,10 @@ impl Inner {
                 self.figures
                     .checkpoints_failed
                     .fetch_add(1, Ordering::Relaxed);
-                tracing::error!(path = %path.display(), %error,
-                    "cannot write a checkpoint; the log stays until one succeeds");
+                if state.unwritten_checkpoint.is_due() {
+                    tracing::error!(path = %path.display(), %error,
+                        "cannot write a checkpoint; the log stays until one succeeds");
+                }
                 Err((path, error))
             }
         }

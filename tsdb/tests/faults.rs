@@ -13,7 +13,7 @@ use std::time::Duration;
 use barograph_instrument::Registry;
 use barograph_model::{Labels, Matcher, SystemClock, TimeRange};
 use barograph_tsdb::disk::{Disk, DiskFile, Lock, Mapping, ReadAt, SystemDisk};
-use barograph_tsdb::{AppendError, Batch, Column, Db, Options, SeriesRef, WalSync};
+use barograph_tsdb::{AppendError, Batch, Column, Db, Options, Retention, SeriesRef, WalSync};
 use support::metric;
 
 const MINUTE_MS: i64 = 60_000;
@@ -218,6 +218,42 @@ fn a_full_disk_refuses_samples_and_recovers_alone() {
     drop(db);
     let db = Db::open(options(directory.path()), &Registry::new()).expect("opens");
     assert_eq!(rows_of(&db), vec![(0..400).collect::<Vec<_>>(); SERIES]);
+}
+
+/// Room comes only from what the retention removes, and that is known long after the reserve went.
+#[test]
+fn a_full_disk_loses_what_is_past_the_retention() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let disk = FullDisk::new(1 << 24);
+    let registry = Registry::new();
+    let options = Options {
+        reserve_bytes: 1 << 16,
+        ..options(directory.path())
+    };
+    let db = Db::open_with(options, &registry, Arc::new(disk.clone()), SystemClock).expect("opens");
+    let mut batch = Batch::new(db.open_group());
+    let mut row = 0;
+    let blocks = || metric(&registry, "prometheus_tsdb_blocks_loaded");
+    while blocks() < 12.0 {
+        append_row(&db, &mut batch, row).expect("there is room");
+        row += 1;
+        if row % 60 == 0 {
+            db.maintain();
+        }
+        assert!(row < 10_000, "no blocks");
+    }
+    // Only with two new checkpoints could it be sure that nothing of merged blocks comes back.
+    assert!(db.compact() > 0);
+    let before = blocks();
+    disk.room_bytes.store(3, Ordering::Relaxed);
+    append_row(&db, &mut batch, row).expect_err("the disk is full");
+    for _ in 0..3 {
+        db.maintain();
+    }
+    assert_eq!(blocks(), before);
+    db.set_retention(Retention::of_time(10 * MINUTE_MS));
+    db.maintain();
+    assert!(blocks() < 3.0, "{} of {before} blocks are left", blocks());
 }
 
 /// The disk stops in the middle of any write, of whatever file; then the process is gone.
