@@ -167,6 +167,8 @@ impl HeadFiles {
             // sync either: a new file has it all. Nothing beyond the end of this one is mapped.
             Err(error) => {
                 let path = current.path.clone();
+                // On a full disk, what was written in part is room that the next attempt needs.
+                self.disk.truncate(&path, current.offset).ok();
                 self.current = None;
                 return Err((path, error));
             }

@@ -19,6 +19,8 @@ use support::metric;
 const MINUTE_MS: i64 = 60_000;
 const START_MS: i64 = 1_650_000_000_000 / (10 * MINUTE_MS) * (10 * MINUTE_MS);
 const SERIES: usize = 5;
+/// Of a file of the log or the head.
+const HEADER_BYTES: u64 = 4096 + 32;
 
 /// A disk with room for so many bytes more; writes beyond are cut short.
 #[derive(Clone, Debug)]
@@ -90,6 +92,9 @@ impl Disk for FullDisk {
 
     fn open(&self, path: &Path, length: u64) -> io::Result<Arc<dyn ReadAt>> {
         SystemDisk.open(path, length)
+    }
+    fn truncate(&self, path: &Path, size_bytes: u64) -> io::Result<()> {
+        SystemDisk.truncate(path, size_bytes)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.check()?;
@@ -254,6 +259,44 @@ fn a_full_disk_loses_what_is_past_the_retention() {
     db.set_retention(Retention::of_time(10 * MINUTE_MS));
     db.maintain();
     assert!(blocks() < 3.0, "{} of {before} blocks are left", blocks());
+}
+
+/// Attempts to write pages go on while the disk is full; none leaves anything behind.
+#[test]
+fn a_full_disk_is_not_filled_with_attempts() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let disk = FullDisk::new(1 << 24);
+    let db = Db::open_with(
+        options(directory.path()),
+        &Registry::new(),
+        Arc::new(disk.clone()),
+        SystemClock,
+    )
+    .expect("opens");
+    let mut batch = Batch::new(db.open_group());
+    for row in 0..600 {
+        append_row(&db, &mut batch, row).expect("there is room");
+    }
+    let stored_bytes = || -> usize {
+        let files = std::fs::read_dir(directory.path().join("head")).expect("lists");
+        let sizes = files.map(|file| file.expect("reads").metadata().expect("has a size").len());
+        sizes
+            .map(|size| size.saturating_sub(HEADER_BYTES) as usize)
+            .sum()
+    };
+    let before = stored_bytes();
+    for _ in 0..3 {
+        disk.room_bytes
+            .store(HEADER_BYTES as i64 + 100, Ordering::Relaxed);
+        db.maintain();
+        assert_eq!(stored_bytes(), before);
+    }
+    disk.room_bytes.store(1 << 24, Ordering::Relaxed);
+    db.maintain();
+    assert!(
+        stored_bytes() > before + 100,
+        "there was something to write"
+    );
 }
 
 /// The disk stops in the middle of any write, of whatever file; then the process is gone.

@@ -96,6 +96,7 @@ impl Target {
         let only = number("BAROGRAPH_FUZZ_ROUND");
         let seconds = number("BAROGRAPH_FUZZ_SECONDS").map(Duration::from_secs);
         let (began, mut failures, mut peak, mut last) = (Instant::now(), Vec::new(), 0, 0);
+        let spent = meter::processor_time();
         for round in only.unwrap_or(0).. {
             let is_over = match seconds {
                 Some(limit) => began.elapsed() > limit,
@@ -119,9 +120,10 @@ impl Target {
             last = round;
         }
         println!(
-            "{}: seed {seed}, up to round {last} in {:.0?}, at most {} KiB at once",
+            "{}: seed {seed}, up to round {last} in {:.0?} ({:.0?} on a processor), at most {} KiB at once",
             self.name,
             began.elapsed(),
+            meter::processor_time().saturating_sub(spent),
             peak >> 10
         );
         assert!(

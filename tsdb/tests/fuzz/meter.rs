@@ -71,6 +71,12 @@ static RUNNING: Mutex<Vec<(u64, String, Instant)>> = Mutex::new(Vec::new());
 static WATCH: Once = Once::new();
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
+/// Time of this thread on a processor, beside which a busy machine does not count.
+pub(crate) fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// Runs one round, which may hold so much memory; returns the most it held.
 pub(crate) fn measured(name: &str, limit_bytes: i64, round: u64, run: impl FnOnce()) -> i64 {
     WATCH.call_once(|| {
