@@ -53,7 +53,13 @@ fn names(path: &Path) -> Vec<(String, u64)> {
     for part in ["", "blocks", "head", "wal"] {
         for entry in fs::read_dir(path.join(part)).expect("lists") {
             let entry = entry.expect("an entry");
-            let size = entry.metadata().expect("metadata").len();
+            let metadata = entry.metadata().expect("metadata");
+            // How long a directory is depends on the file system.
+            let size = if metadata.is_file() {
+                metadata.len()
+            } else {
+                0
+            };
             all.push((format!("{part}/{}", entry.file_name().display()), size));
         }
     }
