@@ -10,6 +10,7 @@ use barograph_instrument::Registry;
 use barograph_model::SystemClock;
 
 use crate::block::{Block, open_blocks};
+use crate::checkpoint::checkpoint_number;
 use crate::db::Db;
 use crate::deletions;
 use crate::disk::{Disk, SystemDisk};
@@ -269,7 +270,9 @@ impl Names {
         );
         for part in ["blocks", "head", "wal", "wbl"] {
             for name in list(&root.join(part))? {
-                let is_fixed = part == "blocks" || name.starts_with("checkpoint.");
+                let is_checkpoint =
+                    name.starts_with("checkpoint.") || checkpoint_number(&name).is_some();
+                let is_fixed = part == "blocks" || is_checkpoint;
                 if name.starts_with("tmp-") || name.contains(".tmp") {
                     continue;
                 }
@@ -312,5 +315,28 @@ impl BlockInfo {
             level: block.level(),
             tombstones,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_that_came_is_another_moment_and_a_segment_is_not() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let wal = directory.path().join("wal");
+        std::fs::create_dir(&wal).expect("makes");
+        let names = || Names::of(directory.path()).expect("lists");
+        let holds_with = |name: &str| {
+            let before = names();
+            std::fs::write(wal.join(name), "").expect("writes");
+            before.still_hold(&names())
+        };
+        assert!(holds_with("00000003.wal"));
+        assert!(!holds_with("00000003.ckpt"));
+        assert!(!holds_with("checkpoint.00000007"));
+        assert!(holds_with("checkpoint.tmp"));
+        assert!(holds_with("00000004.wal"));
     }
 }
