@@ -4,13 +4,10 @@ use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::http;
-use crate::workload::{Churn, Layout, Rollout, Shape};
-
-/// Longest wait for a fast clock to reach its end.
-const FILL_LIMIT: Duration = Duration::from_hours(2);
+use crate::workload::{Churn, Layout, Page, Recording, Rollout, Shape, Source};
 
 /// What is served.
 #[derive(Clone, Debug, clap::Args)]
@@ -72,6 +69,24 @@ impl Workload {
         }
     }
 
+    /// What the targets say, target by target.
+    ///
+    /// # Errors
+    /// A recording cannot be read.
+    pub fn sources(&self, seed: u64) -> io::Result<Vec<Source>> {
+        let shape = self.shape(seed);
+        let recordings = self.recorded.iter().map(|path| Recording::read(path));
+        let recordings = recordings.collect::<Result<Vec<_>, _>>()?;
+        let source = |target: usize| match recordings.get(target % recordings.len().max(1)) {
+            Some(recording) => {
+                let share = target as f64 / shape.targets as f64;
+                Source::Recorded(recording.starting_at(share))
+            }
+            None => Source::Generated(Box::new(Page::new(shape, target))),
+        };
+        Ok((0..self.targets).map(source).collect())
+    }
+
     fn arguments(&self) -> Vec<String> {
         let mut arguments = Vec::new();
         for (name, number) in [
@@ -97,19 +112,6 @@ impl Workload {
     }
 }
 
-/// Timestamps of a clock that runs faster than ours.
-#[derive(Clone, Copy, Debug)]
-pub struct FastClock {
-    /// The first timestamp, milliseconds since the Unix epoch.
-    pub from_ms: i64,
-    /// Where it ends.
-    pub until_ms: i64,
-    /// Milliseconds between two samples of a series.
-    pub step_ms: i64,
-    /// Samples per series and scrape.
-    pub steps: usize,
-}
-
 /// A running load generator; dropping it ends it.
 pub struct Load {
     child: Child,
@@ -122,17 +124,10 @@ impl Load {
     ///
     /// # Errors
     /// It does not start.
-    pub fn start(workload: &Workload, clock: Option<FastClock>) -> io::Result<Self> {
+    pub fn start(workload: &Workload) -> io::Result<Self> {
         let binary = std::env::current_exe()?.with_file_name("load");
         let mut command = Command::new(&binary);
         command.args(workload.arguments());
-        if let Some(clock) = clock {
-            command
-                .args(["--from-ms", &clock.from_ms.to_string()])
-                .args(["--until-ms", &clock.until_ms.to_string()])
-                .args(["--step-ms", &clock.step_ms.to_string()])
-                .args(["--steps", &clock.steps.to_string()]);
-        }
         let mut child = command
             .stdout(Stdio::piped())
             .spawn()
@@ -161,23 +156,6 @@ impl Load {
     /// It does not answer.
     pub fn scrapes(&self) -> io::Result<u64> {
         self.number("/scrapes")
-    }
-
-    /// Waits until the fast clock is at its end.
-    ///
-    /// # Errors
-    /// It does not answer, or the end does not come within two hours.
-    pub fn wait_until_done(&self) -> io::Result<()> {
-        let begun = Instant::now();
-        while self.number("/done")? == 0 {
-            if begun.elapsed() > FILL_LIMIT {
-                return Err(io::Error::other(format!(
-                    "the fast clock did not reach its end within {FILL_LIMIT:?}"
-                )));
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        Ok(())
     }
 
     fn number(&self, path: &str) -> io::Result<u64> {

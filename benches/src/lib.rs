@@ -15,6 +15,7 @@ pub mod heap;
 pub mod history;
 pub mod http;
 pub mod measure;
+pub mod remote_write;
 pub mod simulated;
 pub mod systems;
 pub mod table;

@@ -4,9 +4,8 @@
 //! Alertmanager): most series stand still, a quarter are whole numbers or short decimals that move,
 //! a few are true floats. Labels have the length and number that a cluster's pods have.
 //!
-//! A page can also replace some of its series from time to time ([`Churn`]), carry timestamps of a
-//! clock that runs faster than ours ([`Page::render_at`]), or repeat what a real exporter said
-//! ([`Recording`]).
+//! A page can also replace some of its series from time to time ([`Churn`]), or repeat what a real
+//! exporter said ([`Recording`]).
 
 use std::fmt::Write as _;
 use std::fs;
@@ -140,22 +139,8 @@ impl Page {
     /// Moves every series on by one scrape and writes the page, text 0.0.4, over `out`.
     pub fn render(&mut self, out: &mut String) {
         out.clear();
-        self.step(None, out);
-    }
-
-    /// Moves on by one scrape per instant (milliseconds since the Unix epoch) and writes all of
-    /// them, with timestamps, as one page over `out`.
-    pub fn render_at(&mut self, instants_ms: impl Iterator<Item = i64>, out: &mut String) {
-        out.clear();
-        for instant_ms in instants_ms {
-            self.step(Some(instant_ms), out);
-        }
-    }
-
-    fn step(&mut self, instant_ms: Option<i64>, out: &mut String) {
         self.replace_series();
         self.rendered += 1;
-        let mut digits = itoa::Buffer::new();
         for ((line, kind), value) in self.lines.iter().zip(&self.kinds).zip(&mut self.state) {
             let random = self.random.next();
             match kind {
@@ -170,10 +155,6 @@ impl Page {
                 out.push_str(itoa::Buffer::new().format(*value as i64));
             } else {
                 let _ = write!(out, "{value}");
-            }
-            if let Some(instant_ms) = instant_ms {
-                out.push(' ');
-                out.push_str(digits.format(instant_ms));
             }
             out.push('\n');
         }
@@ -272,34 +253,40 @@ impl Recording {
         out.push_str(self.advance());
     }
 
-    /// Writes one body per instant (milliseconds since the Unix epoch), with timestamps, as one
-    /// page over `out`.
-    pub fn render_at(&mut self, instants_ms: impl Iterator<Item = i64>, out: &mut String) {
-        out.clear();
-        for instant_ms in instants_ms {
-            for line in self.advance().lines() {
-                out.push_str(line);
-                if !line.starts_with('#') && !line.is_empty() {
-                    let _ = write!(out, " {instant_ms}");
-                }
-                out.push('\n');
-            }
-        }
-    }
-
-    /// Samples in the body that comes next.
-    pub fn samples(&self) -> u64 {
-        let body = &self.bodies[self.next % self.bodies.len()];
-        body.lines()
-            .filter(|line| !line.starts_with('#') && !line.is_empty())
-            .count() as u64
-    }
-
     fn advance(&mut self) -> &str {
         let at = self.next % self.bodies.len();
         self.next = at + 1;
         &self.bodies[at]
     }
+}
+
+/// Where a target's samples come from.
+pub enum Source {
+    /// They are made up.
+    Generated(Box<Page>),
+    /// An exporter said them.
+    Recorded(Recording),
+}
+
+impl Source {
+    /// The next page, written over `out`, and its number of samples.
+    pub fn render(&mut self, out: &mut String) -> u64 {
+        match self {
+            Self::Generated(page) => {
+                page.render(out);
+                page.lines.len() as u64
+            }
+            Self::Recorded(recording) => {
+                recording.render(out);
+                out.lines().filter(|line| is_sample(line)).count() as u64
+            }
+        }
+    }
+}
+
+/// Whether a line of a page is a sample.
+pub fn is_sample(line: &str) -> bool {
+    !line.starts_with('#') && !line.is_empty()
 }
 
 /// A line up to the value. Later generations of a series differ in one label.
@@ -408,8 +395,7 @@ mod tests {
         };
         let (mut page, mut out) = (Page::new(shape, 0), String::new());
         let mut names = || -> std::collections::HashSet<String> {
-            page.render_at([5].into_iter(), &mut out);
-            assert!(out.lines().all(|l| l.starts_with('#') || l.ends_with(" 5")));
+            page.render(&mut out);
             let series = out.lines().filter(|line| !line.starts_with('#'));
             series
                 .filter_map(|line| Some(line.split_once(' ')?.0.to_owned()))

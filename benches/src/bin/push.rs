@@ -3,12 +3,13 @@
 //! Each sender has the series of some targets in a queue and cuts it into requests wherever they
 //! are full, as Prometheus's queues do.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use barograph_benches::http;
 use barograph_benches::measure;
+use barograph_benches::remote_write::{Connection, Request, labels_of};
 use barograph_benches::systems::{Programs, System};
 use barograph_benches::table::{Table, quantile};
 use barograph_benches::workload::{Churn, Layout, Page, Shape};
@@ -153,185 +154,23 @@ fn send(arguments: &Arguments, number: usize, address: SocketAddr) -> io::Result
             page.render(&mut text);
             let at_ms = round_ms + (*target as i64 * 7919) % (arguments.step * 1000);
             for line in text.lines().filter(|line| !line.starts_with('#')) {
-                request.add(line, *target, at_ms);
-                if request.series == arguments.request {
+                let (series, value) = line.rsplit_once(' ').unwrap_or((line, "0"));
+                let labels = labels_of(series);
+                let mut labels: Vec<_> = labels.iter().map(|(n, v)| (&**n, &**v)).collect();
+                let instance = format!("10.0.0.{target}:8080");
+                labels.extend([("instance", &*instance), ("job", "push")]);
+                let value = value.parse().unwrap_or(f64::NAN);
+                request.add(&mut labels, &[(at_ms, value)]);
+                if request.samples == arguments.request {
                     replies_ms.push(connection.post(request.finish())?);
                 }
             }
         }
     }
-    if request.series > 0 {
+    if request.samples > 0 {
         replies_ms.push(connection.post(request.finish())?);
     }
     Ok(replies_ms)
-}
-
-/// A request on its way to being full.
-struct Request {
-    version: u8,
-    series: usize,
-    body: Vec<u8>,
-    /// Texts and their numbers (version 2).
-    symbols: std::collections::HashMap<String, u64>,
-    texts: Vec<u8>,
-    compressed: Vec<u8>,
-}
-
-impl Request {
-    fn new(version: u8) -> Self {
-        let mut request = Self {
-            version,
-            series: 0,
-            body: Vec::new(),
-            symbols: std::collections::HashMap::new(),
-            texts: Vec::new(),
-            compressed: Vec::new(),
-        };
-        request.symbol("");
-        request
-    }
-
-    /// Adds `name{a="b",c="d"} value` of a target.
-    fn add(&mut self, line: &str, target: usize, at_ms: i64) {
-        let (series, value) = line.rsplit_once(' ').unwrap_or((line, "0"));
-        let value: f64 = value.parse().unwrap_or(f64::NAN);
-        let (name, rest) = series.split_once('{').unwrap_or((series, ""));
-        let instance = format!("10.0.0.{target}:8080");
-        let mut labels = vec![("__name__", name), ("instance", &instance), ("job", "push")];
-        // Values of the workload hold no quotes or commas.
-        let pairs = rest.trim_end_matches('}').split(',');
-        labels.extend(pairs.filter_map(|pair| {
-            let (name, value) = pair.split_once('=')?;
-            Some((name, value.trim_matches('"')))
-        }));
-        labels.sort_unstable();
-        let mut message = Vec::with_capacity(256);
-        if self.version == 1 {
-            for (name, value) in labels {
-                let mut label = Vec::with_capacity(64);
-                put_bytes(&mut label, 1, name.as_bytes());
-                put_bytes(&mut label, 2, value.as_bytes());
-                put_bytes(&mut message, 1, &label);
-            }
-        } else {
-            let mut references = Vec::with_capacity(32);
-            for (name, value) in labels {
-                put_varint(&mut references, self.symbol(name));
-                put_varint(&mut references, self.symbol(value));
-            }
-            put_bytes(&mut message, 1, &references);
-        }
-        let mut sample = Vec::with_capacity(20);
-        sample.push(1 << 3 | 1);
-        sample.extend_from_slice(&value.to_bits().to_le_bytes());
-        sample.push(2 << 3);
-        put_varint(&mut sample, at_ms as u64);
-        put_bytes(&mut message, 2, &sample);
-        let field = if self.version == 1 { 1 } else { 5 };
-        put_bytes(&mut self.body, field, &message);
-        self.series += 1;
-    }
-
-    fn symbol(&mut self, text: &str) -> u64 {
-        if let Some(number) = self.symbols.get(text) {
-            return *number;
-        }
-        let number = self.symbols.len() as u64;
-        self.symbols.insert(text.to_owned(), number);
-        put_bytes(&mut self.texts, 4, text.as_bytes());
-        number
-    }
-
-    /// The compressed request; begins the next one.
-    fn finish(&mut self) -> &[u8] {
-        let mut whole = Vec::with_capacity(self.texts.len() + self.body.len());
-        if self.version == 2 {
-            whole.extend_from_slice(&self.texts);
-        }
-        whole.extend_from_slice(&self.body);
-        self.compressed
-            .resize(snap::raw::max_compress_len(whole.len()), 0);
-        let length = snap::raw::Encoder::new().compress(&whole, &mut self.compressed);
-        self.compressed.truncate(length.unwrap_or(0));
-        self.series = 0;
-        self.body.clear();
-        self.texts.clear();
-        self.symbols.clear();
-        self.symbol("");
-        &self.compressed
-    }
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn put_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
-    out.push(field << 3 | 2);
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-/// A kept connection.
-struct Connection {
-    stream: BufReader<TcpStream>,
-    head: String,
-}
-
-impl Connection {
-    fn open(address: SocketAddr, version: u8) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_mins(1)))?;
-        let (kind, number) = match version {
-            1 => ("application/x-protobuf", "0.1.0"),
-            _ => (
-                "application/x-protobuf;proto=io.prometheus.write.v2.Request",
-                "2.0.0",
-            ),
-        };
-        let head = format!(
-            "POST /api/v1/write HTTP/1.1\r\nHost: {address}\r\nContent-Encoding: snappy\r\nContent-Type: {kind}\r\nX-Prometheus-Remote-Write-Version: {number}\r\n"
-        );
-        Ok(Self {
-            stream: BufReader::new(stream),
-            head,
-        })
-    }
-
-    /// Sends a request and waits for the reply; returns how long that took, milliseconds.
-    fn post(&mut self, body: &[u8]) -> io::Result<f64> {
-        let mut request =
-            format!("{}Content-Length: {}\r\n\r\n", self.head, body.len()).into_bytes();
-        request.extend_from_slice(body);
-        let began = Instant::now();
-        self.stream.get_mut().write_all(&request)?;
-        let mut line = String::new();
-        self.stream.read_line(&mut line)?;
-        let status = line.split(' ').nth(1).unwrap_or_default().to_owned();
-        let mut length = 0;
-        loop {
-            line.clear();
-            if self.stream.read_line(&mut line)? <= 2 {
-                break;
-            }
-            let lower = line.to_ascii_lowercase();
-            if let Some(value) = lower.strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap_or(0);
-            }
-        }
-        let mut text = vec![0; length];
-        self.stream.read_exact(&mut text)?;
-        if !status.starts_with('2') {
-            let text = String::from_utf8_lossy(&text);
-            return Err(io::Error::other(format!("the reply is {status}: {text}")));
-        }
-        Ok(began.elapsed().as_secs_f64() * 1000.0)
-    }
 }
 
 /// A row of the table: what it shows, and of an outcome its value.

@@ -1,6 +1,7 @@
 //! Runs Barograph and the peers that are installed under the same scrape load, one at a time or all
 //! together, and prints what each took and how the others compare.
 
+mod history;
 mod queries;
 
 use std::fmt::Write as _;
@@ -9,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use barograph_benches::generator::{FastClock, Load, Workload};
+use barograph_benches::generator::{Load, Workload};
 use barograph_benches::http;
 use barograph_benches::measure::{self, Usage};
 use barograph_benches::systems::{Programs, Running, System};
 use barograph_benches::table::{Table, quantile, short};
 use clap::Parser;
+use history::Span;
 use queries::{Frame, Set, Took};
 
 /// Longest wait for background work to end.
@@ -62,15 +64,15 @@ struct Arguments {
     /// Leaves restarts out.
     #[arg(long)]
     no_restart: bool,
-    /// Hours of history, ending now, that a fast clock brings by scrapes with timestamps; 0 scrapes
-    /// in real time.
+    /// Hours of history, ending now, that remote write brings before anything is scraped; 0 measures
+    /// scrapes in real time.
     #[arg(long, default_value_t = 0.0)]
     fill_hours: f64,
-    /// Seconds between samples of a series on the fast clock.
+    /// Seconds between samples of a series in history.
     #[arg(long, default_value_t = 15)]
     step: u64,
-    /// Samples per series and scrape on the fast clock.
-    #[arg(long, default_value_t = 4)]
+    /// Samples of a series in history that are sent together.
+    #[arg(long, default_value_t = 20)]
     steps: usize,
 }
 
@@ -93,13 +95,13 @@ impl Arguments {
         }
     }
 
-    fn clock(&self, until: u64) -> Option<FastClock> {
-        self.fills().then(|| FastClock {
+    fn history(&self, until: u64) -> Span {
+        Span {
             from_ms: (until - self.frame(until).whole) as i64 * 1000,
             until_ms: until as i64 * 1000,
-            step_ms: self.step as i64 * 1000,
-            steps: self.steps,
-        })
+            step_ms: self.step.max(1) as i64 * 1000,
+            together: self.steps,
+        }
     }
 }
 
@@ -191,14 +193,18 @@ fn run(
     let bench = Bench {
         arguments,
         system,
-        load: Load::start(&arguments.workload, arguments.clock(until))?,
+        load: Load::start(&arguments.workload)?,
         config: directory.path().join("prometheus.yml"),
         data: directory.path().join("data"),
     };
-    bench.configure(None)?;
+    if arguments.fills() {
+        std::fs::write(&bench.config, "scrape_configs: []\n")?;
+    } else {
+        bench.configure(None)?;
+    }
     std::fs::create_dir(&bench.data)?;
     let mut running = system.start(&bench.config, &bench.data)?;
-    bench.load_phase(&running, outcome)?;
+    let stored = bench.load_phase(&running, until, outcome)?;
     let now = if arguments.fills() {
         until
     } else {
@@ -230,8 +236,8 @@ fn run(
             &beside,
         );
     }
-    let served = bench.load.served()?.max(1) as f64;
-    let per_sample = measure::disk_bytes(&bench.data) as f64 / served;
+    let stored = (stored + bench.load.served()?).max(1) as f64;
+    let per_sample = measure::disk_bytes(&bench.data) as f64 / stored;
     outcome.add("disk per sample at the end, B", Some(per_sample));
     for (name, bytes) in measure::disk_split(&bench.data)? {
         let _ = write!(outcome.disk, " {name} {},", mib(bytes));
@@ -307,22 +313,28 @@ impl Outcome {
 }
 
 impl Bench<'_> {
-    /// Lets the load run, and adds what it took.
-    fn load_phase(&self, running: &Running, outcome: &mut Outcome) -> io::Result<()> {
+    /// Lets the load run, and adds what it took. Returns the samples that were sent as history.
+    fn load_phase(&self, running: &Running, until: u64, outcome: &mut Outcome) -> io::Result<u64> {
         let arguments = self.arguments;
         let log = || running.log_bytes(&self.data);
-        let (mut before, mut served, mut log_before) = (Usage::default(), 0, log());
+        let (before, mut served, sent, log_before);
         if arguments.fills() {
-            self.load.wait_until_done()?;
-            std::thread::sleep(Duration::from_secs(arguments.interval));
+            (before, served, log_before) = (Usage::default(), 0, log());
+            sent = history::send(
+                &arguments.workload,
+                arguments.history(until),
+                running.address,
+            )?;
         } else {
             std::thread::sleep(Duration::from_secs(arguments.warmup));
             (before, served, log_before) =
                 (measure::usage(running.pid())?, self.load.served()?, log());
             std::thread::sleep(Duration::from_secs(arguments.measure));
+            sent = 0;
         }
         let after = measure::usage(running.pid())?;
-        let samples = (self.load.served()? - served).max(1) as f64;
+        served = self.load.served()? - served;
+        let samples = (served + sent).max(1) as f64;
         let log = log().zip(log_before).map(|(after, before)| after - before);
         let written = if arguments.fills() {
             settle(running.pid())?;
@@ -354,10 +366,15 @@ impl Bench<'_> {
             "of that to the log, B",
             log.filter(|log| *log > 0.0).map(|log| log / samples),
         );
-        if !arguments.fills() {
+        if arguments.fills() {
+            // From here on it is scraped, as after a restart.
+            self.configure(None)?;
+            running.reload();
+            std::thread::sleep(Duration::from_secs(2 * arguments.interval));
+        } else {
             self.add_scrapes(running, outcome);
         }
-        Ok(())
+        Ok(sent)
     }
 
     /// What the system says of its own scrapes.
@@ -392,7 +409,7 @@ impl Bench<'_> {
             recorded: Vec::new(),
             ..self.arguments.workload.clone()
         };
-        let beside = Load::start(&workload, None)?;
+        let beside = Load::start(&workload)?;
         self.configure(Some((&workload, &beside)))?;
         running.reload();
         std::thread::sleep(BESIDE_WARMUP);
@@ -453,16 +470,18 @@ impl Bench<'_> {
             };
             let _ = write!(
                 text,
-                "  - job_name: {job}\n    honor_timestamps: true\n    scrape_interval: {interval}s\n    scrape_timeout: {interval}s\n    static_configs:\n",
+                "  - job_name: {job}\n    scrape_interval: {interval}s\n    scrape_timeout: {interval}s\n    static_configs:\n",
             );
             for target in 0..workload.targets {
                 let _ = write!(
                     text,
-                    "      - targets: ['{}']\n        labels: {{__metrics_path__: /t/{target}/metrics, instance: 'service-{}-7d9c6b8f5d-x{target:05}', namespace: 'namespace-{}', cluster: prod-eu-west-1}}\n",
-                    load.address,
-                    target % 50,
-                    target % 20,
+                    "      - targets: ['{}']\n        labels: {{__metrics_path__: /t/{target}/metrics",
+                    load.address
                 );
+                for (name, value) in history::target_labels(target) {
+                    let _ = write!(text, ", {name}: '{value}'");
+                }
+                text.push_str("}\n");
             }
         }
         std::fs::write(&self.config, text)
