@@ -465,6 +465,46 @@ fn full_buffers_refuse_and_spilling_makes_room() {
 }
 
 #[test]
+fn spilling_what_left_memory_makes_room_too() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let options = Options {
+        out_of_order_buffer_bytes: 1 << 20,
+        retire_series: 1,
+        ..options(directory.path())
+    };
+    let db = Db::open(options, &Registry::new()).expect("opens");
+    let append = |name: &str, samples: &[(i64, f64)]| {
+        let group = db.open_group();
+        let labels = Labels::from_pairs([("__name__", name)]);
+        let series = db.register(group, &labels).expect("registers");
+        let mut batch = Batch::new(group);
+        for (t, value) in samples {
+            batch.push(series, *t, *value);
+        }
+        db.append(&batch).expect("appends")
+    };
+    append("silent", &[(NOW_MS, 1.0), (NOW_MS - 1000, 2.0)]);
+    let later_ms = NOW_MS + HOUR_MS;
+    append("other", &[(later_ms, 1.0)]);
+    for _ in 0..3 {
+        db.maintain();
+    }
+    assert_eq!(db.stats(1).late.samples, 1, "it is not spilled yet");
+    assert_eq!(db.stats(1).head.series, 1, "its series left memory");
+    let mut t = later_ms;
+    while db.stats(1).late.bytes < 1 << 19 {
+        let late: Vec<_> = (0..1000).map(|n| (t - 1 - n, n as f64)).collect();
+        assert!(append("other", &late).rejected.is_empty());
+        t -= 1000;
+    }
+    db.maintain();
+    let late = db.stats(1).late;
+    assert_eq!((late.samples, late.bytes), (0, 0));
+    let appended = append("other", &[(t - 1, 1.0)]);
+    assert!(appended.rejected.is_empty(), "there is room again");
+}
+
+#[test]
 fn a_snapshot_does_not_see_what_comes_late() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let db = open(directory.path());

@@ -193,12 +193,20 @@ impl Buffers {
         state.bytes - before
     }
 
-    /// Notes who a series was that leaves memory.
-    pub(crate) fn orphan(&self, reference: SeriesRef, who: impl FnOnce() -> Option<Orphan>) {
+    /// Notes who a series was that leaves memory. Returns how many bytes the buffers grew by.
+    pub(crate) fn orphan(
+        &self,
+        reference: SeriesRef,
+        who: impl FnOnce() -> Option<Orphan>,
+    ) -> usize {
         let has = self.read().by_reference.contains_key(&reference);
-        if has && let Some(orphan) = who() {
-            self.write().orphan(reference, orphan);
-        }
+        let Some(orphan) = has.then(who).flatten() else {
+            return 0;
+        };
+        let mut state = self.write();
+        let before = state.bytes;
+        state.orphan(reference, orphan);
+        state.bytes - before
     }
 }
 

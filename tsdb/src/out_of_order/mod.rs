@@ -277,7 +277,9 @@ impl OutOfOrder {
         for buffers in lists.frozen.iter().chain([&lists.active]) {
             let here = buffers.read().slots() & &slots;
             for slot in here {
-                buffers.orphan(catalog.reference(slot), || orphan_of(catalog, slot));
+                let grown = buffers.orphan(catalog.reference(slot), || orphan_of(catalog, slot));
+                // What is given back when they are dropped was taken before.
+                self.bytes.fetch_add(grown, Ordering::Relaxed);
             }
         }
     }
