@@ -377,12 +377,17 @@ impl<'a> Evaluator<'a> {
             && !self.window_flows(window)
         {
             let mut distinct = Distinct::new(self.limits.held());
-            return self.stream_as_is(plan, steps, &mut |key, drop_name, values| {
-                if drop_name && !distinct.insert(key) {
-                    return Err(vector::same_labels());
+            self.stream_as_is(plan, steps, &mut |key, drop_name, values| {
+                if drop_name {
+                    distinct.note(key);
                 }
                 sink(key, drop_name, values)
-            });
+            })?;
+            return if distinct.all_differ() {
+                Ok(())
+            } else {
+                Err(vector::same_labels())
+            };
         }
         self.stream_as_is(plan, steps, sink)
     }

@@ -293,11 +293,12 @@ impl Vector {
             return None;
         }
         let mut distinct = Distinct::new(self.memory.another());
-        let mut all = self.metas.iter();
-        Some(all.all(|meta| match &meta.name {
-            Name::Stored(selected, index, _) => distinct.insert(Key::Selected(selected, *index)),
-            Name::Labels(_) => true,
-        }))
+        for meta in &self.metas {
+            if let Name::Stored(selected, index, _) = &meta.name {
+                distinct.note(Key::Selected(selected, *index));
+            }
+        }
+        Some(distinct.all_differ())
     }
 
     /// Makes one series of those with equal labels.
