@@ -1,5 +1,5 @@
 //! Measures queries without HTTP: `cargo run --release -p barograph-benches --bin queries [wide]
-//! [day] [only=TEXT] [runs=N] [series=N]`. A store is filled in process; every query prints how long
+//! [day] [late] [only=TEXT] [runs=N] [series=N]`. A store is filled in process; every query prints how long
 //! it took (cold: the first time after the store was opened and its files left the page cache; then
 //! the median and the worst of several runs), processor time, the most bytes it had allocated, and
 //! where the time went: finding the series, reading their samples, everything.
@@ -277,6 +277,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             fill_day(db, now, end_ms, series)
         })?;
     }
+    if wanted("late") {
+        let end_ms = BEGIN_MS + 24 * HOUR_MS;
+        let series = arguments.series;
+        run("late", DAY, end_ms, &arguments, |db, now| {
+            fill_late(db, now, end_ms, series)
+        })?;
+    }
     Ok(())
 }
 
@@ -507,6 +514,10 @@ fn fill_day(
     end_ms: i64,
     series: usize,
 ) -> Result<u64, Box<dyn std::error::Error>> {
+    fill(db, now, end_ms, day_targets(series), true)
+}
+
+fn day_targets(series: usize) -> Vec<Vec<Labels>> {
     let targets = (0..5).map(|target: usize| {
         let labels = (0..series / 5).map(move |index: usize| {
             Labels::from_pairs([
@@ -521,7 +532,51 @@ fn fill_day(
         });
         labels.collect()
     });
-    fill(db, now, end_ms, targets.collect(), true)
+    targets.collect()
+}
+
+/// The same series, a day of them brought afterwards, 60 samples of each at a time, while the store
+/// has samples of now: all come late.
+fn fill_late(
+    db: &Db,
+    now: &AtomicI64,
+    end_ms: i64,
+    series: usize,
+) -> Result<u64, Box<dyn std::error::Error>> {
+    now.store(end_ms, Relaxed);
+    let present = db.open_group();
+    let up = db.register(present, &Labels::from_pairs([("__name__", "up")]))?;
+    let mut batch = Batch::new(present);
+    batch.push(up, end_ms, 1.0);
+    db.append(&batch)?;
+    let mut noise = Noise(88_172_645_463_325_252);
+    let mut groups: Vec<_> = day_targets(series)
+        .into_iter()
+        .map(|labels| (Batch::new(db.open_group()), vec![0.0; labels.len()], labels))
+        .collect();
+    let mut samples = 0;
+    let instants: Vec<i64> = (BEGIN_MS + 15_000..=end_ms).step_by(15_000).collect();
+    for page in instants.chunks(60) {
+        for (batch, values, labels) in &mut groups {
+            batch.clear();
+            // What brings nothing new leaves memory: it is registered again, as a scrape does.
+            let group = batch.group();
+            let known = labels.iter().map(|labels| db.register(group, labels));
+            let known = known.collect::<Result<Vec<_>, _>>()?;
+            for row_ms in page {
+                for (series, value) in known.iter().zip(values.iter_mut()) {
+                    *value += noise.below(100) as f64;
+                    batch.push(*series, *row_ms, *value);
+                }
+            }
+            samples += db.append(batch)?.accepted as u64;
+        }
+        // The background does so every five seconds.
+        db.maintain();
+    }
+    db.maintain();
+    db.compact();
+    Ok(samples)
 }
 
 fn fill(
