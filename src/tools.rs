@@ -11,6 +11,7 @@ mod storage;
 mod test_file;
 mod test_promql;
 mod test_rules;
+mod web_config;
 
 /// A time as the API takes it: seconds since 1970, or RFC 3339. Returns milliseconds.
 pub(crate) fn parse_time_ms(text: &str) -> Option<i64> {

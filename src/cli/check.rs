@@ -22,7 +22,8 @@ pub(super) fn ignore_unknown_fields() -> Arg {
         .action(ArgAction::SetTrue)
 }
 
-/// `check config`, `check rules`, `check metrics`, `check healthy` and `check ready`.
+/// `check config`, `check rules`, `check web-config`, `check metrics`, `check healthy` and `check
+/// ready`.
 pub(super) fn check_command() -> Command {
     let files = |required: bool| {
         Arg::new("file")
@@ -79,6 +80,9 @@ pub(super) fn check_command() -> Command {
                 .value_parser(["all", "none"])
                 .default_value("all"),
         );
+    let web_config = Command::new("web-config")
+        .about("Checks files for --web.config.file: TLS, passwords and headers of a server")
+        .arg(files(true));
     let server = |name: &'static str, about: &'static str| {
         Command::new(name).about(about).arg(
             Arg::new("url")
@@ -93,6 +97,7 @@ pub(super) fn check_command() -> Command {
         .subcommand_required(true)
         .subcommand(lints(config, &CONFIG_LINTS, "duplicate-rules"))
         .subcommand(lints(rules, &RULE_LINTS, "duplicate-rules"))
+        .subcommand(web_config)
         .subcommand(metrics)
         .subcommand(server("healthy", "Checks whether a server is healthy"))
         .subcommand(server("ready", "Checks whether a server is ready"))
@@ -104,7 +109,7 @@ pub(super) fn check_command() -> Command {
 /// A feature that is none.
 pub(super) fn check(matches: &ArgMatches) -> Result<Invocation, String> {
     let Some((kind, given)) = matches.subcommand() else {
-        return Err("check config, rules, metrics, healthy or ready?".to_owned());
+        return Err("check config, rules, web-config, metrics, healthy or ready?".to_owned());
     };
     let language = match kind {
         "config" | "rules" => super::tools::language(&super::tools::features(given))?.0,
@@ -133,6 +138,9 @@ pub(super) fn check(matches: &ArgMatches) -> Result<Invocation, String> {
         "rules" => Check::Rules {
             files: paths(given),
             lint: lint(),
+        },
+        "web-config" => Check::WebConfig {
+            files: paths(given),
         },
         "metrics" => Check::Metrics(MetricsCheck {
             lint: names().any(|name| name == "all"),

@@ -25,6 +25,8 @@ pub(crate) enum Check {
     },
     /// Rule files; standard input where there are none.
     Rules { files: Vec<PathBuf>, lint: Lint },
+    /// Files for `--web.config.file`.
+    WebConfig { files: Vec<PathBuf> },
     /// An exposition text on standard input.
     Metrics(MetricsCheck),
     /// Whether a server answers at a path of its own.
@@ -101,6 +103,20 @@ pub(crate) fn run(check: &Check) -> ExitCode {
                 rules(file, read_rules(file, lint.reading), *lint, &mut verdict);
             }
             verdict.code(*lint)
+        }
+        Check::WebConfig { files } => {
+            // On standard error and in these words, as scripts know them.
+            for file in files {
+                match super::web_config::check(file) {
+                    Ok(()) => eprintln!("{} SUCCESS", file.display()),
+                    Err(error) => verdict.error(&format!("{} FAILED: {error}", file.display())),
+                }
+            }
+            if verdict.wrong {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            }
         }
         Check::Metrics(check) => super::lint::run(*check),
         Check::Server { url, path } => match super::query::reach(url, path) {

@@ -169,33 +169,67 @@ fn unicode(parser: &mut Parser<'_>, capital: bool) -> Result<Set, String> {
     Ok(Set { chars, negated })
 }
 
-/// The characters of a general category or a script. Names are compared as Go does since 1.25:
-/// without case, spaces, underscores and hyphens.
+/// Categories and scripts as the library that Prometheus matches with knows them, by exactly these
+/// names. (Go's own takes aliases since 1.25, and does not look at case.)
+const CATEGORIES: &str = "C Cc Cf Cn Co Cs L LC Ll Lm Lo Lt Lu M Mc Me Mn N Nd Nl No P Pc Pd Pe Pf Pi Po Ps S Sc \
+    Sk Sm So Z Zl Zp Zs";
+const SCRIPTS: &str = "Adlam Ahom Anatolian_Hieroglyphs Arabic Armenian Avestan Balinese Bamum Bassa_Vah Batak \
+    Bengali Bhaiksuki Bopomofo Brahmi Braille Buginese Buhid Canadian_Aboriginal Carian \
+    Caucasian_Albanian Chakma Cham Cherokee Chorasmian Common Coptic Cuneiform Cypriot \
+    Cypro_Minoan Cyrillic Deseret Devanagari Dives_Akuru Dogra Duployan Egyptian_Hieroglyphs \
+    Elbasan Elymaic Ethiopic Georgian Glagolitic Gothic Grantha Greek Gujarati Gunjala_Gondi \
+    Gurmukhi Han Hangul Hanifi_Rohingya Hanunoo Hatran Hebrew Hiragana Imperial_Aramaic \
+    Inherited Inscriptional_Pahlavi Inscriptional_Parthian Javanese Kaithi Kannada Katakana \
+    Kawi Kayah_Li Kharoshthi Khitan_Small_Script Khmer Khojki Khudawadi Lao Latin Lepcha \
+    Limbu Linear_A Linear_B Lisu Lycian Lydian Mahajani Makasar Malayalam Mandaic Manichaean \
+    Marchen Masaram_Gondi Medefaidrin Meetei_Mayek Mende_Kikakui Meroitic_Cursive \
+    Meroitic_Hieroglyphs Miao Modi Mongolian Mro Multani Myanmar Nabataean Nag_Mundari \
+    Nandinagari New_Tai_Lue Newa Nko Nushu Nyiakeng_Puachue_Hmong Ogham Ol_Chiki \
+    Old_Hungarian Old_Italic Old_North_Arabian Old_Permic Old_Persian Old_Sogdian \
+    Old_South_Arabian Old_Turkic Old_Uyghur Oriya Osage Osmanya Pahawh_Hmong Palmyrene \
+    Pau_Cin_Hau Phags_Pa Phoenician Psalter_Pahlavi Rejang Runic Samaritan Saurashtra \
+    Sharada Shavian Siddham SignWriting Sinhala Sogdian Sora_Sompeng Soyombo Sundanese \
+    Syloti_Nagri Syriac Tagalog Tagbanwa Tai_Le Tai_Tham Tai_Viet Takri Tamil Tangsa Tangut \
+    Telugu Thaana Thai Tibetan Tifinagh Tirhuta Toto Ugaritic Vai Vithkuqi Wancho \
+    Warang_Citi Yezidi Yi Zanabazar_Square";
+
+/// The characters of a general category or a script.
 fn table(name: &str) -> Option<ClassUnicode> {
-    let plain: String = name
-        .chars()
-        .filter(|ch| !matches!(ch, ' ' | '_' | '-'))
-        .collect::<String>()
-        .to_lowercase();
-    if plain.is_empty() || !plain.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return None;
+    if name == "Any" {
+        return Some(ClassUnicode::new([ClassUnicodeRange::new('\0', char::MAX)]));
     }
-    match plain.as_str() {
-        "any" => return Some(ClassUnicode::new([ClassUnicodeRange::new('\0', char::MAX)])),
-        "ascii" => return Some(ClassUnicode::new([ClassUnicodeRange::new('\0', '\u{7f}')])),
-        _ => {}
-    }
+    let known = |names: &str| names.split(' ').any(|known| known == name);
+    let property = match (known(CATEGORIES), known(SCRIPTS)) {
+        (true, _) => "gc",
+        (false, true) => "sc",
+        (false, false) => return None,
+    };
     // `regex-syntax` has the tables; it is asked for exactly one of them.
-    ["gc", "sc"].into_iter().find_map(|property| {
-        let hir = regex_syntax::parse(&format!("\\p{{{property}={plain}}}")).ok()?;
-        match hir.into_kind() {
-            HirKind::Class(Class::Unicode(class)) => Some(class),
-            // A class of one character becomes a literal.
-            HirKind::Literal(literal) => {
-                let ch = std::str::from_utf8(&literal.0).ok()?.chars().next()?;
-                Some(ClassUnicode::new([ClassUnicodeRange::new(ch, ch)]))
-            }
-            _ => None,
+    let hir = regex_syntax::parse(&format!("\\p{{{property}={name}}}")).ok()?;
+    match hir.into_kind() {
+        HirKind::Class(Class::Unicode(class)) => Some(class),
+        // A class of one character becomes a literal.
+        HirKind::Literal(literal) => {
+            let ch = std::str::from_utf8(&literal.0).ok()?.chars().next()?;
+            Some(ClassUnicode::new([ClassUnicodeRange::new(ch, ch)]))
         }
-    })
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_has_a_table_and_no_other_has() {
+        for name in CATEGORIES.split(' ').chain(SCRIPTS.split(' ')) {
+            assert!(table(name).is_some(), "{name}");
+        }
+        for name in [
+            "", "greek", "Grek", "Letter", "l", "ASCII", "Assigned", "Lu Ll", "any",
+        ] {
+            assert!(table(name).is_none(), "{name}");
+        }
+    }
 }
