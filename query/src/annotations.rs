@@ -289,7 +289,9 @@ impl Annotations {
             return;
         };
         if let (Some(have), Some(new)) = (&mut have.occurrences, new.occurrences) {
+            // What is counted keeps its first place.
             *have += new;
+            return;
         }
         match (&mut have.monotonicity, new.monotonicity) {
             (Some(have), Some(new)) => {

@@ -198,6 +198,10 @@ fn table(name: &str) -> Option<ClassUnicode> {
     if name == "Any" {
         return Some(ClassUnicode::new([ClassUnicodeRange::new('\0', char::MAX)]));
     }
+    if name == "Cs" {
+        // Surrogates are no characters.
+        return Some(ClassUnicode::empty());
+    }
     let known = |names: &str| names.split(' ').any(|known| known == name);
     let property = match (known(CATEGORIES), known(SCRIPTS)) {
         (true, _) => "gc",

@@ -110,8 +110,10 @@ impl Evaluator<'_> {
     fn note_quantiles(&mut self, param: &[f64], plan: &AggregatePlan) {
         let span = plan.param_span;
         if param.iter().any(|q| q.is_nan()) {
+            // With it, there is no largest and no smallest.
             self.annotations
                 .add(Annotation::invalid_quantile(f64::NAN, span));
+            return;
         }
         let largest = param.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let smallest = param.iter().copied().fold(f64::INFINITY, f64::min);

@@ -18,6 +18,10 @@ impl Evaluator<'_> {
         steps: &Steps,
     ) -> Result<Vector, QueryError> {
         let mut operand = self.vector(&plan.operand, steps)?;
+        if !self.check_param(plan, param)? {
+            self.limits.release(operand.held());
+            return Ok(Vector::new(steps.count, self.limits.held()));
+        }
         if self.arena.any() && matches!(plan.op, AggregateOp::TopK | AggregateOp::BottomK) {
             for index in 0..operand.len() {
                 if drop_histograms(operand.values_mut(index)) {
@@ -28,10 +32,6 @@ impl Evaluator<'_> {
                         ));
                 }
             }
-        }
-        if !self.check_param(plan, param)? {
-            self.limits.release(operand.held());
-            return Ok(Vector::new(steps.count, self.limits.held()));
         }
         let mut groups = Groups::new(&plan.grouping);
         let places: Vec<usize> = operand

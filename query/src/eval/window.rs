@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use barograph_model::{CounterResetHint, Labels, TimeRange};
+use barograph_model::{Labels, TimeRange};
 use barograph_tsdb::Column;
 
 use super::arena::{Arena, is_signalling, quiet, weight};
@@ -71,7 +71,7 @@ impl Evaluator<'_> {
             .iter()
             .map(|param| self.scalar(param, steps))
             .collect::<Result<Vec<_>, _>>()?;
-        let starts = self.use_start_timestamps && uses_starts(plan.function);
+        let starts = self.use_start_timestamps && uses_starts(plan);
         let mut rows = WindowRows {
             plan,
             params: &params,
@@ -622,14 +622,28 @@ impl WindowRows<'_, '_> {
 }
 
 impl Windows<'_> {
-    /// How many windows hold samples whose counters claim to have begun too early.
+    /// How many windows hold samples whose counters claim to have begun too early. Windows of floats
+    /// and histograms have no rate, and are not looked at.
     fn overlaps(&self) -> u64 {
-        let of = |starts: Option<&Starts>, edges: &Edges| {
-            starts.map_or(0, |starts| starts.overlapping_windows(&edges.spans))
-        };
         let histograms = self.histograms.as_ref();
-        of(self.starts, self.edges)
-            + histograms.map_or(0, |windows| of(windows.starts, windows.edges))
+        let own = histograms.and_then(|windows| windows.starts);
+        let any = |starts: Option<&Starts>| starts.is_some_and(Starts::any_overlap);
+        if !any(self.starts) && !any(own) {
+            return 0;
+        }
+        let overlaps = |step: &usize| {
+            let floats = self.edges.spans[*step];
+            let spans = histograms.map_or((0, 0), |windows| windows.edges.spans[*step]);
+            let in_one = |starts: Option<&Starts>, span| {
+                starts.is_some_and(|starts| starts.overlap_in(span))
+            };
+            match (floats.0 < floats.1, spans.0 < spans.1) {
+                (true, true) => false,
+                (_, true) => in_one(own, spans),
+                _ => in_one(self.starts, floats),
+            }
+        };
+        (0..self.edges.spans.len()).filter(overlaps).count() as u64
     }
 
     /// Whether no window holds a sample.
@@ -641,8 +655,8 @@ impl Windows<'_> {
 }
 
 /// What the start timestamps of a column say of its floats, staleness markers left out, and of its
-/// histograms. Where a counter of histograms began anew, its hint says so from here on.
-fn starts_of(column: &mut Column) -> (Option<Starts>, Option<Starts>) {
+/// histograms.
+fn starts_of(column: &Column) -> (Option<Starts>, Option<Starts>) {
     let of_values = (!column.starts_ms.is_empty()).then(|| {
         let samples = column.timestamps_ms.iter().zip(&column.values);
         let (timestamps_ms, starts_ms): (Vec<i64>, Vec<i64>) = samples
@@ -652,25 +666,20 @@ fn starts_of(column: &mut Column) -> (Option<Starts>, Option<Starts>) {
             .unzip();
         Starts::new(&timestamps_ms, &starts_ms)
     });
-    let histograms = &mut column.histograms;
-    let of_histograms = (!histograms.starts_ms.is_empty()).then(|| {
-        let starts = Starts::new(&histograms.timestamps_ms, &histograms.starts_ms);
-        for (histogram, began) in histograms.values.iter_mut().zip(&starts.began) {
-            if *began && histogram.counter_reset_hint != CounterResetHint::Gauge {
-                Arc::make_mut(histogram).counter_reset_hint = CounterResetHint::CounterReset;
-            }
-        }
-        starts
-    });
+    let histograms = &column.histograms;
+    let of_histograms = (!histograms.starts_ms.is_empty())
+        .then(|| Starts::new(&histograms.timestamps_ms, &histograms.starts_ms));
     (of_values, of_histograms)
 }
 
-/// The functions that look at start timestamps.
-fn uses_starts(function: Window) -> bool {
-    matches!(
-        function,
-        Window::Rate | Window::Increase | Window::Irate | Window::Resets
-    )
+/// Whether start timestamps count: rates of extended windows have nothing to do with them.
+fn uses_starts(plan: &WindowPlan) -> bool {
+    let is_extended = matches!(&plan.source, WindowSource::Selector { selector, .. } if selector.extension.is_some());
+    match plan.function {
+        Window::Rate | Window::Increase => !is_extended,
+        Window::Irate | Window::Resets => true,
+        _ => false,
+    }
 }
 
 /// `first_over_time` and `last_over_time` give samples as they are.

@@ -17,6 +17,10 @@ pub(crate) fn run_extended(
     out: &mut [f64],
 ) {
     let range_seconds = seconds_of_ms(input.range_ms);
+    let began = |step: usize, at: usize| {
+        let first = input.edges.spans[step].0 as usize;
+        input.starts.is_some_and(|starts| starts.began[first + at])
+    };
     input.each(out, |timestamps_ms, values, step| {
         let end_ms = input.times.at_step(input.steps, step);
         let window = Extended {
@@ -34,8 +38,8 @@ pub(crate) fn run_extended(
             Window::Increase => window.difference(true),
             Window::Delta => window.difference(false),
             Window::Changes => window
-                .count(|before, after| before != after && !(before.is_nan() && after.is_nan())),
-            Window::Resets => window.count(|before, after| after < before),
+                .count(|before, after, _| before != after && !(before.is_nan() && after.is_nan())),
+            Window::Resets => window.count(|before, after, at| after < before || began(step, at)),
             // The plan lets no other through.
             _ => ABSENT,
         }
@@ -175,14 +179,14 @@ impl Extended<'_> {
     }
 
     /// How many neighbours differ so, from the sample at or before the start on.
-    fn count(&self, differs: impl Fn(f64, f64) -> bool) -> f64 {
+    fn count(&self, differs: impl Fn(f64, f64, usize) -> bool) -> f64 {
         let behind = self.timestamps_ms.partition_point(|t| *t <= self.begin_ms);
         if behind == self.timestamps_ms.len() {
             return ABSENT;
         }
-        self.values[behind.saturating_sub(1)..]
-            .windows(2)
-            .filter(|pair| differs(pair[0], pair[1]))
+        let from = behind.saturating_sub(1);
+        (from + 1..self.values.len())
+            .filter(|at| differs(self.values[at - 1], self.values[*at], *at))
             .count() as f64
     }
 }

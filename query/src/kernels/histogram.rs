@@ -19,7 +19,7 @@ pub(crate) struct HistogramWindows<'a> {
     pub(crate) timestamps_ms: &'a [i64],
     pub(crate) values: &'a [Arc<FloatHistogram>],
     pub(crate) edges: &'a Edges,
-    /// As of floats. Where a counter began anew, the hint of its sample says so.
+    /// As of floats.
     pub(crate) starts: Option<&'a Starts>,
 }
 
@@ -43,6 +43,9 @@ pub(super) struct Mixed<'a> {
     range_ms: i64,
     /// When the counter of the histograms began, if that is inside the window, before the first.
     started_ms: Option<i64>,
+    /// Where counters began anew since the sample before, as far as start timestamps tell.
+    float_began: &'a [bool],
+    began: &'a [bool],
 }
 
 /// What a window yields.
@@ -96,7 +99,12 @@ impl<'a> Mixed<'a> {
         let started_ms = histograms
             .starts
             .and_then(|starts| starts.inside(own.start, first_ms, begin_ms));
+        let began = |starts: Option<&'a Starts>, range: &std::ops::Range<usize>| {
+            starts.map_or(&[][..], |starts| &starts.began[range.clone()])
+        };
         Some(Self {
+            float_began: began(input.starts, &floats),
+            began: began(histograms.starts, &own),
             float_times: &input.timestamps_ms[floats.clone()],
             floats: &input.values[floats],
             times: &histograms.timestamps_ms[own.clone()],
@@ -136,6 +144,8 @@ impl<'a> Mixed<'a> {
             end_ms: self.end_ms,
             range_ms: self.range_ms,
             started_ms: None,
+            float_began: self.float_began.get(float..).unwrap_or_default(),
+            began: self.began.get(own..).unwrap_or_default(),
         })
     }
 
@@ -147,12 +157,12 @@ impl<'a> Mixed<'a> {
             Window::Irate => self.instant(true, remarks),
             Window::Idelta => self.instant(false, remarks),
             Window::Resets => Float(self.count_pairs(
-                |before, after| after < before,
-                |before, after| after.detect_reset(before),
+                |before, after, at| after < before || is_set(self.float_began, at),
+                |before, after, at| after.detect_reset(before) || is_set(self.began, at),
             )),
             Window::Changes => Float(self.count_pairs(
-                |before, after| before != after && !(before.is_nan() && after.is_nan()),
-                |before, after| !after.same_data(before),
+                |before, after, _| before != after && !(before.is_nan() && after.is_nan()),
+                |before, after, _| !after.same_data(before),
             )),
             Window::Sum => self.only_histograms(remarks, sum),
             Window::Avg => self.only_histograms(remarks, average),
@@ -217,7 +227,7 @@ impl<'a> Mixed<'a> {
         let started_ms = self.started_ms.filter(|_| is_counter);
         let first = &self.histograms[0];
         let mut result = if self.histograms.len() > 1 {
-            let Some(result) = difference(self.histograms, is_counter, remarks) else {
+            let Some(result) = difference(self.histograms, self.began, is_counter, remarks) else {
                 return Float(ABSENT);
             };
             Some(result)
@@ -292,7 +302,8 @@ impl<'a> Mixed<'a> {
             remarks.add(Annotation::not_a_gauge);
         }
         let mut result = FloatHistogram::clone(last);
-        if !is_counter || !last.detect_reset(before) {
+        let fell = || last.detect_reset(before) || is_set(self.began, self.histograms.len() - 1);
+        if !is_counter || !fell() {
             match result.subtract(before) {
                 Err(_) => {
                     remarks.add(Annotation::mixed_schemas);
@@ -311,39 +322,46 @@ impl<'a> Mixed<'a> {
         Histogram(Arc::new(result))
     }
 
-    /// How many neighbours differ so; a float and a histogram always do.
+    /// How many neighbours differ so, the second at an index among its kind; a float and a
+    /// histogram always do.
     fn count_pairs(
         &self,
-        floats: impl Fn(f64, f64) -> bool,
-        histograms: impl Fn(&FloatHistogram, &FloatHistogram) -> bool,
+        floats: impl Fn(f64, f64, usize) -> bool,
+        histograms: impl Fn(&FloatHistogram, &FloatHistogram, usize) -> bool,
     ) -> f64 {
         enum Value<'a> {
             Float(f64),
             Histogram(&'a FloatHistogram),
         }
-        let mut floats_left = self.float_times.iter().zip(self.floats).peekable();
-        let mut histograms_left = self.times.iter().zip(self.histograms).peekable();
+        let floats_with_times = self.float_times.iter().zip(self.floats);
+        let mut floats_left = floats_with_times.enumerate().peekable();
+        let mut histograms_left = self
+            .times
+            .iter()
+            .zip(self.histograms)
+            .enumerate()
+            .peekable();
         let mut before: Option<Value<'_>> = None;
         let mut count = 0.0;
         loop {
             let next = match (floats_left.peek(), histograms_left.peek()) {
-                (Some((float, _)), Some((own, _))) if float < own => floats_left.next(),
+                (Some((_, (float, _))), Some((_, (own, _)))) if float < own => floats_left.next(),
                 (Some(_), None) => floats_left.next(),
                 (None, None) => return count,
                 _ => None,
             };
-            let value = match next {
-                Some((_, value)) => Value::Float(*value),
+            let (at, value) = match next {
+                Some((at, (_, value))) => (at, Value::Float(*value)),
                 None => match histograms_left.next() {
-                    Some((_, histogram)) => Value::Histogram(histogram),
+                    Some((at, (_, histogram))) => (at, Value::Histogram(histogram)),
                     None => return count,
                 },
             };
             let differs = match (&before, &value) {
                 (None, _) => false,
-                (Some(Value::Float(before)), Value::Float(after)) => floats(*before, *after),
+                (Some(Value::Float(before)), Value::Float(after)) => floats(*before, *after, at),
                 (Some(Value::Histogram(before)), Value::Histogram(after)) => {
-                    histograms(before, after)
+                    histograms(before, after, at)
                 }
                 _ => true,
             };
@@ -368,6 +386,10 @@ impl Remarks<'_> {
     }
 }
 
+fn is_set(list: &[bool], at: usize) -> bool {
+    list.get(at).is_some_and(|set| *set)
+}
+
 /// A time, in seconds, of those of a float and a histogram.
 fn time_of(float: Option<&i64>, own: Option<&i64>, pick: fn(i64, i64) -> i64) -> Outcome {
     let time = match (float, own) {
@@ -378,10 +400,11 @@ fn time_of(float: Option<&i64>, own: Option<&i64>, pick: fn(i64, i64) -> i64) ->
     Float(time as f64 / 1000.0)
 }
 
-/// The difference between the last and the first histogram, counter resets added back; `None` where
-/// they do not go together.
+/// The difference between the last and the first histogram, counter resets added back, also those
+/// that start timestamps tell of; `None` where they do not go together.
 fn difference(
     points: &[Arc<FloatHistogram>],
+    began: &[bool],
     is_counter: bool,
     remarks: &mut Remarks<'_>,
 ) -> Option<FloatHistogram> {
@@ -392,7 +415,7 @@ fn difference(
     }
     // What lies before a reset between the first two does not matter, nor does its layout.
     let mut before = first.clone();
-    if is_counter && points[1].detect_reset(first) {
+    if is_counter && (is_set(began, 1) || points[1].detect_reset(first)) {
         before = Arc::new(FloatHistogram {
             schema: points[1].schema,
             custom_bounds: points[1].custom_bounds.clone(),
@@ -422,8 +445,8 @@ fn difference(
     let combined = result.subtract(&before).ok()?;
     remarks.reconciled(combined.bounds_reconciled, HistogramOperation::Subtraction);
     if is_counter {
-        for point in &points[1..] {
-            if point.detect_reset(&before) {
+        for (at, point) in points.iter().enumerate().skip(1) {
+            if is_set(began, at) || point.detect_reset(&before) {
                 let combined = result.add(&before).ok()?;
                 remarks.reconciled(combined.bounds_reconciled, HistogramOperation::Addition);
             }

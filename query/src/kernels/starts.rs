@@ -36,16 +36,15 @@ impl Starts {
         (start_ms != 0 && start_ms > begin_ms && start_ms < first_ms).then_some(start_ms)
     }
 
-    /// How many windows hold samples whose start lies before the sample before.
-    pub(crate) fn overlapping_windows(&self, windows: &[(u32, u32)]) -> u64 {
-        if !self.overlaps.contains(&true) {
-            return 0;
-        }
-        let overlaps = |(from, to): &&(u32, u32)| {
-            let inside = self.overlaps.get(*from as usize + 1..*to as usize);
-            inside.is_some_and(|inside| inside.contains(&true))
-        };
-        windows.iter().filter(overlaps).count() as u64
+    /// Whether any sample claims to have begun before the sample before.
+    pub(crate) fn any_overlap(&self) -> bool {
+        self.overlaps.contains(&true)
+    }
+
+    /// Whether such a sample is in the window, and not its first.
+    pub(crate) fn overlap_in(&self, (from, to): (u32, u32)) -> bool {
+        let inside = self.overlaps.get(from as usize + 1..to as usize);
+        inside.is_some_and(|inside| inside.contains(&true))
     }
 }
 

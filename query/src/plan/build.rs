@@ -344,14 +344,14 @@ impl Builder<'_> {
                 invariant: operand.invariant,
             });
         }
-        let mut invariant = operand.invariant;
+        // As in Prometheus, the parameter has no say in this: of an operand that is the same at every
+        // step, the aggregate is as well, with the parameter's value at the first.
+        let invariant = operand.invariant;
         let mut param = None;
         let mut param_span = Span::default();
         if let Some(node) = &aggregate.param {
             let node = node.unwrap_parens();
-            let part = self.scalar(node)?;
-            invariant &= part.invariant;
-            param = Some(part);
+            param = Some(self.scalar(node)?);
             param_span = node.span;
         }
         let (operand, param) = if invariant {

@@ -11,10 +11,13 @@ use super::random::{Dice, Store};
 use super::{OPEN, Reference, Row, Val};
 
 /// How far an instant selector looks back here.
-const LOOKBACK_MS: i64 = 60_000;
+pub(crate) const LOOKBACK_MS: i64 = 60_000;
 /// What numbers that came through histograms may differ by, relative to the larger one: the
 /// reference adds buckets up in its own order.
 const TOLERANCE: f64 = 1e-11;
+
+/// Below, so much is nothing: deviations of what is all in one place.
+const SMALL: f64 = 1e-2;
 
 /// Disagreements of one store that are told; behind them it is given up.
 const TOLD: usize = 5;
@@ -75,6 +78,17 @@ pub(crate) fn compare(dice: &mut Dice, store: &Store, count: u64) -> Counts {
     counts
 }
 
+/// Some steps within what a store holds.
+pub(crate) fn steps(dice: &mut Dice, store: &Store) -> RangeSteps {
+    let start_ms = store.base_ms + dice.below(300) as i64 * 1000;
+    let step_ms = [1_000, 10_000, 13_000, 60_000][dice.below(4) as usize];
+    RangeSteps {
+        start_ms,
+        end_ms: start_ms + dice.below(20) as i64 * step_ms,
+        step_ms,
+    }
+}
+
 fn compare_one(
     dice: &mut Dice,
     store: &Store,
@@ -83,20 +97,20 @@ fn compare_one(
     counts: &mut Counts,
 ) -> Result<(), String> {
     let expr = parse_with(text, ParseOptions::ALL).map_err(|error| format!("{text}: {error}"))?;
-    let start_ms = store.base_ms + dice.below(300) as i64 * 1000;
-    let step_ms = [1_000, 10_000, 13_000, 60_000][dice.below(4) as usize];
-    let count = 1 + dice.below(20) as i64;
-    let times: Vec<i64> = (0..count).map(|index| start_ms + index * step_ms).collect();
-    let steps = RangeSteps {
-        start_ms,
-        end_ms: times[times.len() - 1],
-        step_ms,
-    };
+    let steps = steps(dice, store);
+    let RangeSteps {
+        start_ms, step_ms, ..
+    } = steps;
+    let count = (steps.end_ms - start_ms) / step_ms;
+    let times: Vec<i64> = (0..=count)
+        .map(|index| start_ms + index * step_ms)
+        .collect();
     let reference = Reference {
         series: &store.series,
         lookback_ms: LOOKBACK_MS,
         start_ms,
         end_ms: steps.end_ms,
+        step_ms,
     };
     let want = reference.vector(expr.root(), &times);
     if want.as_ref().is_err_and(|why| *why == OPEN) {
@@ -179,7 +193,7 @@ fn same(a: f64, b: f64, exact: bool, scale: f64) -> bool {
     if a.is_nan() || b.is_nan() {
         return a.is_nan() && b.is_nan();
     }
-    let size = a.abs().max(b.abs()).max(scale);
+    let size = a.abs().max(b.abs()).max(scale).max(SMALL);
     a.to_bits() == b.to_bits() || (!exact && (a - b).abs() <= TOLERANCE * size)
 }
 

@@ -1,10 +1,10 @@
 //! What is estimated from buckets: quantiles, fractions, deviations.
 
-use barograph_model::{Labels, METRIC_NAME};
-use barograph_query::ast::Call;
+use barograph_model::Labels;
+use barograph_query::ast::{Call, NodeKind};
 
 use super::histogram::Plain;
-use super::{OPEN, Reference, Result, Row, Val, distinct, has_any};
+use super::{OPEN, Reference, Result, Row, Val, distinct, has_any, is_about_the_metric};
 
 /// How close, relative to each other, a rank may come to where a bucket ends: beyond, the last bit
 /// decides which bucket it is in.
@@ -28,55 +28,85 @@ struct Bucket {
 }
 
 impl Reference<'_> {
-    /// `histogram_quantile` and `histogram_fraction`, of native and of classic histograms.
+    /// `histogram_quantile`, `histogram_quantiles` and `histogram_fraction`, of native and of
+    /// classic histograms.
     pub(super) fn estimate(&self, call: &Call, steps: &[i64]) -> Result<Vec<Row>> {
         let number = |index: usize| Self::scalar(&call.args[index]);
-        let (question, operand) = match call.function.name {
-            "histogram_quantile" => (Question::Quantile(number(0)), &call.args[1]),
-            _ => (Question::Fraction(number(0), number(1)), &call.args[2]),
-        };
-        let mut natives: Vec<Row> = Vec::new();
-        let mut classics: Vec<Classic> = Vec::new();
-        for (labels, slots) in self.vector(operand, steps)? {
-            let bound: Option<f64> = match labels.get("le") {
-                "+Inf" => Some(f64::INFINITY),
-                text => text.parse().ok(),
-            };
-            let group = labels.without(|name| name == METRIC_NAME || name == "le");
-            let named = labels.without(|name| name == METRIC_NAME);
-            let mut native = vec![None; steps.len()];
-            for (step, slot) in slots.into_iter().enumerate() {
-                match (slot, bound) {
-                    (Some(Val::Histogram(histogram)), _) => {
-                        native[step] = Some(Val::Float(of_native(question, &histogram)?));
-                    }
-                    (Some(Val::Float(count)), Some(bound)) => {
-                        let known = classics.iter().position(|(have, _)| *have == group);
-                        let place = known.unwrap_or(classics.len());
-                        if known.is_none() {
-                            classics.push((group.clone(), vec![Vec::new(); steps.len()]));
-                        }
-                        classics[place].1[step].push((bound, count));
-                    }
-                    _ => {}
+        match call.function.name {
+            "histogram_quantile" => {
+                let operand = self.vector(&call.args[1], steps)?;
+                answers(Question::Quantile(number(0)), operand, steps.len())
+            }
+            "histogram_quantiles" => {
+                let operand = self.vector(&call.args[0], steps)?;
+                let NodeKind::String(label) = &call.args[1].unwrap_parens().kind else {
+                    return Err("no label");
+                };
+                let mut all = Vec::new();
+                for index in 2..call.args.len() {
+                    let q = number(index);
+                    let rows = answers(Question::Quantile(q), operand.clone(), steps.len())?;
+                    let text = format!("{q:?}");
+                    all.extend(rows.into_iter().map(|(labels, slots)| {
+                        (labels.to_builder().set(&label.value, &text).build(), slots)
+                    }));
                 }
+                distinct(all)
             }
-            natives.push((named, native));
-        }
-        for (labels, steps) in classics {
-            let mut slots = Vec::new();
-            for buckets in steps {
-                slots.push(if buckets.is_empty() {
-                    None
-                } else {
-                    Some(Val::Float(of_classic(question, buckets)?))
-                });
+            _ => {
+                let operand = self.vector(&call.args[2], steps)?;
+                answers(
+                    Question::Fraction(number(0), number(1)),
+                    operand,
+                    steps.len(),
+                )
             }
-            natives.push((labels, slots));
         }
-        natives.retain(has_any);
-        distinct(natives)
     }
+}
+
+fn answers(question: Question, operand: Vec<Row>, steps: usize) -> Result<Vec<Row>> {
+    let mut natives: Vec<Row> = Vec::new();
+    let mut classics: Vec<Classic> = Vec::new();
+    for (labels, slots) in operand {
+        let bound: Option<f64> = match labels.get("le") {
+            "+Inf" => Some(f64::INFINITY),
+            text => text.parse().ok(),
+        };
+        let group = labels.without(|name| is_about_the_metric(name) || name == "le");
+        let named = labels.without(is_about_the_metric);
+        let mut native = vec![None; steps];
+        for (step, slot) in slots.into_iter().enumerate() {
+            match (slot, bound) {
+                (Some(Val::Histogram(histogram)), _) => {
+                    native[step] = Some(Val::Float(of_native(question, &histogram)?));
+                }
+                (Some(Val::Float(count)), Some(bound)) => {
+                    let known = classics.iter().position(|(have, _)| *have == group);
+                    let place = known.unwrap_or(classics.len());
+                    if known.is_none() {
+                        classics.push((group.clone(), vec![Vec::new(); steps]));
+                    }
+                    classics[place].1[step].push((bound, count));
+                }
+                _ => {}
+            }
+        }
+        natives.push((named, native));
+    }
+    for (labels, steps) in classics {
+        let mut slots = Vec::new();
+        for buckets in steps {
+            slots.push(if buckets.is_empty() {
+                None
+            } else {
+                Some(Val::Float(of_classic(question, buckets)?))
+            });
+        }
+        natives.push((labels, slots));
+    }
+    natives.retain(has_any);
+    distinct(natives)
 }
 
 fn of_native(question: Question, histogram: &Plain) -> Result<f64> {

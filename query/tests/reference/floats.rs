@@ -46,6 +46,36 @@ fn total(values: &[f64]) -> Exact {
     exact
 }
 
+/// The sum over the number; from where the sum has no bound, the mean so far is moved instead.
+fn mean(values: &[f64]) -> f64 {
+    let mut exact = total(&values[..1]);
+    for (at, value) in values.iter().enumerate().skip(1) {
+        let mut next = exact;
+        next.add(*value);
+        if !next.sum.is_infinite() {
+            exact = next;
+            continue;
+        }
+        let before = at as f64;
+        let mut mean = Exact {
+            sum: exact.sum / before,
+            lost: exact.lost / before,
+        };
+        for (at, value) in values.iter().enumerate().skip(at) {
+            let count = at as f64 + 1.0;
+            let share = (count - 1.0) / count;
+            mean = Exact {
+                sum: share * mean.sum,
+                lost: share * mean.lost,
+            };
+            mean.add(value / count);
+        }
+        return mean.sum + mean.lost;
+    }
+    let count = values.len() as f64;
+    exact.sum / count + exact.lost / count
+}
+
 /// The best value; NaN only where there is nothing else.
 fn extreme(values: &[f64], beats: impl Fn(f64, f64) -> bool) -> f64 {
     let mut best = values[0];
@@ -120,10 +150,7 @@ pub(super) fn over_window(
             }
             exact.sum + exact.lost
         }
-        "avg_over_time" => {
-            let exact = total(&values);
-            exact.sum / count + exact.lost / count
-        }
+        "avg_over_time" => mean(&values),
         "min_over_time" => extreme(&values, |new, best| new < best),
         "max_over_time" => extreme(&values, |new, best| new > best),
         "count_over_time" => count,
@@ -209,10 +236,7 @@ pub(super) fn of_group(op: AggregateOp, values: &[f64], parameter: f64) -> f64 {
             let exact = total(values);
             exact.sum + exact.lost
         }
-        AggregateOp::Avg => {
-            let exact = total(values);
-            exact.sum / count + exact.lost / count
-        }
+        AggregateOp::Avg => mean(values),
         AggregateOp::Min => extreme(values, |new, best| new < best),
         AggregateOp::Max => extreme(values, |new, best| new > best),
         AggregateOp::Count => count,

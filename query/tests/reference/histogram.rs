@@ -18,6 +18,8 @@ pub(crate) struct Plain {
     pub(crate) positive: BTreeMap<i32, f64>,
     pub(crate) negative: BTreeMap<i32, f64>,
     pub(crate) bounds: Vec<f64>,
+    /// Whether a writer says that it is no counter; only of what is stored.
+    pub(crate) is_gauge: bool,
 }
 
 impl Plain {
@@ -31,6 +33,7 @@ impl Plain {
             positive: buckets(&histogram.positive_spans, &histogram.positive_buckets),
             negative: buckets(&histogram.negative_spans, &histogram.negative_buckets),
             bounds: histogram.custom_bounds.to_vec(),
+            is_gauge: false,
         }
     }
 

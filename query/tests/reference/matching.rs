@@ -2,20 +2,17 @@
 
 use barograph_model::{Labels, METRIC_NAME};
 use barograph_query::ast::ValueType::Scalar;
-use barograph_query::ast::{
-    Aggregate, AggregateOp, Binary, BinaryOp, Cardinality, Matching, Node, NodeKind,
-};
+use barograph_query::ast::{Binary, BinaryOp, Cardinality, Matching};
 
-use super::{Reference, Result, Row, Val, distinct, drop_names, has_any, operate};
+use super::{
+    Reference, Result, Row, Val, distinct, drop_names, has_any, is_about_the_metric, operate,
+};
 
 impl Reference<'_> {
     pub(super) fn binary(&self, binary: &Binary, steps: &[i64]) -> Result<Vec<Row>> {
         let left_is_number = binary.lhs.value_type() == Scalar;
         if left_is_number || binary.rhs.value_type() == Scalar {
             return self.with_number(binary, left_is_number, steps);
-        }
-        if let Some(whole) = whole(binary) {
-            return self.vector(whole, steps);
         }
         let matching = binary.matching.as_ref().ok_or("no matching")?;
         let (lhs, rhs) = (
@@ -52,24 +49,16 @@ impl Reference<'_> {
             };
             operate(op, is_bool, pair, value).ok().flatten()
         });
-        if !op.is_comparison() || is_bool {
+        if drops_names(op, is_bool) {
             drop_names(&mut rows);
         }
         distinct(rows)
     }
 }
 
-/// What `limit_ratio` splits in two and `or` joins again. Which series come to which part is left
-/// open by the language.
-fn whole(binary: &Binary) -> Option<&Node> {
-    let (NodeKind::Aggregate(one), NodeKind::Aggregate(other)) = (
-        &binary.lhs.unwrap_parens().kind,
-        &binary.rhs.unwrap_parens().kind,
-    ) else {
-        return None;
-    };
-    let splits = |aggregate: &Aggregate| aggregate.op == AggregateOp::LimitRatio;
-    (binary.op == BinaryOp::Or && splits(one) && splits(other)).then_some(&one.operand)
+/// Whether what comes of an operation is another metric.
+fn drops_names(op: BinaryOp, is_bool: bool) -> bool {
+    is_bool || !(op.is_comparison() || op.is_trim())
 }
 
 /// The labels that decide who meets.
@@ -192,10 +181,10 @@ impl Meeting<'_> {
         let Ok(value) = operate(op, is_bool, (l, r), l) else {
             return Ok(());
         };
-        let drops = !op.is_comparison() || is_bool;
+        let drops = drops_names(op, is_bool);
         let mut labels = many.0.without(|label| {
             let listed = self.matching.labels.iter().any(|name| name == label);
-            (drops && label == METRIC_NAME) || (to_one && listed != self.matching.on)
+            (drops && is_about_the_metric(label)) || (to_one && listed != self.matching.on)
         });
         for name in &self.matching.include {
             labels = labels.to_builder().set(name, one.0.get(name)).build();

@@ -9,15 +9,17 @@ pub(crate) mod histogram;
 mod info;
 mod matching;
 pub(crate) mod random;
+mod trim;
 
 use std::collections::BTreeSet;
 
 use barograph_model::{Labels, METRIC_NAME, MatchOp};
 use barograph_query::ast::{
-    Aggregate, AggregateOp, At, BinaryOp, Call, DurationSpec, Extension, Modifiers, Node, NodeKind,
-    Selector,
+    Aggregate, AggregateOp, At, BinaryOp, Call, DurationExpr, DurationKind, DurationOp,
+    DurationSpec, Extension, Modifiers, Node, NodeKind, Selector,
 };
 
+use extended::Kinds;
 use histogram::Plain;
 
 /// A value.
@@ -55,6 +57,7 @@ pub(crate) struct Reference<'a> {
     pub(crate) lookback_ms: i64,
     pub(crate) start_ms: i64,
     pub(crate) end_ms: i64,
+    pub(crate) step_ms: i64,
 }
 
 /// Why there is no result; which words the engine finds for it is not compared.
@@ -82,7 +85,7 @@ impl Reference<'_> {
                 distinct(rows)
             }
             NodeKind::Selector(selector) if selector.extension.is_some() => {
-                self.smoothed(selector, steps)
+                Ok(self.smoothed(selector, steps))
             }
             NodeKind::Selector(selector) => Ok(self.select(selector, steps)),
             NodeKind::Call(call) => self.call(call, steps),
@@ -107,7 +110,39 @@ impl Reference<'_> {
             Some(At::Start) => self.start_ms,
             Some(At::End) => self.end_ms,
         };
-        at_ms - fixed(&modifiers.offset)
+        at_ms - self.duration_ms(&modifiers.offset)
+    }
+
+    fn duration_ms(&self, duration: &DurationSpec) -> i64 {
+        match duration {
+            DurationSpec::Fixed(ms) => *ms,
+            DurationSpec::Expression(expr) => (self.seconds(expr) * 1000.0) as i64,
+        }
+    }
+
+    fn seconds(&self, expr: &DurationExpr) -> f64 {
+        match &expr.kind {
+            DurationKind::Number { value, .. } => *value,
+            DurationKind::Step => self.step_ms as f64 / 1000.0,
+            DurationKind::Range => (self.end_ms - self.start_ms) as f64 / 1000.0,
+            DurationKind::Sign { negative, operand } => {
+                let sign = if *negative { -1.0 } else { 1.0 };
+                sign * self.seconds(operand)
+            }
+            DurationKind::Binary { op, lhs, rhs } => {
+                let (l, r) = (self.seconds(lhs), self.seconds(rhs));
+                match op {
+                    DurationOp::Add => l + r,
+                    DurationOp::Sub => l - r,
+                    DurationOp::Mul => l * r,
+                    DurationOp::Div => l / r,
+                    DurationOp::Mod => l % r,
+                    DurationOp::Pow => l.powf(r),
+                    DurationOp::MinOf => l.min(r),
+                    DurationOp::MaxOf => l.max(r),
+                }
+            }
+        }
     }
 
     fn matching(&self, selector: &Selector) -> impl Iterator<Item = &Stored> {
@@ -138,8 +173,8 @@ impl Reference<'_> {
         rows.filter(has_any).collect()
     }
 
-    /// Of a selector that draws lines between samples. Of histograms the generator asks none.
-    fn smoothed(&self, selector: &Selector, steps: &[i64]) -> Result<Vec<Row>> {
+    /// Of a selector that draws lines between samples.
+    fn smoothed(&self, selector: &Selector, steps: &[i64]) -> Vec<Row> {
         let mut rows = Vec::new();
         for (labels, samples) in self.matching(selector) {
             let mut slots = Vec::new();
@@ -147,20 +182,28 @@ impl Reference<'_> {
                 let at_ms = self.looks_at(&selector.modifiers, *step_ms);
                 let near = |t: i64| at_ms - self.lookback_ms < t && t <= at_ms + self.lookback_ms;
                 let near = samples.iter().filter(|(t, _)| near(*t));
-                let points = floats_of(near.filter_map(|(t, value)| Some((*t, value.as_ref()?))))?;
-                slots.push(extended::smoothed_at(&points, at_ms).map(Val::Float));
+                let near: Vec<_> = near
+                    .filter_map(|(t, value)| Some((*t, value.clone()?)))
+                    .collect();
+                slots.push(match extended::kinds(&near) {
+                    Kinds::Floats(points) => extended::smoothed_at(&points, at_ms).map(Val::Float),
+                    Kinds::Histograms(points) => {
+                        extended::smoothed_histogram_at(&points, at_ms).map(Val::Histogram)
+                    }
+                    Kinds::Both => None,
+                });
             }
             rows.push((labels.clone(), slots));
         }
         rows.retain(has_any);
-        Ok(rows)
+        rows
     }
 
     /// The windows of a range vector: per series, per step, the samples and the window's end.
     fn windows(&self, node: &Node, steps: &[i64]) -> Result<(i64, Vec<Windows>)> {
         match &node.unwrap_parens().kind {
             NodeKind::Range(range) => {
-                let range_ms = fixed(&range.range);
+                let range_ms = self.duration_ms(&range.range);
                 // An extended window has what is beyond its range as well.
                 let (before_ms, behind_ms) = match range.selector.extension {
                     None => (0, 0),
@@ -181,8 +224,9 @@ impl Reference<'_> {
                 Ok((range_ms, all.collect()))
             }
             NodeKind::Subquery(subquery) => {
-                let range_ms = fixed(&subquery.range);
-                let step_ms = fixed(subquery.step.as_ref().ok_or("a step was expected")?);
+                let range_ms = self.duration_ms(&subquery.range);
+                let step = subquery.step.as_ref().ok_or("a step was expected")?;
+                let step_ms = self.duration_ms(step);
                 let ends: Vec<i64> = steps
                     .iter()
                     .map(|t| self.looks_at(&subquery.modifiers, *t))
@@ -220,7 +264,9 @@ impl Reference<'_> {
         match name {
             "absent" => return self.absent(&call.args[0], steps),
             "info" => return self.info(call, steps),
-            "histogram_quantile" | "histogram_fraction" => return self.estimate(call, steps),
+            "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => {
+                return self.estimate(call, steps);
+            }
             _ => {}
         }
         if let Some(math) = floats::math(name) {
@@ -237,7 +283,10 @@ impl Reference<'_> {
             map(&mut rows, |value| {
                 Some(Val::Float(part(value.histogram()?)))
             });
-            drop_names(&mut rows);
+            // Prometheus lets these keep type and unit.
+            for (labels, _) in &mut rows {
+                *labels = labels.without(|label| label == METRIC_NAME);
+            }
             return distinct(rows);
         }
         let at = usize::from(name == "quantile_over_time");
@@ -315,6 +364,17 @@ impl Reference<'_> {
                 listed == aggregate.without || (aggregate.without && label == METRIC_NAME)
             })
         };
+        if aggregate.op == AggregateOp::LimitRatio {
+            let kept = |row: &Row| {
+                let position = row.0.sampling_hash() as f64 / u64::MAX as f64;
+                if parameter >= 0.0 {
+                    position < parameter
+                } else {
+                    position >= 1.0 + parameter
+                }
+            };
+            return Ok(rows.into_iter().filter(kept).collect());
+        }
         if matches!(
             aggregate.op,
             AggregateOp::TopK | AggregateOp::BottomK | AggregateOp::LimitK
@@ -506,7 +566,7 @@ fn part_of_histogram(name: &str) -> Option<fn(&Plain) -> f64> {
     })
 }
 
-/// A function over extended windows, of floats.
+/// A function over extended windows.
 fn extended_rows(
     name: &str,
     extension: Extension,
@@ -515,32 +575,33 @@ fn extended_rows(
 ) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (labels, windows) in all {
-        let mut slots = Vec::new();
-        for (end_ms, window) in windows {
-            let points = floats_of(window.iter().map(|(t, value)| (*t, value)))?;
-            let value = extended::over_window(name, extension, &points, *end_ms, range_ms);
-            slots.push(value.map(Val::Float));
-        }
-        rows.push((labels.clone(), slots));
+        let slots = windows.iter().map(|(end_ms, window)| {
+            let begin_ms = end_ms - range_ms;
+            if matches!(name, "changes" | "resets") {
+                let window = extended::anchored(window, begin_ms)?;
+                return over_window(name, window, *end_ms, range_ms, 0.0);
+            }
+            match extended::kinds(window) {
+                Kinds::Floats(points) => {
+                    extended::over_window(name, extension, &points, *end_ms, range_ms)
+                        .map(Val::Float)
+                }
+                Kinds::Histograms(points) => {
+                    let smoothed = extension == Extension::Smoothed;
+                    extended::over_histograms(name, smoothed, &points, *end_ms, range_ms)
+                        .map(Val::Histogram)
+                }
+                Kinds::Both => None,
+            }
+        });
+        rows.push((labels.clone(), slots.collect()));
     }
     rows.retain(has_any);
     drop_names(&mut rows);
     distinct(rows)
 }
 
-fn floats_of<'v>(samples: impl Iterator<Item = (i64, &'v Val)>) -> Result<Vec<(i64, f64)>> {
-    let floats = samples.map(|(t, value)| Ok((t, value.float().ok_or(OPEN)?)));
-    floats.collect()
-}
-
 type Windows = (Labels, Vec<(i64, Vec<(i64, Val)>)>);
-
-fn fixed(duration: &DurationSpec) -> i64 {
-    match duration {
-        DurationSpec::Fixed(ms) => *ms,
-        DurationSpec::Expression(_) => 0,
-    }
-}
 
 fn has_any(row: &Row) -> bool {
     row.1.iter().any(Option::is_some)
@@ -557,8 +618,13 @@ fn map(rows: &mut Vec<Row>, change: impl Fn(&Val) -> Option<Val>) {
 
 fn drop_names(rows: &mut [Row]) {
     for (labels, _) in rows {
-        *labels = labels.without(|label| label == METRIC_NAME);
+        *labels = labels.without(is_about_the_metric);
     }
+}
+
+/// Labels that say what the metric is: what is computed of it is no longer that.
+fn is_about_the_metric(label: &str) -> bool {
+    matches!(label, METRIC_NAME | "__type__" | "__unit__")
 }
 
 /// Series with equal labels become one, unless they meet.
@@ -611,6 +677,8 @@ fn operate(
             return match op {
                 BinaryOp::Mul => whole(Some(h.map(|value| value * x))),
                 BinaryOp::Div => whole(Some(h.divide(*x))),
+                BinaryOp::TrimUpper => whole(Some(trim::trimmed(h, *x, true))),
+                BinaryOp::TrimLower => whole(Some(trim::trimmed(h, *x, false))),
                 _ => Err(()),
             };
         }
@@ -623,6 +691,7 @@ fn operate(
     };
     let number = |value| Ok(Some(Val::Float(value)));
     let holds = match op {
+        BinaryOp::TrimUpper | BinaryOp::TrimLower => return Err(()),
         BinaryOp::Add => return number(l + r),
         BinaryOp::Sub => return number(l - r),
         BinaryOp::Mul => return number(l * r),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use barograph_instrument::Registry;
 use barograph_model::histogram::{CUSTOM_BOUNDS_SCHEMA, Span};
-use barograph_model::{FloatHistogram, Histogram, Labels, TimeRange, stale_nan};
+use barograph_model::{CounterResetHint, FloatHistogram, Histogram, Labels, TimeRange, stale_nan};
 use barograph_tsdb::{Batch, Db, Options};
 
 use super::histogram::Plain;
@@ -19,6 +19,23 @@ const LATER_MS: i64 = 4 * 3_600_000;
 /// Distance of buckets beyond which none is made.
 const BUCKETS: i32 = 6;
 
+/// Numbers that take care: what is no number with and without something to tell, what has no bound,
+/// the smallest and the largest.
+const ODD: [f64; 12] = [
+    f64::NAN,
+    f64::from_bits(0x7ff8_0000_0000_beef),
+    f64::INFINITY,
+    f64::NEG_INFINITY,
+    0.0,
+    -0.0,
+    5e-324,
+    1.5e308,
+    -1e16,
+    1e16,
+    1.0,
+    -2.5,
+];
+
 /// Numbers that follow from a seed.
 pub(crate) struct Dice(pub(crate) u64);
 
@@ -32,12 +49,14 @@ impl Dice {
         (z ^ (z >> 31)) % limit
     }
 
-    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+    pub(crate) fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
         of[self.below(of.len() as u64) as usize]
     }
 
     fn selector(&mut self) -> String {
-        let name = self.one(&["c_total", "g", "g", "c_total", "h", "h", "n", "mix"]);
+        let name = self.one(&[
+            "c_total", "g", "g", "c_total", "h", "h", "n", "mix", "gh", "odd",
+        ]);
         let matchers = self.one(&[
             "",
             "",
@@ -49,7 +68,7 @@ impl Dice {
         format!("{name}{matchers}")
     }
 
-    fn modifiers(&mut self) -> &'static str {
+    pub(crate) fn modifiers(&mut self) -> &'static str {
         self.one(&[
             "",
             "",
@@ -61,15 +80,37 @@ impl Dice {
             " @ start()",
             " @ end() offset 1m",
             " @ 7200",
+            " offset (step() * 2)",
+            " offset -min_of(20s, step() + 5s)",
         ])
     }
 
-    fn window(&mut self, depth: u64) -> String {
-        let range = self.one(&["20s", "35s", "1m", "2m30s", "10m"]);
+    /// How long a window is: mostly fixed.
+    fn range(&mut self) -> &'static str {
+        self.one(&[
+            "20s",
+            "35s",
+            "1m",
+            "2m30s",
+            "10m",
+            "35s",
+            "1m",
+            "2m30s",
+            "15s + 20s",
+            "(step() + 10s) * 2",
+            "max_of(2 * step(), 30s)",
+            "min_of(range(), 1m) + 30s",
+            "7m % 150s",
+            "2 ^ 6",
+        ])
+    }
+
+    pub(crate) fn window(&mut self, depth: u64) -> String {
+        let range = self.range();
         if depth == 0 || self.below(4) > 0 {
             return format!("{}[{range}]{}", self.selector(), self.modifiers());
         }
-        let step = self.one(&["7s", "15s", "1m"]);
+        let step = self.one(&["7s", "15s", "1m", "max_of(step(), 7s)"]);
         let operand = self.vector(depth - 1);
         format!("({operand})[{range}:{step}]{}", self.modifiers())
     }
@@ -84,7 +125,12 @@ impl Dice {
             2 => format!("sum_over_time({name}[1m]{modifiers})"),
             _ => format!("rate({name}[90s]{modifiers})"),
         };
-        match self.below(3) {
+        match self.below(4) {
+            3 => {
+                let op = self.one(&["</", ">/"]);
+                let at = self.one(&["-1.3", "0", "0.0003", "0.7", "2.2", "6"]);
+                format!("({plain}) {op} {at}")
+            }
             0 => plain,
             1 => format!("sum by (j, le) ({plain})"),
             _ => format!("avg without (i) ({plain})"),
@@ -117,7 +163,11 @@ impl Dice {
 
     fn estimate(&mut self) -> String {
         let operand = self.histograms();
-        match self.below(4) {
+        match self.below(5) {
+            4 => {
+                let qs = self.one(&["0.0371", "0.4127, 0.9137", "-1, 0.5393, 1.1"]);
+                format!("histogram_quantiles({operand}, \"q\", {qs})")
+            }
             0 | 1 => {
                 let q = self.one(&[
                     "0.0371", "0.4127", "0.5393", "0.9137", "0.9913", "-1", "1.1",
@@ -138,9 +188,9 @@ impl Dice {
 
     /// What looks beyond its range.
     fn extended(&mut self) -> String {
-        let name = self.one(&["c_total", "c_total", "g"]);
+        let name = self.one(&["c_total", "c_total", "g", "h", "n", "gh", "mix"]);
         let modifiers = self.modifiers();
-        let range = self.one(&["20s", "35s", "1m", "2m30s"]);
+        let range = self.range();
         match self.below(5) {
             0 => format!("{name} smoothed{modifiers}"),
             1 | 2 => {
@@ -163,12 +213,12 @@ impl Dice {
             _ => ("0", "-1"),
         };
         // By all labels: without `on`, series that differ in their names alone would be one.
-        let by = "on (__name__, i, j, le, job, instance, version, zone, data)";
+        let by = "on (__name__, __type__, __unit__, i, j, le, job, instance, version, zone, data)";
         format!("limit_ratio({one}, {operand}) or {by} limit_ratio({other}, {operand})")
     }
 
     /// Series of which each comes from one series below: their order is that of the store.
-    fn plain(&mut self, depth: u64) -> String {
+    pub(crate) fn plain(&mut self, depth: u64) -> String {
         match self.below(if depth == 0 { 3 } else { 8 }) {
             7 => self.extended(),
             0 => format!("{}{}", self.selector(), self.modifiers()),
@@ -205,7 +255,16 @@ impl Dice {
             }
             4 => {
                 let part = self.one(&["histogram_count", "histogram_sum", "histogram_avg"]);
-                format!("{part}({})", self.plain(depth - 1))
+                // Of these, Prometheus reads count and sum alone. Of gauges, resets of buckets are not
+                // seen then; of counters, hints tell.
+                let mut operand = self.plain(depth - 1);
+                for end in ["{", "[", " ", ")"] {
+                    operand = operand.replace(&format!("gh{end}"), &format!("h{end}"));
+                }
+                if operand.ends_with("gh") {
+                    operand.replace_range(operand.len() - 2.., "h");
+                }
+                format!("{part}({operand})")
             }
             5 => {
                 let operand = self.plain(depth - 1);
@@ -215,9 +274,9 @@ impl Dice {
             }
             _ => {
                 let op = self.one(&[
-                    "+", "-", "*", "/", "%", ">", "<=", "== bool", "!=", ">= bool",
+                    "+", "-", "*", "/", "%", ">", "<=", "== bool", "!=", ">= bool", "</", ">/",
                 ]);
-                let number = self.one(&["0", "1", "2.5", "-7", "40"]);
+                let number = self.one(&["0", "1", "2.5", "-7", "40", "0.3"]);
                 let operand = self.plain(depth - 1);
                 if self.below(3) == 0 {
                     format!("{number} {op} ({operand})")
@@ -238,7 +297,11 @@ impl Dice {
             "by (nope)",
         ]);
         let operand = self.plain(depth.saturating_sub(1));
-        match self.below(8) {
+        match self.below(9) {
+            8 => {
+                let ratio = self.one(&["0.5", "-0.3", "1", "-1", "0"]);
+                format!("limit_ratio {grouping} ({ratio}, {operand})")
+            }
             0 => format!("quantile {grouping} (0.4, {operand})"),
             1 | 2 => {
                 let op = self.one(&["topk", "bottomk", "limitk"]);
@@ -310,7 +373,9 @@ impl Dice {
                     let matching = self.one(&["", "on (i)", "on (j)", "ignoring (j)", "on ()"]);
                     return format!("({l}) {op} {matching} ({r})");
                 }
-                let op = self.one(&["+", "-", "/", "*", ">", "==", "!=", "< bool", "== bool"]);
+                let op = self.one(&[
+                    "+", "-", "/", "*", ">", "==", "!=", "< bool", "== bool", "</", ">/",
+                ]);
                 let matching = self.matching();
                 format!("({l}) {op} {matching} ({r})")
             }
@@ -340,10 +405,24 @@ impl Store {
         let in_blocks = dice.below(2) == 0;
         let base_ms = if in_blocks { BLOCK_MS - SPAN_MS / 2 } else { 0 };
         let mut series = Vec::new();
-        for (name, count) in [("c_total", 5), ("g", 5), ("h", 5), ("n", 4), ("mix", 3)] {
+        let has_types = dice.below(3) == 0;
+        for (name, count) in [
+            ("c_total", 5),
+            ("g", 5),
+            ("h", 5),
+            ("n", 4),
+            ("mix", 3),
+            ("gh", 3),
+            ("odd", 4),
+        ] {
             for i in 0..count {
                 let (i, j) = (i.to_string(), (i % 2).to_string());
-                let labels = Labels::from_pairs([("__name__", name), ("i", &i), ("j", &j)]);
+                let mut pairs = vec![("__name__", name), ("i", &i), ("j", &j)];
+                if has_types {
+                    pairs.push(("__type__", ["counter", "gauge"][usize::from(name == "g")]));
+                    pairs.push(("__unit__", ["bytes", "seconds"][dice.below(2) as usize]));
+                }
+                let labels = Labels::from_pairs(pairs);
                 series.push((labels, samples(dice, name, base_ms)));
             }
         }
@@ -380,7 +459,7 @@ impl Store {
         let names = text.split(|c: char| !(c.is_alphanumeric() || c == '_'));
         names
             .into_iter()
-            .any(|word| matches!(word, "h" | "n" | "mix" | "b_bucket"))
+            .any(|word| matches!(word, "h" | "n" | "mix" | "gh" | "b_bucket"))
     }
 }
 
@@ -458,6 +537,16 @@ fn samples(dice: &mut Dice, name: &str, base_ms: i64) -> Vec<(i64, Option<Val>)>
         let sample = match name {
             "one" => Val::Float(1.0),
             "h" | "n" => Val::Histogram(histogram.next(dice)),
+            "gh" => {
+                // Gauges fall as well.
+                if dice.below(4) == 0 {
+                    histogram.begin(dice);
+                }
+                let mut next = histogram.next(dice);
+                next.is_gauge = true;
+                Val::Histogram(next)
+            }
+            "odd" => Val::Float(ODD[dice.below(ODD.len() as u64) as usize]),
             "mix" if dice.below(4) > 0 => Val::Histogram(histogram.next(dice)),
             "c_total" if dice.below(20) == 0 => {
                 value = dice.below(3) as f64;
@@ -537,11 +626,27 @@ impl Growing {
     }
 }
 
+/// Since when the counters behind samples count, 0 where nobody says: now and then they begin anew
+/// between two samples, at the one before, or before it.
+pub(crate) fn starts_of(samples: &[(i64, Option<Val>)]) -> Vec<i64> {
+    let (mut start_ms, mut before_ms) = (0, 0);
+    let mut starts = Vec::new();
+    for (time_ms, value) in samples {
+        if time_ms / 1000 % 7 == 0 {
+            start_ms = before_ms + [3_000, 0, 5_000, -4_000][(time_ms / 1000 % 4) as usize];
+        }
+        before_ms = *time_ms;
+        starts.push(if value.is_some() { start_ms } else { 0 });
+    }
+    starts
+}
+
 /// Stores a series; one of three has samples out of order.
 fn append(dice: &mut Dice, db: &Db, labels: &Labels, samples: &[(i64, Option<Val>)]) {
     let group = db.open_group();
     let series = db.register(group, labels).expect("room");
-    let mut order: Vec<&(i64, Option<Val>)> = samples.iter().collect();
+    let starts = starts_of(samples);
+    let mut order: Vec<(&(i64, Option<Val>), i64)> = samples.iter().zip(starts).collect();
     if dice.below(3) == 0 {
         for _ in 0..3 {
             let at = dice.below(order.len() as u64) as usize;
@@ -550,7 +655,7 @@ fn append(dice: &mut Dice, db: &Db, labels: &Labels, samples: &[(i64, Option<Val
         }
     }
     let mut batch = Batch::new(group);
-    for (time_ms, value) in order {
+    for ((time_ms, value), start_ms) in order {
         batch.clear();
         match value {
             None => batch.push(series, *time_ms, stale_nan()),
@@ -559,6 +664,7 @@ fn append(dice: &mut Dice, db: &Db, labels: &Labels, samples: &[(i64, Option<Val
                 .push_histogram(series, *time_ms, &Histogram::Float(stored(plain)))
                 .expect("well formed"),
         }
+        batch.set_start(start_ms);
         assert_eq!(db.append(&batch).expect("stored").rejected, []);
     }
 }
@@ -590,6 +696,10 @@ fn stored(plain: &Plain) -> FloatHistogram {
         negative_spans: spans(&plain.negative),
         negative_buckets: plain.negative.values().copied().collect(),
         custom_bounds: Arc::from(&plain.bounds[..]),
-        ..FloatHistogram::default()
+        counter_reset_hint: if plain.is_gauge {
+            CounterResetHint::Gauge
+        } else {
+            CounterResetHint::Unknown
+        },
     }
 }

@@ -1,10 +1,16 @@
 //! The engine against the reference evaluator of its tests, for as many random queries as one likes:
 //! `differential --count 1000000 --seed 1`. Each store is asked a few hundred queries; `--threads`
 //! stores at a time. Ends with the first disagreements, or with what was compared.
+//!
+//! With `--write FILE` the reference is not asked: stores, queries and the engine's answers go into a
+//! file, a JSON object per line, for who wants to ask another engine (see [`write`]).
 
-#[path = "../../../query/tests/reference/mod.rs"]
+#[path = "../../../../query/tests/reference/mod.rs"]
 mod reference;
+mod wide;
+mod write;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -32,11 +38,23 @@ struct Options {
     /// Stores at a time.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Write what was asked and answered into this file instead, for another engine.
+    #[arg(long)]
+    write: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
     let stores = options.count.div_ceil(QUERIES);
+    if let Some(file) = &options.write {
+        return match write::write(file, options.seed, stores) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{}: {error}", file.display());
+                ExitCode::FAILURE
+            }
+        };
+    }
     let began = Instant::now();
     let (next, all) = (AtomicU64::new(0), Mutex::new(Counts::default()));
     std::thread::scope(|scope| {
