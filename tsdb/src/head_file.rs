@@ -166,10 +166,9 @@ impl HeadFiles {
             // What the system did not write, if only the header, it will not write with the next
             // sync either: a new file has it all. Nothing beyond the end of this one is mapped.
             Err(error) => {
-                let path = current.path.clone();
-                // On a full disk, what was written in part is room that the next attempt needs.
-                self.disk.truncate(&path, current.offset).ok();
+                let (path, offset) = (current.path.clone(), current.offset);
                 self.current = None;
+                self.give_back(&path, offset);
                 return Err((path, error));
             }
         };
@@ -214,6 +213,15 @@ impl HeadFiles {
     /// Begins a new file with the next write, so that the present one can be removed later.
     pub(crate) fn rotate(&mut self) {
         self.current = None;
+    }
+
+    /// Gives back what an attempt wrote in part: on a full disk, the next one needs the room.
+    fn give_back(&mut self, path: &Path, offset: u64) {
+        if offset > HEADER_BYTES as u64 {
+            self.disk.truncate(path, offset).ok();
+        } else if self.disk.remove_file(path).is_ok() {
+            self.files.pop();
+        }
     }
 
     fn begin(&mut self) -> Result<Current, (PathBuf, io::Error)> {

@@ -75,6 +75,9 @@ impl Disk for FullDisk {
     }
     fn create(&self, path: &Path, size_bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
         self.check()?;
+        if size_bytes as i64 > self.room_bytes.load(Ordering::Relaxed) {
+            return Err(Self::full());
+        }
         Ok(Arc::new(FullFile(
             SystemDisk.create(path, size_bytes)?,
             self.clone(),
@@ -280,9 +283,7 @@ fn a_full_disk_is_not_filled_with_attempts() {
     let stored_bytes = || -> usize {
         let files = std::fs::read_dir(directory.path().join("head")).expect("lists");
         let sizes = files.map(|file| file.expect("reads").metadata().expect("has a size").len());
-        sizes
-            .map(|size| size.saturating_sub(HEADER_BYTES) as usize)
-            .sum()
+        sizes.map(|size| size as usize).sum()
     };
     let before = stored_bytes();
     for _ in 0..3 {
@@ -300,6 +301,45 @@ fn a_full_disk_is_not_filled_with_attempts() {
 }
 
 /// The disk stops in the middle of any write, of whatever file; then the process is gone.
+/// The next segment would be twice as large as the last; there is room for half of that.
+#[test]
+fn a_smaller_segment_is_better_than_none() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let disk = FullDisk::new(1 << 30);
+    let registry = Registry::new();
+    let options = Options {
+        wal_segment_bytes: 64 << 20,
+        ..options(directory.path())
+    };
+    let db = Db::open_with(options, &registry, Arc::new(disk.clone()), SystemClock).expect("opens");
+    let mut batch = Batch::new(db.open_group());
+    let many: Vec<SeriesRef> = (0..1000)
+        .map(|s| db.register(batch.group(), &labels(s)).expect("registers"))
+        .collect();
+    let mut bits = 1u64;
+    let mut append = |row: i64| {
+        batch.clear();
+        for series in &many {
+            bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            batch.push(*series, time(row), (bits >> 11) as f64 / 3.0);
+        }
+        db.append(&batch)
+    };
+    let written = || metric(&registry, "barograph_tsdb_wal_written_bytes_total");
+    let mut row = 0;
+    while written() < 3e6 {
+        append(row).expect("there is room");
+        row += 1;
+    }
+    // Two go to what is left of the first segment, of 4 MiB.
+    disk.room_bytes.store(7 << 20, Ordering::Relaxed);
+    while written() < 5e6 {
+        append(row).expect("there is room for a segment of 4 MiB");
+        row += 1;
+    }
+    assert_eq!(metric(&registry, "barograph_tsdb_ingestion_stopped"), 0.0);
+}
+
 #[test]
 fn a_crash_inside_any_write_loses_nothing_acknowledged() {
     const ROWS: i64 = 420;

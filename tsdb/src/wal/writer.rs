@@ -487,24 +487,32 @@ impl Wal {
         state: &mut State,
         needed: u64,
     ) -> Result<Segment, (PathBuf, io::Error)> {
+        let mut size = state.next_bytes;
         // Earlier failures may have left files of these names.
-        for attempt in 1..=NAMES_TRIED {
+        let mut attempt = 1;
+        loop {
             let number = state.next_number;
             let path = self.directory.join(segment_name(number));
-            match self.open_segment(&path, number, state.next_bytes, needed) {
+            match self.open_segment(&path, number, size, needed) {
                 Ok(segment) => {
                     state.next_number += 1;
                     return Ok(segment);
+                }
+                // A smaller segment is better than none.
+                Err(error)
+                    if error.kind() == io::ErrorKind::StorageFull && size > SEGMENT_FLOOR_BYTES =>
+                {
+                    size = (size / 2).max(SEGMENT_FLOOR_BYTES);
                 }
                 Err(error)
                     if error.kind() == io::ErrorKind::AlreadyExists && attempt < NAMES_TRIED =>
                 {
                     state.next_number += 1;
+                    attempt += 1;
                 }
                 Err(error) => return Err((path, error)),
             }
         }
-        unreachable!("BUG: the last attempt returns")
     }
 
     /// Makes a segment of about `size` bytes, in which a record of `needed` bytes has room.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use barograph_benches::generator::{Load, Workload};
 use barograph_benches::http;
 use barograph_benches::measure::{self, Usage};
-use barograph_benches::systems::{Kind, Programs, Running, System};
+use barograph_benches::systems::{Programs, Running, System};
 use barograph_benches::table::{Table, quantile, short};
 use clap::Parser;
 use history::Span;
@@ -23,8 +23,6 @@ use queries::{Frame, Set, Took};
 const SETTLE_LIMIT: Duration = Duration::from_mins(5);
 /// Longest wait for the first scrape and the first answer after a restart.
 const RESTART_LIMIT: Duration = Duration::from_mins(3);
-/// How long filling may take, hours: so much older than at its beginning is the oldest sample then.
-const FILL_SLACK_HOURS: u64 = 3;
 /// How long a load beside the queries runs before they are asked.
 const BESIDE_WARMUP: Duration = Duration::from_mins(1);
 
@@ -458,17 +456,7 @@ impl Bench<'_> {
 
     /// Writes the configuration: the load, and what is scraped beside the queries.
     fn configure(&self, beside: Option<(&Workload, &Load)>) -> io::Result<()> {
-        let mut text = String::new();
-        if self.arguments.fills() && self.system.kind != Kind::VictoriaMetrics {
-            // What the fast clock brings is older than `up`, which has the time of the scrape.
-            let hours = self.arguments.fill_hours.ceil() as u64 + FILL_SLACK_HOURS;
-            let _ = writeln!(
-                text,
-                "storage:\n  tsdb:\n    out_of_order_time_window: {hours}h"
-            );
-        }
-        let _ = write!(
-            text,
+        let mut text = format!(
             "global:\n  scrape_interval: {0}s\n  scrape_timeout: {0}s\nscrape_configs:\n",
             self.arguments.interval
         );
