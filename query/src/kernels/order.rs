@@ -66,7 +66,24 @@ pub(super) fn median_deviation(values: &[f64], scratch: &mut Vec<f64>) -> f64 {
     quantile(0.5, scratch)
 }
 
+/// NaN comes first, and −0 before +0: the answer does not depend on the order in which they came.
 fn nan_first(a: f64, b: f64) -> Ordering {
-    a.partial_cmp(&b)
-        .unwrap_or_else(|| b.is_nan().cmp(&a.is_nan()))
+    match a.partial_cmp(&b) {
+        Some(Ordering::Equal) => b.is_sign_negative().cmp(&a.is_sign_negative()),
+        Some(order) => order,
+        None => b.is_nan().cmp(&a.is_nan()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_of_both_signs_have_an_order() {
+        for mut values in [[-0.0, -0.0, 0.0], [-0.0, 0.0, -0.0], [0.0, -0.0, -0.0]] {
+            assert_eq!(quantile(0.0, &mut values).to_bits(), (-0.0f64).to_bits());
+            assert_eq!(values.map(f64::is_sign_negative), [true, true, false]);
+        }
+    }
 }

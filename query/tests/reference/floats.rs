@@ -95,10 +95,11 @@ fn quantile(q: f64, values: &[f64]) -> f64 {
         return f64::INFINITY;
     }
     let mut sorted = values.to_vec();
-    // NaN first.
+    // NaN first, −0 before +0.
     sorted.sort_by(|a, b| {
         let order = a.partial_cmp(b);
-        order.unwrap_or_else(|| b.is_nan().cmp(&a.is_nan()))
+        let order = order.unwrap_or_else(|| b.is_nan().cmp(&a.is_nan()));
+        order.then(b.is_sign_negative().cmp(&a.is_sign_negative()))
     });
     let rank = q * (sorted.len() as f64 - 1.0);
     let lower = rank.floor() as usize;
