@@ -59,6 +59,23 @@ impl Rank {
     }
 }
 
+impl Rank {
+    /// Of a float that is none of our markers, whatever its bits.
+    pub(crate) fn of_float(value: f64) -> Self {
+        let rank = Self::of(value.to_bits());
+        if rank.0 == Class::Histogram {
+            return Self(Class::Nan, value.to_bits());
+        }
+        rank
+    }
+
+    /// Of a histogram with so many observations. Which of two with the same number counts, it does
+    /// not tell.
+    pub(crate) fn of_histogram(count: f64) -> Self {
+        Self(Class::Histogram, ascending(count.to_bits()))
+    }
+}
+
 /// The order of floats is that of their bits, but for negative ones the other way round.
 fn ascending(bits: u64) -> u64 {
     if bits >> 63 != 0 {

@@ -81,7 +81,7 @@ impl Selection {
                 histograms.push((marked.timestamps_ms[at], layout.shape.histogram(values)));
             })?;
         }
-        self.read_foreign_histograms(index, range, &mut histograms)?;
+        self.read_foreign_histograms(index, range, &column, &mut histograms)?;
         Ok(histograms)
     }
 

@@ -283,6 +283,53 @@ fn compaction_makes_blocks_ours() {
     assert_eq!(back, without_hints(&want));
 }
 
+/// Of two samples of one instant the same counts while one is in a block of Prometheus, and when
+/// all is in a block of ours.
+#[test]
+fn ties_with_foreign_blocks_are_decided_as_compaction_does() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (own, foreign) = (
+        directory.path().join("own"),
+        directory.path().join("prometheus"),
+    );
+    let db = open(&own);
+    fill(&db);
+    export(&db, &foreign);
+    let reader = open(&foreign);
+    let plain = content(&reader, &[], TimeRange::ALL);
+    let mut batch = Batch::new(reader.open_group());
+    for name in ["whole", "mixed"] {
+        let labels = Labels::from_pairs([
+            ("__name__", name.to_owned()),
+            ("id", "00".to_owned()),
+            ("text", "quoted \"ä\"\n".to_owned()),
+        ]);
+        let series = reader.register(batch.group(), &labels).expect("registers");
+        for step in 0..300 {
+            let timestamp_ms = START_MS + 30_000 * step;
+            // More observations than what is there, fewer, and floats.
+            let count = [1_000, 1][step as usize % 2];
+            let histogram = integer(count, CounterResetHint::Unknown);
+            match step % 6 {
+                0 | 1 => batch
+                    .push_histogram(series, timestamp_ms, &Histogram::Integer(histogram))
+                    .expect("a histogram"),
+                2 => batch.push(series, timestamp_ms, 1e9),
+                3 => batch.push(series, timestamp_ms, f64::NAN),
+                4 => batch.push(series, timestamp_ms, stale_nan()),
+                _ => {}
+            }
+        }
+    }
+    let appended = reader.append(&batch).expect("appends");
+    assert_eq!(appended.rejected, []);
+    let want = content(&reader, &[], TimeRange::ALL);
+    assert_ne!(want, plain);
+    while reader.compact() > 0 {}
+    let have = content(&reader, &[], TimeRange::ALL);
+    assert_eq!(without_hints(&have), without_hints(&want));
+}
+
 /// Damages every byte of a file, and ends the file at every byte.
 fn damage_every_byte(block: &Path, file: &str, db_directory: &Path, want: &Content) {
     let path = block.join(file);

@@ -154,6 +154,14 @@ impl Histogram {
         }
     }
 
+    /// How many observations; above 2⁵³ rounded.
+    pub fn count(&self) -> f64 {
+        match self {
+            Self::Integer(histogram) => histogram.count as f64,
+            Self::Float(histogram) => histogram.count,
+        }
+    }
+
     /// Sum of all observations; a staleness marker makes the whole sample one.
     pub fn sum(&self) -> f64 {
         match self {

@@ -1,9 +1,11 @@
 //! What series of Prometheus's blocks have beside plain floats, put into the columns of a query.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use barograph_model::{Histogram, TimeRange};
 
+use crate::contest::Rank;
 use crate::deletions::Place;
 use crate::error::ReadError;
 use crate::snapshot::{Column, Selection};
@@ -29,6 +31,14 @@ pub(crate) enum Extra {
     Start,
 }
 
+/// What blocks have beside plain floats, in order of time, one of each instant.
+#[derive(Debug, Default)]
+struct Found {
+    samples: Vec<Beside>,
+    /// Instants of floats and when their counters began.
+    starts: Vec<(i64, i64)>,
+}
+
 impl Selection {
     /// Adds what blocks of Prometheus have of series `index` to a column that has everything else.
     pub(crate) fn read_foreign(
@@ -37,18 +47,28 @@ impl Selection {
         range: TimeRange,
         column: &mut Column,
     ) -> Result<(), ReadError> {
-        let found = self.beside(index, range)?;
-        if found.is_empty() {
-            return Ok(());
-        }
+        let mut found = self.beside(index, range)?;
+        let have = &mut column.histograms;
+        let gone = found.settle(|t| {
+            let float = column.timestamps_ms.binary_search(&t);
+            let float = float.map(|row| Rank::of_float(column.values[row]));
+            let histogram = have.timestamps_ms.binary_search(&t);
+            let histogram = histogram.map(|row| Rank::of_histogram(have.values[row].count));
+            float.or(histogram).ok()
+        });
+        let times = &mut column.timestamps_ms;
+        remove(times, &mut column.values, &mut column.starts_ms, &gone);
+        let times = &mut have.timestamps_ms;
+        remove(times, &mut have.values, &mut have.starts_ms, &gone);
         let (mut floats, mut histograms) = (Vec::new(), Vec::new());
-        let mut starts = Vec::new();
-        for sample in found {
+        for sample in found.samples {
             let (t, start_ms) = (sample.timestamp_ms, sample.start_ms);
             match sample.extra {
-                Extra::Histogram(histogram) => histograms.push((t, histogram, start_ms)),
+                Extra::Histogram(histogram) => {
+                    histograms.push((t, Arc::new(histogram.to_float()), start_ms));
+                }
                 Extra::Float(value) => floats.push((t, value, start_ms)),
-                Extra::Start => starts.push((t, start_ms)),
+                Extra::Start => {}
             }
         }
         add(
@@ -57,15 +77,7 @@ impl Selection {
             &mut column.starts_ms,
             floats,
         );
-        set_starts(&column.timestamps_ms, &mut column.starts_ms, &starts);
-        // No timestamp is in both; which of the two it is in two places is decided for floats.
-        let is_new = |t: i64| column.timestamps_ms.binary_search(&t).is_err();
-        let histograms: Vec<_> = histograms
-            .into_iter()
-            .filter(|(t, ..)| is_new(*t))
-            .map(|(t, histogram, start_ms)| (t, Arc::new(histogram.to_float()), start_ms))
-            .collect();
-        let have = &mut column.histograms;
+        set_starts(&column.timestamps_ms, &mut column.starts_ms, &found.starts);
         add(
             &mut have.timestamps_ms,
             &mut have.values,
@@ -75,44 +87,114 @@ impl Selection {
         Ok(())
     }
 
-    /// Adds the histograms that blocks of Prometheus have of series `index`.
+    /// Adds the histograms that blocks of Prometheus have of series `index` to all others, beside
+    /// which there are the floats of a column.
     pub(crate) fn read_foreign_histograms(
         &self,
         index: usize,
         range: TimeRange,
+        floats: &Column,
         into: &mut Vec<(i64, Histogram)>,
     ) -> Result<(), ReadError> {
-        let found = self.beside(index, range)?;
-        if found.is_empty() {
-            return Ok(());
-        }
-        into.extend(found.into_iter().filter_map(|sample| match sample.extra {
+        let mut found = self.beside(index, range)?;
+        let gone = found.settle(|t| {
+            let float = floats.timestamps_ms.binary_search(&t);
+            let float = float.map(|row| Rank::of_float(floats.values[row]));
+            let histogram = into.binary_search_by_key(&t, |(t, _)| *t);
+            let histogram = histogram.map(|at| Rank::of_histogram(into[at].1.count()));
+            float.or(histogram).ok()
+        });
+        into.retain(|(t, _)| gone.binary_search(t).is_err());
+        let histograms = found.samples.into_iter();
+        into.extend(histograms.filter_map(|sample| match sample.extra {
             Extra::Histogram(histogram) => Some((sample.timestamp_ms, histogram)),
             Extra::Float(_) | Extra::Start => None,
         }));
         into.sort_by_key(|(t, _)| *t);
-        into.dedup_by_key(|(t, _)| *t);
         Ok(())
     }
 
-    /// In order of time, one of each instant.
-    fn beside(&self, index: usize, range: TimeRange) -> Result<Vec<Beside>, ReadError> {
-        let mut found = Vec::new();
+    fn beside(&self, index: usize, range: TimeRange) -> Result<Found, ReadError> {
+        let mut all = Vec::new();
         for (block, at) in self.foreign(index) {
             let place = Place::Block(StoredBlock::uid_of_foreign(block));
             for range in self.kept(index, place, range).parts() {
-                block.beside(at, *range, &mut found)?;
+                block.beside(at, *range, &mut all)?;
             }
         }
-        if !found.is_sorted_by(|a, b| a.timestamp_ms < b.timestamp_ms) {
-            found.sort_by_key(|sample| sample.timestamp_ms);
-            found.dedup_by_key(|sample| sample.timestamp_ms);
+        let mut found = Found::default();
+        for sample in all {
+            match sample.extra {
+                Extra::Start => found.starts.push((sample.timestamp_ms, sample.start_ms)),
+                _ => found.samples.push(sample),
+            }
         }
+        let samples = &mut found.samples;
+        if !samples.is_sorted_by(|a, b| a.timestamp_ms < b.timestamp_ms) {
+            samples.sort_by_key(|sample| (sample.timestamp_ms, Reverse(sample.rank())));
+            samples.dedup_by_key(|sample| sample.timestamp_ms);
+        }
+        found.starts.sort_by_key(|(t, start)| (*t, Reverse(*start)));
+        found.starts.dedup_by_key(|(t, _)| *t);
         Ok(found)
     }
 }
 
-/// Merges samples with their start timestamps into a column; where it has an instant, that stays.
+impl Beside {
+    fn rank(&self) -> Option<Rank> {
+        match &self.extra {
+            Extra::Histogram(histogram) => Some(Rank::of_histogram(histogram.count())),
+            Extra::Float(value) => Some(Rank::of_float(*value)),
+            Extra::Start => None,
+        }
+    }
+}
+
+impl Found {
+    /// Leaves the samples that count beside those of which `have` tells the rank; returns the instants
+    /// at which these do not, in order.
+    fn settle(&mut self, have: impl Fn(i64) -> Option<Rank>) -> Vec<i64> {
+        let mut gone = Vec::new();
+        self.samples.retain(|sample| {
+            let Some(other) = have(sample.timestamp_ms) else {
+                return true;
+            };
+            let counts = sample.rank() > Some(other);
+            if counts {
+                gone.push(sample.timestamp_ms);
+            }
+            counts
+        });
+        gone
+    }
+}
+
+/// Takes the samples of some instants from a column.
+fn remove<T>(
+    timestamps_ms: &mut Arc<[i64]>,
+    values: &mut Vec<T>,
+    starts_ms: &mut Vec<i64>,
+    gone: &[i64],
+) {
+    let stays: Vec<bool> = timestamps_ms
+        .iter()
+        .map(|t| gone.binary_search(t).is_err())
+        .collect();
+    if stays.iter().all(|stays| *stays) {
+        return;
+    }
+    let times = timestamps_ms.iter().zip(&stays);
+    *timestamps_ms = times
+        .filter(|(_, stays)| **stays)
+        .map(|(t, _)| *t)
+        .collect();
+    let mut next = stays.iter();
+    values.retain(|_| next.next() == Some(&true));
+    let mut next = stays.iter();
+    starts_ms.retain(|_| next.next() == Some(&true));
+}
+
+/// Merges samples with their start timestamps into a column that has none of their instants.
 fn add<T>(
     timestamps_ms: &mut Arc<[i64]>,
     values: &mut Vec<T>,
@@ -130,12 +212,8 @@ fn add<T>(
         let have = have
             .enumerate()
             .map(|(row, (t, value))| (t, value, start(row)));
-        let mut merged: Vec<(i64, T, i64)> = have.collect();
-        merged.append(&mut all);
-        // Stable: what the column has comes first.
-        merged.sort_by_key(|(t, ..)| *t);
-        merged.dedup_by_key(|(t, ..)| *t);
-        all = merged;
+        all.extend(have);
+        all.sort_by_key(|(t, ..)| *t);
     }
     *timestamps_ms = all.iter().map(|(t, ..)| *t).collect();
     if all.iter().any(|(.., start_ms)| *start_ms != 0) {
