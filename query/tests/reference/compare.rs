@@ -113,7 +113,9 @@ fn compare_one(
         step_ms,
     };
     let want = reference.vector(expr.root(), &times);
-    if want.as_ref().is_err_and(|why| *why == OPEN) {
+    // Zero observations, or what rounding leaves of them: divided by zero, these are worlds apart.
+    let magnifies = Store::reads_histograms(expr.text()) && expr.text().contains("/ 0");
+    if magnifies || want.as_ref().is_err_and(|why| *why == OPEN) {
         counts.open += 1;
         return Ok(());
     }
