@@ -81,7 +81,7 @@ pub(super) fn check_command() -> Command {
                 .default_value("all"),
         );
     let web_config = Command::new("web-config")
-        .about("Checks files for --web.config.file: TLS, passwords and headers of a server")
+        .about("Checks files for the --web.config.file of Prometheus: TLS, passwords and headers of a server")
         .arg(files(true));
     let server = |name: &'static str, about: &'static str| {
         Command::new(name).about(about).arg(

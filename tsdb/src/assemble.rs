@@ -1,15 +1,13 @@
 //! Putting a series' samples together from pages, sharing timestamp columns between series.
 
 use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use rapidhash::fast::RapidHasher;
 
 use crate::contest::{self, Candidate, Winners};
 use crate::merge::{Samples, Tie};
 use crate::out_of_order::Late;
 use crate::reader::TracksSeen;
+use crate::sort_out::FastHash;
 
 /// Which timestamp column a page refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,8 +19,6 @@ pub(crate) enum ColumnKey {
     /// A column that had no number and was given this one by its content.
     Interned(u32),
 }
-
-type FastHash = BuildHasherDefault<RapidHasher<'static>>;
 
 /// A column, the first of its rows, how many.
 type Run = (ColumnKey, u32, u32);

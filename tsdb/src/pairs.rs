@@ -2,13 +2,12 @@
 //! equal label sets are equal lists of numbers, whoever had them.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault};
+use std::hash::BuildHasher;
 
 use barograph_model::Labels;
 use hashbrown::HashTable;
-use rapidhash::fast::RapidHasher;
 
-type FastHash = BuildHasherDefault<RapidHasher<'static>>;
+use crate::sort_out::FastHash;
 
 /// Pairs by number, and the lists of pairs of series.
 #[derive(Default)]

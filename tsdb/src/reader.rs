@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
-use std::hash::BuildHasherDefault;
 use std::ops::Range;
 use std::sync::Arc;
 
 use barograph_model::TimeRange;
-use rapidhash::fast::RapidHasher;
 
 use crate::assemble::{Assembly, ColumnKey, Recent, column_of};
 use crate::batch::SeriesRef;
@@ -21,10 +19,9 @@ use crate::head_select::HeadSeries;
 use crate::histogram::Part;
 use crate::out_of_order::select as late;
 use crate::snapshot::{Column, Selection};
+use crate::sort_out::FastHash;
 use crate::track::Track;
 use crate::view::StoredBlock;
-
-type FastHash = BuildHasherDefault<RapidHasher<'static>>;
 
 /// The head as a place of samples. Blocks have their numbers, which are less; late samples come after.
 const IN_HEAD: u64 = 1 << 32;

@@ -300,7 +300,6 @@ fn a_full_disk_is_not_filled_with_attempts() {
     );
 }
 
-/// The disk stops in the middle of any write, of whatever file; then the process is gone.
 /// The next segment would be twice as large as the last; there is room for half of that.
 #[test]
 fn a_smaller_segment_is_better_than_none() {
@@ -340,6 +339,7 @@ fn a_smaller_segment_is_better_than_none() {
     assert_eq!(metric(&registry, "barograph_tsdb_ingestion_stopped"), 0.0);
 }
 
+/// The disk stops in the middle of any write, of whatever file; then the process is gone.
 #[test]
 fn a_crash_inside_any_write_loses_nothing_acknowledged() {
     const ROWS: i64 = 420;

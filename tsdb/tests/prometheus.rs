@@ -157,6 +157,14 @@ fn fill(db: &Db) {
     }
 }
 
+/// A directory, and in it a filled store.
+fn filled() -> (tempfile::TempDir, Db) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let db = open(&directory.path().join("own"));
+    fill(&db);
+    (directory, db)
+}
+
 /// The same without hints: chunks say of each sample but the first that it is no reset, whatever its
 /// writer knew.
 fn without_hints(content: &Content) -> Content {
@@ -186,13 +194,8 @@ fn export(db: &Db, directory: &Path) -> u64 {
 
 #[test]
 fn what_is_exported_is_read_in_place() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let (own, foreign) = (
-        directory.path().join("own"),
-        directory.path().join("prometheus"),
-    );
-    let db = open(&own);
-    fill(&db);
+    let (directory, db) = filled();
+    let foreign = directory.path().join("prometheus");
     let want = content(&db, &[], TimeRange::ALL);
     let samples: usize = want.values().map(Vec::len).sum();
     assert_eq!(export(&db, &foreign), samples as u64);
@@ -252,13 +255,8 @@ fn what_is_exported_is_read_in_place() {
 
 #[test]
 fn compaction_makes_blocks_ours() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let (own, foreign) = (
-        directory.path().join("own"),
-        directory.path().join("prometheus"),
-    );
-    let db = open(&own);
-    fill(&db);
+    let (directory, db) = filled();
+    let foreign = directory.path().join("prometheus");
     let samples = export(&db, &foreign);
     let is_foreign = |entry: std::io::Result<fs::DirEntry>| {
         let path = entry.expect("an entry").path();
@@ -287,13 +285,8 @@ fn compaction_makes_blocks_ours() {
 /// all is in a block of ours.
 #[test]
 fn ties_with_foreign_blocks_are_decided_as_compaction_does() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let (own, foreign) = (
-        directory.path().join("own"),
-        directory.path().join("prometheus"),
-    );
-    let db = open(&own);
-    fill(&db);
+    let (directory, db) = filled();
+    let foreign = directory.path().join("prometheus");
     export(&db, &foreign);
     let reader = open(&foreign);
     let plain = content(&reader, &[], TimeRange::ALL);
@@ -509,13 +502,8 @@ fn blocks_that_promtool_makes_are_read() {
 #[test]
 fn promtool_reads_what_is_exported() {
     let promtool = promtool();
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let (own, foreign) = (
-        directory.path().join("own"),
-        directory.path().join("prometheus"),
-    );
-    let db = open(&own);
-    fill(&db);
+    let (directory, db) = filled();
+    let foreign = directory.path().join("prometheus");
     export(&db, &foreign);
     let list = run(Command::new(&promtool).args(["tsdb", "list"]).arg(&foreign));
     assert_eq!(list.lines().count(), 4, "{list}");

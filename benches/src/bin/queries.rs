@@ -270,16 +270,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             fill_wide(db, now, end_ms)
         })?;
     }
+    let (end_ms, series) = (BEGIN_MS + 24 * HOUR_MS, arguments.series);
     if wanted("day") {
-        let end_ms = BEGIN_MS + 24 * HOUR_MS;
-        let series = arguments.series;
         run("day", DAY, end_ms, &arguments, |db, now| {
             fill_day(db, now, end_ms, series)
         })?;
     }
     if wanted("late") {
-        let end_ms = BEGIN_MS + 24 * HOUR_MS;
-        let series = arguments.series;
         run("late", DAY, end_ms, &arguments, |db, now| {
             fill_late(db, now, end_ms, series)
         })?;
